@@ -1,0 +1,49 @@
+"""One error type for everything the user can mend: what is wrong and where, then what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BertkitError(Exception):
+    """A mistake the user can mend; the command line prints it as two lines and exits with 2.
+
+    Args:
+        message: what is wrong and where, with the offending value.
+        hint: what to do about it, in one sentence; empty when there is nothing to add.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = one_line(message)
+        self.hint = one_line(hint)
+
+
+class Interrupted(Exception):
+    """The run was asked to stop; it saved a checkpoint first and the command line exits with 130."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+def one_line(text: str) -> str:
+    """Fold white space and line breaks, so that an error stays one line whatever the data held."""
+    return " ".join(str(text).split())
+
+
+def nearest(name: str, choices: Iterable[str]) -> str | None:
+    """The choice that `name` was probably meant to be, or None when nothing is close."""
+    lowered = {choice.lower(): choice for choice in choices}
+    found = difflib.get_close_matches(str(name).lower(), lowered, n=1, cutoff=0.5)
+    return lowered[found[0]] if found else None
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """A hint of the form `did you mean 'x'? one of: x, y`, ready for `BertkitError`."""
+    known = [str(choice) for choice in choices]
+    guess = nearest(name, known)
+    listing = f"one of: {', '.join(known)}" if known else "there is nothing to choose from"
+    return f"did you mean {guess!r}? {listing}" if guess else listing
