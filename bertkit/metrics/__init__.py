@@ -1,0 +1,85 @@
+"""The scores of the toolkit, each of them also on offer as an `evaluate.Metric` that needs no network.
+
+The plain functions live in the files beside this one and are what bertkit itself calls; `load` wraps the very same
+function for programs that speak `evaluate`: `evaluate.load("accuracy")` fetches its code from the Hub, fails offline.
+Scores are fractions; the first key of a result is its headline; a score that is not defined is None.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from bertkit.errors import BertkitError, did_you_mean
+
+if TYPE_CHECKING:
+    import evaluate
+
+
+class Entry(NamedTuple):
+    """Where a metric lives, and the type of each column it reads: a type's name, or [name] for a list in each row."""
+
+    module: str
+    columns: dict[str, str | list[str]]
+
+
+LABELS = {"predictions": "string", "references": "string"}
+TAGS = {"predictions": ["string"], "references": ["string"]}
+TEXTS = {"predictions": "string", "references": ["string"]}
+
+# Modules by name, not the functions: binding `classification` here would hide the module of that name.
+METRICS = {
+    "classification": Entry("classification", LABELS),
+    "binary_f1": Entry("classification", LABELS),
+    "multilabel": Entry("classification", TAGS),
+    "regression": Entry("regression", {"predictions": "float64", "references": "float64"}),
+    "tagging": Entry("tagging", TAGS),
+    "spans": Entry("tagging", TAGS),
+    "squad": Entry("squad", TEXTS),
+    "squad_v2": Entry("squad", TEXTS | {"no_answer_scores": "float64"}),
+}
+
+
+def names() -> tuple[str, ...]:
+    """The metrics that `load` knows."""
+    return tuple(METRICS)
+
+
+def load(name: str) -> evaluate.Metric:
+    """Wrap a metric of bertkit as an `evaluate.Metric`: `add`, `add_batch` and `compute`, all without a network.
+
+    Whatever the function takes beside its columns (`positive`, `labels`, `language`, `threshold`) goes to `compute`.
+    Importing `evaluate` costs about five seconds of CPU, so it happens here, on the first call.
+
+    Args:
+        name: one of `names()`.
+    Raises:
+        BertkitError: there is no metric of that name.
+    """
+    score = function_of(name)
+    import datasets
+    import evaluate
+
+    def feature(kind: str | list[str]) -> datasets.Value | datasets.Sequence:
+        return datasets.Sequence(datasets.Value(kind[0])) if isinstance(kind, list) else datasets.Value(kind)
+
+    class OfflineMetric(evaluate.Metric):
+        def _info(self) -> evaluate.MetricInfo:
+            columns = datasets.Features({column: feature(kind) for column, kind in METRICS[name].columns.items()})
+            return evaluate.MetricInfo(
+                description=(score.__doc__ or "").split("\n")[0], citation="", features=columns, inputs_description=""
+            )
+
+        def _compute(self, **columns_and_options: object) -> dict[str, float | None]:
+            return score(**columns_and_options)
+
+    OfflineMetric.__name__ = name  # evaluate names the metric, and its cache folder, after the class
+    return OfflineMetric()
+
+
+def function_of(name: str) -> Callable[..., dict[str, float | None]]:
+    """The plain function behind a name; BertkitError when there is none."""
+    if name not in METRICS:
+        raise BertkitError(f"metrics: there is no metric {name!r}", hint=did_you_mean(name, METRICS))
+    return getattr(importlib.import_module(f"bertkit.metrics.{METRICS[name].module}"), name)

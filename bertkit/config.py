@@ -1,0 +1,214 @@
+"""Typed configuration: YAML 1.2 and `a.b=c` overrides into frozen pydantic models, with one-line errors."""
+
+from __future__ import annotations
+
+import io
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from bertkit.errors import BertkitError, did_you_mean, nearest, one_line
+
+Tree = dict[str, object]
+AnyModel = TypeVar("AnyModel", bound=BaseModel)
+
+# Names people bring along from transformers' TrainingArguments and from other scripts -> ours.
+FOREIGN_NAMES = {
+    "learning_rate": "train.learning_rate",
+    "lr": "train.learning_rate",
+    "num_train_epochs": "train.epochs",
+    "epochs": "train.epochs",
+    "max_steps": "train.steps",
+    "per_device_train_batch_size": "train.batch_size",
+    "per_gpu_train_batch_size": "train.batch_size",
+    "batch_size": "train.batch_size",
+    "gradient_accumulation_steps": "hardware.micro_batch_tokens",
+    "per_device_eval_batch_size": "hardware.evaluation_tokens",
+    "warmup_ratio": "train.warmup",
+    "warmup_steps": "train.warmup",
+    "evaluation_strategy": "train.evaluate_every",
+    "eval_strategy": "train.evaluate_every",
+    "eval_steps": "train.evaluate_every",
+    "save_strategy": "train.checkpoint_every",
+    "save_steps": "train.checkpoint_every",
+    "save_total_limit": "train.keep",
+    "logging_steps": "log.every",
+    "report_to": "log.trackers",
+    "metric_for_best_model": "train.best_by",
+    "lr_scheduler_type": "train.schedule",
+    "max_grad_norm": "train.gradient_clip",
+    "label_smoothing_factor": "train.label_smoothing",
+    "group_by_length": "train.order",
+    "overwrite_output_dir": "--out with a new name, or --resume",
+    "output_dir": "--out",
+    "resume_from_checkpoint": "--resume",
+    "max_seq_length": "windows.max_length",
+    "max_length": "windows.max_length",
+    "doc_stride": "windows.stride (the overlap, in tokens)",
+    "model_name_or_path": "model.checkpoint",
+    "train_file": "data.train",
+    "validation_file": "data.validation",
+    "test_file": "data.test",
+    "max_train_samples": "data.train_rows",
+    "max_eval_samples": "data.validation_rows",
+    "no_cuda": "hardware.device=cpu",
+    "use_cpu": "hardware.device=cpu",
+    "fp16": "hardware.precision=fp16",
+    "bf16": "hardware.precision=bf16",
+    "version_2_with_negative": "task.unanswerable",
+    "gradient_checkpointing": "hardware.gradient_checkpointing",
+}
+
+
+class Section(BaseModel):
+    """A frozen group of settings; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def read_yaml(path: Path) -> Tree:
+    """One YAML 1.2 file as a tree of plain values.
+
+    Raises:
+        BertkitError: the file is missing, is not YAML, or is not a mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        siblings = [entry.name for entry in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+        raise BertkitError(f"{path}: there is no such recipe", hint=did_you_mean(path.name, siblings)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BertkitError(f"{path}: cannot be read ({error})") from None
+    tree = parse_yaml(text, where=str(path))
+    if not isinstance(tree, dict):
+        raise BertkitError(f"{path}: a recipe is a mapping of sections", hint="see `bertkit recipe list`")
+    return tree
+
+
+def parse_yaml(text: str, where: str) -> object:
+    """Plain values from YAML 1.2, in which `2e-5` is a number and `no` is a word (stock PyYAML disagrees)."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except (YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error)
+        raise BertkitError(f"{where}{line}: not YAML ({problem})", hint="a setting reads `key: value`") from None
+
+
+def dump_yaml(tree: Mapping[str, object]) -> str:
+    """The tree as YAML, keys in their given order, short lists on one line."""
+    from ruamel.yaml import YAML
+
+    writer = YAML(typ="safe", pure=True)
+    writer.default_flow_style = None
+    writer.sort_base_mapping_type_on_output = False
+    writer.width = 110
+    buffer = io.StringIO()
+    writer.dump(dict(tree), buffer)
+    return buffer.getvalue()
+
+
+def override(tree: Tree, assignments: Sequence[str]) -> Tree:
+    """A copy of `tree` with each `a.b=value` set; the value is read as YAML.
+
+    Raises:
+        BertkitError: an assignment has no `=`, or goes below a value that is not a section.
+    """
+    result = _copy(tree)
+    for assignment in assignments:
+        dotted, separator, value = assignment.partition("=")
+        if not separator or not dotted:
+            raise BertkitError(
+                f"{assignment!r} is not a setting", hint="settings read key=value, such as train.epochs=2"
+            )
+        *sections, key = dotted.split(".")
+        node = result
+        for section in sections:
+            below = node.setdefault(section, {})
+            if not isinstance(below, dict):
+                raise BertkitError(f"{dotted}: {section!r} holds a value and has no keys below it")
+            node = below
+        # an empty value is the empty string; `null` says none
+        node[key] = parse_yaml(value, where=dotted) if value.strip() else ""
+    return result
+
+
+def _copy(tree: object) -> typing.Any:
+    return {key: _copy(value) for key, value in tree.items()} if isinstance(tree, dict) else tree
+
+
+def flatten(tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """`{"a": {"b": 1}}` as `{"a.b": 1}`."""
+    flat: dict[str, object] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def validate(model: type[AnyModel], tree: Mapping[str, object], where: str = "") -> AnyModel:
+    """Build `model` from plain values.
+
+    Args:
+        where: dotted path of the tree within the recipe, for the message.
+    Raises:
+        BertkitError: the first mistake, as one line with a suggestion.
+    """
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        raise _explain(model, error.errors()[0], where) from None
+
+
+def _explain(model: type[BaseModel], detail: ErrorDetails, where: str) -> BertkitError:
+    location = [str(part) for part in detail["loc"] if not str(part).startswith(("function-", "constrained-"))]
+    parent, key = _section_at(model, location[:-1]), location[-1] if location else ""
+    path = ".".join(filter(None, [where, *location[:-1]]))
+    kind, value = detail["type"], detail["input"]
+    if kind == "extra_forbidden":
+        known = list(parent.model_fields) if parent else []
+        ours = FOREIGN_NAMES.get(key)
+        if nearest(key, known) is None and ours and ours not in {f"{path}.{key}", key}:
+            hint = f"here it is {ours}"
+        else:
+            hint = did_you_mean(key, known)
+        return BertkitError(f"{path or 'recipe'}: unknown key {key!r}", hint=hint)
+    full = ".".join(filter(None, [path, key]))
+    if kind == "missing":
+        return BertkitError(f"{full}: is required", hint=_describe(parent, key))
+    if kind == "literal_error":
+        choices = [part.strip(" '") for part in str(detail["ctx"]["expected"]).replace(" or ", ",").split(",")]
+        return BertkitError(f"{full}: unknown value {value!r}", hint=did_you_mean(str(value), choices))
+    message = str(detail["ctx"]["error"]) if "error" in detail.get("ctx", {}) else detail["msg"]
+    shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
+    return BertkitError(f"{full or where}: {one_line(message)}, not {shown}", hint=_describe(parent, key))
+
+
+def _section_at(model: type[BaseModel] | None, location: Sequence[str]) -> type[BaseModel] | None:
+    for part in location:
+        field = model.model_fields.get(part) if model else None
+        if field is None:
+            return None
+        options = typing.get_args(field.annotation) if _is_union(field.annotation) else (field.annotation,)
+        model = next((option for option in options if isinstance(option, type) and issubclass(option, BaseModel)), None)
+    return model
+
+
+def _is_union(annotation: object) -> bool:
+    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
+
+
+def _describe(model: type[BaseModel] | None, key: str) -> str:
+    field = model.model_fields.get(key) if model else None
+    return f"{key}: {field.description}" if field and field.description else ""

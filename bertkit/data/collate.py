@@ -1,0 +1,65 @@
+"""Windows become padded tensors: (B, S) input ids, mask, types and targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bertkit.data.windows import WindowStore
+
+IGNORED = -100  # target of a token that has none, as in torch's cross entropy
+
+
+@dataclass(frozen=True)
+class Collator:
+    """Gathers windows from a flat store by their numbers; no per-row Python.
+
+    Attributes:
+        store: the windows.
+        pad_id: id of the padding token.
+        inputs: names of the tensors that the model's forward takes, beside `input_ids`.
+        targets: name -> array, with one entry a window; or one a token of the store, where `per_token` says so.
+        per_token: whether targets have one entry a token.
+        multiple: S is rounded up to a multiple of this.
+    """
+
+    store: WindowStore
+    pad_id: int
+    inputs: frozenset[str]
+    targets: Mapping[str, np.ndarray] = field(default_factory=dict)
+    per_token: bool = False
+    multiple: int = 1
+
+    def __call__(self, windows: Sequence[int] | np.ndarray) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Pad some windows.
+
+        Returns:
+            The model's inputs, (B, S) each; and what the loss needs: the targets, (B, ...) or (B, S), and
+            `answerable` (B, S) bool, true on the long side and on [CLS], when the store keeps spans.
+        """
+        store, windows = self.store, np.asarray(windows)
+        lengths = store.lengths[windows]
+        width = -(-int(lengths.max()) // self.multiple) * self.multiple
+        column = np.arange(width)
+        is_token = column < lengths[:, None]
+        # padding reads position 0 of the store and is overwritten
+        place = np.where(is_token, store.offsets[windows][:, None] + column, 0)
+        gathered = {"input_ids": np.where(is_token, store.input_ids[place], self.pad_id)}
+        if "attention_mask" in self.inputs:
+            gathered["attention_mask"] = is_token
+        if "token_type_ids" in self.inputs:
+            gathered["token_type_ids"] = np.where(is_token, store.token_type_ids[place], 0)
+        inputs = {name: torch.from_numpy(value.astype(np.int64)) for name, value in gathered.items()}
+        targets = {}
+        for name, values in self.targets.items():
+            chosen = np.where(is_token, values[place], IGNORED) if self.per_token else values[windows]
+            targets[name] = torch.from_numpy(chosen)
+        if store.spans is not None:
+            answerable = is_token & (store.spans[place, 0] >= 0)
+            answerable[:, 0] = True  # [CLS] stands for "no answer here"
+            targets["answerable"] = torch.from_numpy(answerable)
+        return inputs, targets

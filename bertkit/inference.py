@@ -1,0 +1,155 @@
+"""A trained model answers rows: windows in length order, outputs grouped by row, one part of the rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from bertkit.data.collate import Collator
+from bertkit.data.plan import by_budget
+from bertkit.data.windows import WindowMaker, WindowStore
+from bertkit.encode import row_size
+from bertkit.errors import BertkitError
+from bertkit.heads import HEADS
+from bertkit.tasks.base import Output, Prediction, Row, Scores, Task
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+PART_ROWS, PART_CHARACTERS = 2000, 4_000_000  # rows that are in memory as windows at once
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model, its task and its tokenizer, ready to answer.
+
+    Attributes:
+        task: with its labels bound.
+        model: in evaluation mode or not; it is put back as it was.
+        maker: cuts rows into windows.
+        pad_id: id of the padding token.
+        inputs: names of the tensors that the model takes beside `input_ids`.
+        accelerator: device and precision.
+        token_budget: padded tokens of one forward pass.
+    """
+
+    task: Task
+    model: nn.Module
+    maker: WindowMaker
+    pad_id: int
+    inputs: frozenset[str]
+    accelerator: Accelerator
+    token_budget: int
+
+    def predict(self, rows: Iterable[Row | str | Sequence[str]]) -> Iterator[Prediction]:
+        """One prediction a row, in order; memory is bounded by a part of the rows and the longest row.
+
+        Args:
+            rows: dicts with the task's columns; or plain texts (a string, or a tuple for tasks of two texts).
+        """
+        for part in _parts(self.task, map(self._as_row, rows)):
+            yield from self._answer(part, self._cut(part))
+
+    def evaluate(self, rows: Sequence[Row]) -> tuple[Scores, list[Prediction]]:
+        """Scores on rows with gold answers, and the predictions."""
+        predictions = list(self.predict(rows))
+        return self.task.score(predictions, rows), predictions
+
+    def prepared(self, rows: Sequence[Row]) -> Iterator[tuple[list[Row], WindowStore]]:
+        """The rows as windows, for several evaluations of the same rows with `evaluate_prepared`."""
+        for part in _parts(self.task, rows):
+            yield part, self._cut(part)
+
+    def evaluate_prepared(
+        self, parts: Sequence[tuple[list[Row], WindowStore]], model: nn.Module
+    ) -> tuple[Scores, list[Prediction]]:
+        """`evaluate` without tokenising again, with the weights of the moment."""
+        current = replace(self, model=model)
+        predictions = [answer for part, store in parts for answer in current._answer(part, store)]
+        return self.task.score(predictions, [row for part, _ in parts for row in part]), predictions
+
+    def _cut(self, rows: Sequence[Row]) -> WindowStore:
+        return self.maker((self.task.inputs(row) for row in rows), spans=self.task.with_spans)
+
+    def _answer(self, rows: Sequence[Row], store: WindowStore) -> Iterator[Prediction]:
+        for row, outputs in zip(rows, self._outputs(store), strict=True):
+            yield self.task.decode(row, outputs)
+
+    def _as_row(self, given: Row | str | Sequence[str]) -> Row:
+        columns = self.task.reads
+        if isinstance(given, str) and columns.words:
+            from bertkit.data.sources import words_of
+
+            return {"id": "0", columns.words[0]: words_of(given)}
+        texts = (given,) if isinstance(given, str) else given
+        if isinstance(texts, list | tuple):
+            if len(texts) != len(columns.text):
+                raise BertkitError(
+                    f"{self.task.name} reads {' and '.join(columns.text)}, and {len(texts)} texts were given",
+                    hint=f"give a tuple of {len(columns.text)} texts, or a dict with these keys",
+                )
+            return {"id": "0", **dict(zip(columns.text, texts, strict=True))}
+        if missing := [name for name in (*columns.text, *columns.words) if name not in given]:
+            raise BertkitError(f"a row has no {missing[0]!r}", hint=f"rows of {self.task.name} have it")
+        return {"id": "0", **given}
+
+    def _outputs(self, store: WindowStore) -> Iterator[list[Output]]:
+        """What the model says of every window, row by row, each row's windows in order.
+
+        Only what decoding needs is kept: class logits, the logits of owned first pieces, or two numbers a token.
+        """
+        collate = Collator(store, self.pad_id, self.inputs)
+        longest_first = np.argsort(-store.lengths, kind="stable")
+        batches = by_budget(longest_first, store.lengths, self.token_budget)
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        found: dict[int, tuple[np.ndarray, ...]] = {}
+        was_training = self.model.training
+        self.model.eval()
+        with torch.inference_mode():
+            for batch in batches[rank::world]:
+                found |= self._forward(collate, batch)
+        self.model.train(was_training)
+        if world > 1:
+            from accelerate.utils import gather_object
+
+            found = {window: logits for part in gather_object([found]) for window, logits in part.items()}
+        window = 0
+        for count in store.counts.tolist():
+            yield [Output(store[number], found.pop(number)) for number in range(window, window + count)]
+            window += count
+
+    def _forward(self, collate: Collator, batch: np.ndarray) -> dict[int, tuple[np.ndarray, ...]]:
+        inputs, _ = collate(batch)
+        inputs = {name: tensor.to(self.accelerator.device, non_blocking=True) for name, tensor in inputs.items()}
+        with self.accelerator.autocast():
+            outputs = self.model(**inputs)
+        logits = [getattr(outputs, name).float().cpu().numpy() for name in HEADS[self.task.head].outputs]
+        kept = {}
+        for place, number in enumerate(batch.tolist()):
+            window = collate.store[number]
+            if self.task.head == "token":
+                owned = np.flatnonzero(window.words >= 0)
+                kept[number] = tuple(array[place, owned] for array in logits)
+            elif HEADS[self.task.head].per_token:
+                kept[number] = tuple(array[place, : len(window.spans)].copy() for array in logits)
+            else:
+                kept[number] = tuple(array[place].copy() for array in logits)
+        return kept
+
+
+def _parts(task: Task, rows: Iterable[Row]) -> Iterator[list[Row]]:
+    part: list[Row] = []
+    size = 0
+    for row in rows:
+        part.append(row)
+        size += row_size(task, row)
+        if len(part) == PART_ROWS or size > PART_CHARACTERS:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part

@@ -1,0 +1,47 @@
+"""How well predicted numbers follow the true ones."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+
+def regression(predictions: Sequence[float], references: Sequence[float]) -> dict[str, float | None]:
+    """Score one number a row, as GLUE scores STS-B.
+
+    Args:
+        predictions: (N,) numbers.
+        references: (N,) numbers.
+    Returns:
+        `pearson_spearman`, the headline, the mean of the next two; `pearson` and `spearman`, -1 to 1; `mse`, the mean
+        squared error, in the square of the unit of the references. A correlation is None ("undefined") when a column
+        is constant, has fewer than two rows, or holds a number that is not finite; the headline is None when either of
+        its parts is, `mse` when it is not finite.
+    """
+    assert len(predictions) == len(references), f"{len(predictions)} predictions for {len(references)} references"
+    from scipy.stats import pearsonr, spearmanr
+
+    guesses, truths = np.asarray(predictions, dtype=np.float64), np.asarray(references, dtype=np.float64)
+    pearson, spearman = correlation(pearsonr, guesses, truths), correlation(spearmanr, guesses, truths)
+    both = None if pearson is None or spearman is None else (pearson + spearman) / 2
+    return {"pearson_spearman": both, "pearson": pearson, "spearman": spearman, "mse": squared_error(guesses, truths)}
+
+
+def correlation(measure: Callable, guesses: np.ndarray, truths: np.ndarray) -> float | None:
+    """What scipy's `measure` says about two columns, or None where it would say NaN."""
+    for column in (guesses, truths):
+        if len(column) < 2 or not np.isfinite(column).all() or (column == column[0]).all():
+            return None
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # scipy warns of nearly constant columns: the number still stands
+        value = measure(guesses, truths).statistic
+    return float(np.clip(value, -1.0, 1.0)) if np.isfinite(value) else None
+
+
+def squared_error(guesses: np.ndarray, truths: np.ndarray) -> float | None:
+    """Mean squared error; None when there is no row or the mean is not finite."""
+    with np.errstate(all="ignore"):
+        value = np.mean((guesses - truths) ** 2) if len(truths) else np.nan
+    return float(value) if np.isfinite(value) else None

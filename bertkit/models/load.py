@@ -1,0 +1,239 @@
+"""A checkpoint becomes a tokenizer and a model with the head that the task needs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from bertkit.errors import BertkitError
+from bertkit.heads import HEADS, HeadName
+
+if TYPE_CHECKING:
+    from bertkit.recipe import ModelConfig
+
+transformers.utils.logging.set_verbosity_error()
+transformers.utils.logging.disable_progress_bar()
+
+# fine-tuning heads that are built on another question than the tokens of one sequence
+UNLIMITED = 10**9  # tokenizers without a declared length say 1e30
+
+
+class Loaded(NamedTuple):
+    """A model and where its weights came from.
+
+    Attributes:
+        model: float32 weights, with the head.
+        summary: one line: what came from the checkpoint and what is new.
+        new: names of the parameters that were initialised at random.
+    """
+
+    model: PreTrainedModel
+    summary: str
+    new: tuple[str, ...]
+
+
+def load_config(config: ModelConfig) -> PretrainedConfig:
+    """The architecture of a checkpoint.
+
+    Raises:
+        BertkitError: the folder or Hub id cannot be loaded.
+    """
+    _check_folder(config.checkpoint)
+    with _hub_errors(config.checkpoint):
+        return AutoConfig.from_pretrained(
+            config.checkpoint, revision=config.revision, trust_remote_code=config.trust_remote_code
+        )
+
+
+def load_tokenizer(config: ModelConfig, words: bool = False) -> PreTrainedTokenizerBase:
+    """The fast tokenizer of a checkpoint.
+
+    Args:
+        words: the texts come as words; byte-level tokenizers then count the space before a word to it.
+    Raises:
+        BertkitError: the folder holds no tokenizer, or none that can give offsets.
+    """
+    path = Path(config.checkpoint)
+    options: dict[str, object] = {"trust_remote_code": config.trust_remote_code, "revision": config.revision}
+    if path.is_dir():
+        known = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model", "spm.model")
+        files = [name for name in known if (path / name).exists()]
+        if not files:
+            raise BertkitError(
+                f"model.checkpoint: {path} has no tokenizer (none of {', '.join(known)})",
+                hint="copy the tokenizer's files beside the weights",
+            )
+        if files == ["vocab.txt"] and config.lowercase is None and not (path / "tokenizer_config.json").exists():
+            # transformers would lowercase whatever the checkpoint was
+            options["do_lower_case"] = not _has_capitals(path / "vocab.txt")
+            warnings.warn(
+                f"{path} does not say whether its text is lowercased; by its vocabulary it is "
+                f"{'' if options['do_lower_case'] else 'not '}(set model.lowercase to be sure)",
+                stacklevel=2,
+            )
+    if config.lowercase is not None:
+        options["do_lower_case"] = config.lowercase
+    with _hub_errors(config.checkpoint):
+        tokenizer = AutoTokenizer.from_pretrained(config.checkpoint, **options)
+        if words and _needs_prefix_space(tokenizer):
+            tokenizer = AutoTokenizer.from_pretrained(config.checkpoint, add_prefix_space=True, **options)
+    if not tokenizer.is_fast:
+        raise BertkitError(
+            f"model.checkpoint: {config.checkpoint} has no fast tokenizer, which windows and offsets need",
+            hint="save one as tokenizer.json, or use a checkpoint that has it",
+        )
+    if tokenizer.pad_token_id is None:
+        raise BertkitError(f"model.checkpoint: the tokenizer of {config.checkpoint} has no padding token")
+    return tokenizer
+
+
+def longest_input(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Tokens that the model can read at once."""
+    limit = getattr(config, "max_position_embeddings", None) or UNLIMITED
+    if config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer", "xlm-roberta-xl"):
+        # their positions start behind the padding id
+        limit -= (config.pad_token_id or 1) + 1
+    return int(min(limit, tokenizer.model_max_length, UNLIMITED))
+
+
+def load_model(config: ModelConfig, head: HeadName, labels: Sequence[str], seed: int) -> Loaded:
+    """The model with a head for these labels.
+
+    Args:
+        labels: class names in the order of their ids; empty for heads without classes.
+        seed: of the new weights.
+    Raises:
+        BertkitError: no safetensors weights, or a head of another size without `model.replace_head`.
+    """
+    architecture = load_config(config)
+    if head == "number":
+        architecture.num_labels = 1
+    elif labels:
+        architecture.id2label = dict(enumerate(labels))
+        architecture.label2id = {label: index for index, label in enumerate(labels)}
+    if config.dropout is not None:
+        set_dropout(architecture, config.dropout)
+    auto_class = getattr(transformers, HEADS[head].auto_class)
+    options: dict[str, object] = {"trust_remote_code": config.trust_remote_code}
+    if config.attention != "auto":
+        options["attn_implementation"] = config.attention
+    torch.manual_seed(seed)  # the head is drawn from here
+    if config.init == "scratch":
+        with _hub_errors(config.checkpoint):
+            # a bf16 configuration would otherwise build bf16 weights
+            model = auto_class.from_config(architecture, dtype=torch.float32, **options)
+        count = sum(parameter.numel() for parameter in model.parameters())
+        names = tuple(name for name, _ in model.named_parameters())
+        return Loaded(model, f"{architecture.model_type}: all {count / 1e6:.1f} M weights are new (init=scratch)", names)
+    with _hub_errors(config.checkpoint):
+        model, info = auto_class.from_pretrained(
+            config.checkpoint,
+            config=architecture,
+            revision=config.revision,
+            dtype=torch.float32,  # a bf16 checkpoint would otherwise be trained in pure bf16
+            use_safetensors=True,  # never unpickle
+            ignore_mismatched_sizes=True,  # checked below, with an error of our own
+            output_loading_info=True,
+            **options,
+        )
+    mismatched = sorted(entry[0] if isinstance(entry, tuple) else entry for entry in info["mismatched_keys"])
+    if mismatched and not config.replace_head:
+        raise BertkitError(
+            f"model.checkpoint: {config.checkpoint} has {mismatched[0]} for another number of labels than {len(labels)}",
+            hint="set task.labels as the checkpoint has them, or allow a new head with model.replace_head=true",
+        )
+    new = tuple(sorted({*info["missing_keys"], *mismatched}))
+    body = {name for name, _ in model.base_model.named_parameters()}
+    prefix = f"{model.base_model_prefix}."
+    # a pooler is part of the body, but many checkpoints were saved without one
+    missing_body = [name for name in new if name.startswith(prefix) and ".pooler." not in name]
+    if len(missing_body) > len(body) / 2:
+        raise BertkitError(
+            f"model.checkpoint: the weights in {config.checkpoint} are not those of its config "
+            f"({architecture.model_type}): {len(missing_body)} of {len(body)} tensors are missing, such as {missing_body[0]}",
+            hint="check that config.json and model.safetensors belong together",
+        )
+    total = sum(parameter.numel() for parameter in model.parameters())
+    parameters = dict(model.named_parameters())
+    fresh = sum(parameters[name].numel() for name in new if name in parameters)
+    summary = f"{architecture.model_type}: {(total - fresh) / 1e6:.1f} M weights from {config.checkpoint}; " + (
+        f"new: {', '.join(new)} ({fresh:,})" if new else "nothing new"
+    )
+    return Loaded(model, summary, new)
+
+
+def set_dropout(architecture: PretrainedConfig, rate: float) -> None:
+    """Set every dropout rate of a configuration, by whatever name its family has it."""
+    for name in list(vars(architecture)):
+        if "dropout" in name and isinstance(getattr(architecture, name), int | float | None):
+            setattr(architecture, name, rate)
+
+
+def forward_inputs(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[str]:
+    """Names of the tensors that both the tokenizer gives and the model takes."""
+    import inspect
+
+    accepted = inspect.signature(model.forward).parameters
+    return frozenset(name for name in tokenizer.model_input_names if name in accepted)
+
+
+def _needs_prefix_space(tokenizer: PreTrainedTokenizerBase) -> bool:
+    return "ByteLevel" in repr(tokenizer.backend_tokenizer.pre_tokenizer) and not getattr(
+        tokenizer, "add_prefix_space", False
+    )
+
+
+def _has_capitals(vocabulary: Path) -> bool:
+    pieces = vocabulary.read_text(encoding="utf-8").split("\n")
+    return any(piece != piece.lower() for piece in pieces if not piece.startswith("["))
+
+
+def _check_folder(checkpoint: str) -> None:
+    path = Path(checkpoint)
+    if not path.is_dir():
+        if path.exists() or checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") > 1:
+            raise BertkitError(
+                f"model.checkpoint: there is no folder {checkpoint}",
+                hint="give a folder with config.json, model.safetensors and a tokenizer, or a Hub id",
+            )
+        return
+    if not (path / "config.json").exists():
+        raise BertkitError(
+            f"model.checkpoint: {path} has no config.json", hint="give the folder that holds the checkpoint itself"
+        )
+    if not any(path.glob("*.safetensors")):
+        pickled = next(iter([*path.glob("*.bin"), *path.glob("*.pt")]), None)
+        raise BertkitError(
+            f"model.checkpoint: {path} has no weights in safetensors format"
+            + (f" ({pickled.name} is a pickle, which can run code and is not read)" if pickled else ""),
+            hint="save the model again with save_pretrained on a current transformers" if pickled
+            else "the folder should hold model.safetensors; use model.init=scratch only with weights beside it",
+        )  # fmt: skip
+
+
+class _hub_errors:  # noqa: N801 - reads as a phrase: with _hub_errors(...)
+    """Turns what transformers and the Hub client raise for a missing or broken checkpoint into one error."""
+
+    def __init__(self, checkpoint: str) -> None:
+        self.checkpoint = checkpoint
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type | None, error: BaseException | None, traceback: object) -> None:
+        from safetensors import SafetensorError
+
+        if isinstance(error, OSError | ValueError | KeyError | ImportError | SafetensorError):
+            reason = str(error).strip().split("\n")[0]
+            is_folder = Path(self.checkpoint).is_dir()
+            raise BertkitError(
+                f"model.checkpoint: {self.checkpoint} cannot be loaded ({reason})",
+                hint="check the files in the folder" if is_folder
+                else "without the network, give a folder: --model FOLDER (see `bertkit doctor`)",
+            ) from error  # fmt: skip

@@ -1,0 +1,233 @@
+"""Every knob of the toolkit on one page: the Recipe and its sections, typed and frozen."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+
+from bertkit.config import Section, Tree, flatten, override, read_yaml, validate
+from bertkit.errors import BertkitError
+
+Share = float
+
+
+class ModelConfig(Section):
+    """Which checkpoint, and what of it is new."""
+
+    checkpoint: str = Field(
+        "google-bert/bert-base-uncased", description="Hub id or folder with config, safetensors weights and tokenizer"
+    )
+    revision: str | None = Field(None, description="Hub revision (branch, tag or commit)")
+    init: Literal["pretrained", "scratch"] = Field(
+        "pretrained", description="start from the checkpoint's weights, or from random ones of the same shape"
+    )
+    replace_head: bool = Field(
+        False, description="allow a head of another size in the checkpoint to be replaced by a new one"
+    )
+    lowercase: bool | None = Field(
+        None, description="lowercase the text; null: as the tokenizer's files say, or as its vocabulary looks"
+    )
+    dropout: float | None = Field(
+        None, ge=0, lt=1, description="one rate for every dropout of the model; null: as the checkpoint says"
+    )
+    attention: Literal["auto", "sdpa", "eager"] = Field("auto", description="transformers' attention implementation")
+    trust_remote_code: bool = Field(False, description="run Python code that a Hub repository brings along")
+
+
+class DataConfig(Section):
+    """Where the rows are and which columns hold what."""
+
+    source: str | None = Field(
+        None, description="Hub dataset id or folder; train, validation and test then name its splits"
+    )
+    config: str | None = Field(None, description="configuration name of the Hub dataset")
+    train: str | None = Field(None, description="training file (csv tsv jsonl json parquet conllu, also .gz .xz) or split")
+    validation: str | None = Field(None, description="validation file or split; null: a share of train is held back")
+    test: str | None = Field(None, description="test file or split, scored once, with the best checkpoint")
+    columns: dict[str, str | int] = Field(
+        default_factory=dict, description="task column: column of the file (a name, or a position when it has no header)"
+    )
+    validation_share: Share = Field(0.1, gt=0, lt=1, description="share of train held back when there is no validation")
+    train_rows: PositiveInt | None = Field(None, description="use a random subset of this many training rows")
+    validation_rows: PositiveInt | None = Field(None, description="use a random subset of this many validation rows")
+    ignore_labels: tuple[str, ...] = Field((), description="rows with these labels are left out, and counted")
+    skip_bad_rows: bool = Field(False, description="leave out rows that cannot be used, and count them")
+
+    @field_validator("ignore_labels", mode="before")
+    @classmethod
+    def _texts(cls, value: object) -> object:
+        # YAML reads `-1` as a number, while labels are text
+        return tuple(map(str, value)) if isinstance(value, list | tuple) else (str(value),)
+
+
+class WindowsConfig(Section):
+    """How long texts are read: overlapping windows of tokens."""
+
+    max_length: PositiveInt = Field(
+        384, ge=5, description="tokens of a window, special tokens included; clamped to what the model can read"
+    )
+    stride: NonNegativeInt | None = Field(
+        None, description="overlap of neighbouring windows in tokens (not the step); null: a third of max_length"
+    )
+    max_short_length: PositiveInt | None = Field(
+        None, description="tokens kept of the side that does not slide, such as a question; null: half of the window"
+    )
+
+
+class TrainConfig(Section):
+    """What changes the numbers of a training run."""
+
+    batch_size: PositiveInt = Field(32, description="windows of one optimiser step, over all devices")
+    learning_rate: PositiveFloat = Field(3e-5, description="peak learning rate")
+    epochs: PositiveInt = Field(3, description="passes over the training windows")
+    steps: PositiveInt | None = Field(None, description="stop after this many steps, also in mid-epoch")
+    schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="learning rate after the warm-up")
+    warmup: NonNegativeFloat = Field(0.1, description="warm-up: a share of all steps below 1, a number of steps from 1 on")
+    weight_decay: NonNegativeFloat = Field(0.01, description="decoupled weight decay; not on biases and norms")
+    adam_betas: tuple[float, float] = Field((0.9, 0.999), description="decay rates of AdamW's two moments")
+    adam_epsilon: PositiveFloat = Field(1e-8, description="epsilon of AdamW")
+    gradient_clip: NonNegativeFloat = Field(1.0, description="largest global gradient norm; 0: no clipping")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
+    class_weights: Literal["balanced"] | dict[str, PositiveFloat] | None = Field(
+        None, description="weight of each class in the loss: balanced (inverse frequency), or label: weight"
+    )
+    order: Literal["random", "length"] = Field(
+        "random", description="rows of a step: drawn at random, or of similar length (shuffled buckets)"
+    )
+    evaluate_every: PositiveInt | None = Field(None, description="steps between evaluations; null: every epoch")
+    checkpoint_every: PositiveInt | None = Field(None, description="steps between checkpoints; null: every epoch")
+    keep: PositiveInt = Field(1, description="resumable checkpoints kept, beside the best weights")
+    best_by: str | None = Field(None, description="metric that picks the best checkpoint; null: the task's headline")
+    early_stopping: PositiveInt | None = Field(
+        None, description="stop after this many evaluations without a better one"
+    )
+
+    @field_validator("steps", "epochs", mode="before")
+    @classmethod
+    def _whole(cls, value: object) -> object:
+        return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+class HardwareConfig(Section):
+    """Where and how fast; of these only the precision can change a number."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="device to run on")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="arithmetic of the forward pass; weights stay float32. auto: bf16 where the device has it"
+    )
+    threads: PositiveInt | None = Field(None, description="CPU threads; null: one a core")
+    micro_batch_tokens: PositiveInt | None = Field(
+        None, description="padded tokens of one forward and backward pass; null: by device. Changes memory, not results"
+    )
+    evaluation_tokens: PositiveInt | None = Field(
+        None, description="padded tokens of one forward pass in evaluation and prediction; null: by device"
+    )
+    gradient_checkpointing: bool = Field(False, description="recompute activations in the backward pass to save memory")
+
+
+class LogConfig(Section):
+    """Who is told how the run goes."""
+
+    every: PositiveInt = Field(10, description="steps between log lines")
+    trackers: tuple[str, ...] = Field((), description="accelerate trackers by name: tensorboard, wandb, mlflow, trackio, ...")
+    project: str = Field("bertkit", description="project name given to the trackers")
+
+    @field_validator("trackers", mode="before")
+    @classmethod
+    def _many(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+
+class Recipe(Section):
+    """A run, completely described."""
+
+    task: dict[str, object] = Field(description="name of the task and its own settings")
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    windows: WindowsConfig = WindowsConfig()
+    train: TrainConfig = TrainConfig()
+    hardware: HardwareConfig = HardwareConfig()
+    log: LogConfig = LogConfig()
+    seed: NonNegativeInt = Field(0, lt=2**63, description="the one seed: head, data order, dropout, subsets")
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        # `task: qa` and `task=qa` are short for `task: {name: qa}`
+        return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("task")
+    @classmethod
+    def _has_name(cls, value: dict[str, object]) -> dict[str, object]:
+        if not isinstance(value.get("name"), str):
+            raise ValueError("has no name; `bertkit tasks` lists the tasks")
+        return value
+
+    def tree(self) -> Tree:
+        """The recipe as plain values, every default filled in."""
+        return self.model_dump(mode="json")
+
+
+def load_recipe(source: str | Path | Mapping[str, object], assignments: Sequence[str] = ()) -> Recipe:
+    """A recipe from a YAML file, or from a tree of plain values, with `key=value` assignments on top.
+
+    Raises:
+        BertkitError: a missing file, an unknown key, or a value out of range; one line, with a suggestion.
+    """
+    tree = dict(source) if isinstance(source, Mapping) else read_yaml(Path(source))
+    if isinstance(tree.get("task"), str):
+        tree["task"] = {"name": tree["task"]}
+    return validate(Recipe, override(tree, assignments))
+
+
+def fingerprint(recipe: Recipe, resolved: Mapping[str, object]) -> dict[str, object]:
+    """What a checkpoint must share with the run that resumes it: flat keys and values.
+
+    `hardware` and `log` change speed and place, not numbers, and stay out; the precision and attention that
+    were chosen on this machine enter through `resolved`. File names stay out as well, for files move:
+    `resolved` brings a hash of what was read instead.
+    """
+    tree = recipe.tree()
+    for section in ("hardware", "log"):
+        del tree[section]
+    tree["data"] = {key: value for key, value in tree["data"].items() if key in ("train_rows", "validation_rows")}
+    # more steps than planned change the schedule; keeping fewer files does not
+    tree["train"] = {key: value for key, value in tree["train"].items() if key not in ("keep", "checkpoint_every")}
+    del tree["model"]["checkpoint"], tree["model"]["revision"]
+    return flatten({**tree, "resolved": dict(resolved)})
+
+
+def digest(values: Mapping[str, object]) -> str:
+    """A short hash of plain values, the same on any machine."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def differing_keys(ours: Mapping[str, object], theirs: Mapping[str, object]) -> list[str]:
+    """`key: theirs -> ours`, for each key on which two fingerprints differ."""
+    ours, theirs = (json.loads(json.dumps(side, default=str)) for side in (ours, theirs))
+    return [
+        f"{key}: {theirs.get(key)!r} -> {ours.get(key)!r}"
+        for key in sorted(ours.keys() | theirs.keys())
+        if ours.get(key) != theirs.get(key)
+    ]
+
+
+def check_windows(config: WindowsConfig, limit: int) -> WindowsConfig:
+    """The windows that this model can read: `max_length` clamped to `limit`, the stride filled in.
+
+    Raises:
+        BertkitError: a stride that leaves no room for any token.
+    """
+    max_length = min(config.max_length, limit)
+    stride = max_length // 3 if config.stride is None else config.stride
+    if stride >= max_length - 2:
+        raise BertkitError(
+            f"windows.stride: an overlap of {stride} tokens leaves no step in windows of {max_length}",
+            hint=f"stride is the overlap, not the step; take at most {max_length // 2}, or leave it out",
+        )
+    return config.model_copy(update={"max_length": max_length, "stride": stride})

@@ -1,0 +1,179 @@
+"""A run on disk: the names of its files, atomic writes, and reading them back."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from bertkit.errors import BertkitError
+
+SCHEMA = 1  # of the run directory and its checkpoints; a reader refuses any other
+
+
+class RunDir:
+    """The contract between a run and whoever reads it later.
+
+    `recipe.yaml` (fully resolved), `task.json` (the task with its labels), `environment.json`, `history.jsonl`,
+    `metrics.json`, `predictions.jsonl`, `findings.json`, `checkpoints/step-000500/`, `model/` (plain
+    `save_pretrained`).
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def __getitem__(self, name: str) -> Path:
+        return self.path / name
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the resumable checkpoints and of the best weights."""
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """Folder that any Hugging Face program loads."""
+        return self.path / "model"
+
+    def claim(self, resume: bool) -> None:
+        """Refuse a folder that holds something else; nothing is written yet.
+
+        Raises:
+            BertkitError: the path is a file, holds another run, or holds files that are no run.
+        """
+        if self.path.is_file():
+            raise BertkitError(f"{self.path} is a file, not a folder", hint="give --out a new name")
+        if not self.path.is_dir() or not any(self.path.iterdir()):
+            return
+        if not self["recipe.yaml"].exists():
+            raise BertkitError(f"{self.path} is not empty and holds no run", hint="give --out a new name")
+        if not resume:
+            raise BertkitError(
+                f"{self.path} holds a run already, which is never overwritten",
+                hint="continue it with --resume, or give --out a new name",
+            )
+
+    def open(self) -> RunDir:
+        """Check that this is a run that can be read.
+
+        Raises:
+            BertkitError: the folder is missing, is no run, or is of another schema.
+        """
+        if not self["recipe.yaml"].exists():
+            what = "is not a run (it has no recipe.yaml)" if self.path.is_dir() else "does not exist"
+            raise BertkitError(f"{self.path} {what}", hint="give the folder that `bertkit train --out` wrote")
+        schema = self.read_json("environment.json").get("schema")
+        if schema != SCHEMA:
+            raise BertkitError(
+                f"{self.path} has schema {schema!r}, this version reads {SCHEMA}",
+                hint="train it again, or use the version in its environment.json",
+            )
+        return self
+
+    def write_json(self, name: str, value: object) -> None:
+        """Write one JSON file atomically, readable by people."""
+        write_atomically(self[name], json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+    def read_json(self, name: str) -> dict:
+        """Read one JSON file of the run.
+
+        Raises:
+            BertkitError: the file is missing or broken.
+        """
+        try:
+            return json.loads(self[name].read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise BertkitError(f"{self[name]} is missing", hint="the run did not finish; go on with --resume") from None
+        except (OSError, ValueError) as error:
+            raise BertkitError(f"{self[name]} cannot be read ({error})") from None
+
+    def append_history(self, records: Iterable[Mapping[str, object]]) -> None:
+        """Add lines to history.jsonl; a reader may follow it while the run goes on."""
+        with disk_errors(self["history.jsonl"]), self["history.jsonl"].open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(record) + "\n" for record in records)
+
+    def read_history(self) -> list[dict]:
+        """Every complete line of history.jsonl; a last line cut by a crash is left out."""
+        if not self["history.jsonl"].exists():
+            return []
+        lines = self["history.jsonl"].read_text(encoding="utf-8").split("\n")
+        return [json.loads(line) for line in lines[:-1]]
+
+    def rewind_history(self, step: int) -> None:
+        """Forget what came after `step`: a resumed run writes it again, to the same digits."""
+        kept = [json.dumps(record) + "\n" for record in self.read_history() if record["step"] <= step]
+        write_atomically(self["history.jsonl"], "".join(kept))
+
+    def write_jsonl(self, name: str, records: Iterable[Mapping[str, object]]) -> None:
+        """Write one JSON-lines file atomically, a record at a time."""
+        with written_atomically(self[name]) as temporary, temporary.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+
+    def read_jsonl(self, name: str) -> Iterator[dict]:
+        """The records of one JSON-lines file."""
+        with self[name].open(encoding="utf-8") as file:
+            yield from map(json.loads, file)
+
+
+@contextmanager
+def written_atomically(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`, for a file or a folder: synced and renamed at the end, removed on failure."""
+    temporary = path.with_name(f".tmp-{path.name}")
+    _remove(temporary)
+    try:
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            for file in [temporary, *temporary.rglob("*")] if temporary.is_dir() else [temporary]:
+                _sync(file)
+            if temporary.is_dir():
+                _remove(path)  # a folder cannot be renamed over one that is not empty
+            os.replace(temporary, path)
+            _sync(path.parent)
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write one text file so that a reader sees the old or the new content, never half of it."""
+    with written_atomically(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full or forbidden disk into an error that names the path."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = "free some space, then go on with --resume" if full else "check the path and its permissions"
+        raise BertkitError(f"{path} cannot be written ({error.strerror or error})", hint=hint) from error
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def next_name(parent: Path, stem: str) -> Path:
+    """The first free name of the form `parent/stem-001`."""
+    number = 1
+    while (parent / f"{stem}-{number:03d}").exists():
+        number += 1
+    return parent / f"{stem}-{number:03d}"

@@ -1,0 +1,172 @@
+"""What a task is: labels, head, inputs, target, decode and score."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, NamedTuple, Self
+
+import numpy as np
+from pydantic import field_validator
+
+from bertkit.config import Section, validate
+from bertkit.data.sources import Columns
+from bertkit.data.windows import Inputs, Window
+from bertkit.errors import BertkitError, did_you_mean
+from bertkit.heads import HEADS, HeadName
+
+Row = Mapping[str, object]
+Prediction = dict[str, object]
+Target = tuple[object, ...]
+Scores = dict[str, float | None]
+
+
+class Output(NamedTuple):
+    """What the model says of one window.
+
+    Attributes:
+        window: the window.
+        logits: one array for each output of the head: (C,) float32 a window for class heads; (W, C) for the W words
+            that the window owns, in order; (S,) start and (S,) end for span heads.
+    """
+
+    window: Window
+    logits: tuple[np.ndarray, ...]
+
+
+class Task(Section):
+    """A thin adapter: its fields are the `task:` section of a recipe.
+
+    A task never tokenizes, pads, batches, places a tensor, computes a loss or loops.
+    """
+
+    name: str
+    labels: tuple[str, ...] = ()
+
+    columns: ClassVar[Columns]
+    answer: ClassVar[str]  # key of a prediction that holds the answer
+    inventory: ClassVar[tuple[str, ...]] = ()  # labels that the task knows by itself
+    with_spans: ClassVar[bool] = False  # whether windows keep character offsets
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _texts(cls, value: object) -> object:
+        # YAML reads `0` as a number, while labels are text
+        return tuple(map(str, value)) if isinstance(value, list | tuple) else value
+
+    @property
+    def head(self) -> HeadName:
+        """Name of the head in `heads.HEADS`."""
+        raise NotImplementedError
+
+    @property
+    def reads(self) -> Columns:
+        """The columns that this task reads, with these settings."""
+        return self.columns
+
+    @property
+    def gold(self) -> str:
+        """The row's column that holds what is right."""
+        columns = self.reads
+        return columns.label or columns.labels or columns.number or columns.tags or columns.answers or ""
+
+    @property
+    def headline(self) -> str:
+        """The metric that ranks checkpoints: the first that `score` gives."""
+        raise NotImplementedError
+
+    def labels_of(self, row: Row) -> Sequence[str]:
+        """The class names that stand in a row."""
+        return ()
+
+    def inputs(self, row: Row) -> Inputs:
+        """What is read. The type selects the tokenizer call: str, Pair or Words."""
+        raise NotImplementedError
+
+    def target(self, row: Row, window: Window) -> Target:
+        """What is right, one value for each target array of the head.
+
+        A value is a number (or an array over classes) for class heads, an array over the window's tokens for token
+        heads, a token's place in the window for span heads.
+        """
+        raise NotImplementedError
+
+    def decode(self, row: Row, outputs: Sequence[Output]) -> Prediction:
+        """All windows of a row become one answer, whatever order they come in."""
+        raise NotImplementedError
+
+    def score(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scores:
+        """How good the predictions are; the first is the headline, None where undefined."""
+        raise NotImplementedError
+
+    def tuned(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> Self:
+        """A copy with the settings that are chosen on validation predictions, such as a threshold."""
+        return self
+
+    def is_recovered(self, row: Row, prediction: Prediction) -> bool:
+        """Whether a prediction is exactly right, for the oracle round trip."""
+        return prediction[self.answer] == row[self.gold]
+
+
+def oracle(task: Task, window: Window, target: Target) -> Output:
+    """The output of a model that knows what is right: the coverage that windows and decoding leave to any model."""
+    head = HEADS[task.head]
+    if task.head == "span":
+        logits = []
+        for place in target:
+            vector = np.zeros(len(window.spans), np.float32)
+            vector[place] = 20.0
+            logits.append(vector)
+        return Output(window, tuple(logits))
+    if head.per_token:
+        tags = np.asarray(target[0])[window.words >= 0]
+        return Output(window, (20 * np.eye(len(task.labels), dtype=np.float32)[tags],))
+    if task.head == "class":
+        return Output(window, (20 * np.eye(len(task.labels), dtype=np.float32)[target[0]],))
+    if task.head == "labels":
+        return Output(window, (40 * np.asarray(target[0], np.float32) - 20,))
+    return Output(window, (np.array([target[0]], np.float32),))
+
+
+def task_class(name: str) -> type[Task]:
+    """The class of a task: `bertkit.tasks.NAME`, or a dotted module of your own.
+
+    Raises:
+        BertkitError: there is no such module, or it holds no task.
+    """
+    module_name = name if "." in name else f"bertkit.tasks.{name}"
+    known = tuple(task_names())
+    if "." not in name and name not in known:
+        raise BertkitError(f"task.name: unknown task {name!r}", hint=did_you_mean(name, known))
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module_name.startswith(error.name):
+            raise  # the module is there; something that it imports is not
+        raise BertkitError(f"task.name: there is no module {name!r}", hint=did_you_mean(name, known)) from None
+    classes = [
+        entry
+        for entry in vars(module).values()
+        if isinstance(entry, type) and issubclass(entry, Task) and entry.__module__ == module_name
+    ]
+    if not classes:
+        raise BertkitError(f"task.name: module {name!r} holds no Task", hint="define one subclass of bertkit.Task in it")
+    return classes[-1]
+
+
+def make_task(section: Mapping[str, object]) -> Task:
+    """The task that a recipe's `task:` section describes."""
+    return validate(task_class(str(section["name"])), section, where="task")
+
+
+def task_names() -> list[str]:
+    """Names of the built-in tasks."""
+    package = importlib.import_module("bertkit.tasks")
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.name != "base")
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """(..., C) probabilities, float64."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
+    return shifted / shifted.sum(-1, keepdims=True)

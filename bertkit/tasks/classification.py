@@ -1,0 +1,97 @@
+"""Which class, which labels or what number has a text or a pair of texts? Long texts are read in windows and averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from bertkit.data.sources import Columns
+from bertkit.data.windows import Inputs, Pair, Window
+from bertkit.heads import HeadName
+from bertkit.tasks.base import Output, Prediction, Row, Scores, Target, Task, softmax
+
+
+class Classification(Task):
+    """One or two texts -> a class, several labels, or a number."""
+
+    name: str = "classification"
+    labels: tuple[str, ...] = Field((), description="class names in the order of their ids; empty: found in the data")
+    pair: bool = Field(False, description="read two texts together, in the columns text and second")
+    kind: Literal["class", "labels", "number"] = Field(
+        "class", description="one class, any number of labels, or a number"
+    )
+    metric: Literal["accuracy", "f1_macro", "matthews", "f1"] = Field(
+        "accuracy", description="metric that ranks checkpoints (kind: class); f1 needs positive"
+    )
+    positive: str | None = Field(None, description="the label that f1 counts as positive, for two classes")
+
+    answer = "label"
+
+    @property
+    def head(self) -> HeadName:
+        return self.kind
+
+    @property
+    def headline(self) -> str:
+        return {"class": self.metric, "labels": "f1_micro", "number": "pearson_spearman"}[self.kind]
+
+    @model_validator(mode="after")
+    def _f1_has_positive(self) -> Self:
+        if self.metric == "f1" and self.positive is None:
+            raise ValueError("metric: f1 needs the label that counts as positive, task.positive")
+        return self
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The text columns."""
+        return ("text", "second") if self.pair else ("text",)
+
+    @property
+    def reads(self) -> Columns:
+        gold = {"class": {"label": "label"}, "labels": {"labels": "label"}, "number": {"number": "label"}}
+        return Columns(text=self.texts, **gold[self.kind])
+
+    def labels_of(self, row: Row) -> Sequence[str]:
+        return {"class": lambda label: (label,), "labels": tuple, "number": lambda _: ()}[self.kind](row["label"])
+
+    def inputs(self, row: Row) -> Inputs:
+        texts = [row[column] for column in self.texts]
+        return Pair(*texts) if len(texts) == 2 else texts[0]
+
+    def target(self, row: Row, window: Window) -> Target:
+        if self.kind == "class":
+            return (self.labels.index(row["label"]),)
+        if self.kind == "labels":
+            return (np.array([label in row["label"] for label in self.labels], np.float32),)
+        return (np.float32(row["label"]),)
+
+    def decode(self, row: Row, outputs: Sequence[Output]) -> Prediction:
+        in_order = sorted(outputs, key=lambda output: output.window.number)  # sums of floats depend on the order
+        logits = np.mean([output.logits[0] for output in in_order], axis=0, dtype=np.float64)
+        if self.kind == "number":
+            return {"label": float(logits[0])}
+        if self.kind == "labels":
+            shares = 1 / (1 + np.exp(-logits))
+            chosen = tuple(label for label, share in zip(self.labels, shares, strict=True) if share >= 0.5)
+            return {"label": chosen, "probabilities": dict(zip(self.labels, shares.tolist(), strict=True))}
+        shares = softmax(logits)
+        return {
+            "label": self.labels[int(shares.argmax())],
+            "probabilities": dict(zip(self.labels, shares.tolist(), strict=True)),
+        }
+
+    def score(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scores:
+        from bertkit.metrics import classification, regression
+
+        given, right = [prediction["label"] for prediction in predictions], [row["label"] for row in rows]
+        if self.kind == "number":
+            return regression.regression(given, right)
+        if self.kind == "labels":
+            return classification.multilabel(given, right, self.labels)
+        scores = classification.classification(given, right)
+        if self.positive is not None:
+            scores["f1"] = classification.binary_f1(given, right, self.positive)
+        return {self.headline: scores.pop(self.headline), **scores}

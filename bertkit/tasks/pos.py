@@ -1,0 +1,76 @@
+"""Which part of speech is each word? One label a word, whatever the number of pieces or windows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from pydantic import Field
+
+from bertkit.data.sources import Columns
+from bertkit.data.windows import Inputs, Window, Words
+from bertkit.errors import BertkitError
+from bertkit.heads import HeadName
+from bertkit.tasks.base import Output, Prediction, Row, Scores, Target, Task, softmax
+
+# the closed inventory of Universal Dependencies, https://universaldependencies.org/u/pos/
+UNIVERSAL_TAGS = (
+    "ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART", "PRON", "PROPN", "PUNCT", "SCONJ",
+    "SYM", "VERB", "X",
+)  # fmt: skip
+UNLABELLED = -100
+
+
+class Pos(Task):
+    """Words -> one tag a word; any other label per word (chunks, entities) works the same."""
+
+    name: str = "pos"
+    labels: tuple[str, ...] = Field((), description="tags in the order of their ids; empty: found in the data")
+    fallback: str | None = Field(
+        None, description="tag of a word that the tokenizer makes no piece of; null: X or O where they are tags, else the first"
+    )
+
+    columns = Columns(words=("words",), tags="tags")
+    answer = "tags"
+    inventory = UNIVERSAL_TAGS
+
+    @property
+    def head(self) -> HeadName:
+        return "token"
+
+    @property
+    def headline(self) -> str:
+        return "accuracy"
+
+    @property
+    def fallback_tag(self) -> str:
+        """The tag of words that no window can see: empty, zero-width and the like."""
+        if self.fallback is not None and self.fallback not in self.labels:
+            raise BertkitError(f"task.fallback: {self.fallback!r} is no tag", hint=f"one of: {', '.join(self.labels)}")
+        return self.fallback or next((tag for tag in ("X", "O") if tag in self.labels), self.labels[0])
+
+    def labels_of(self, row: Row) -> Sequence[str]:
+        return row["tags"]
+
+    def inputs(self, row: Row) -> Inputs:
+        return Words(row["words"])
+
+    def target(self, row: Row, window: Window) -> Target:
+        # (S,) tag ids at the first piece of each word that this window owns: a word is learned once
+        ids = np.array([self.labels.index(tag) for tag in row["tags"]] + [UNLABELLED], np.int64)
+        return (ids[window.words],)
+
+    def decode(self, row: Row, outputs: Sequence[Output]) -> Prediction:
+        words = row["words"]
+        tags, certainty = [self.fallback_tag] * len(words), [0.0] * len(words)
+        for output in outputs:
+            owned = output.window.words[output.window.words >= 0]
+            shares = softmax(output.logits[0])
+            for word, best, share in zip(owned.tolist(), shares.argmax(-1).tolist(), shares.max(-1).tolist(), strict=True):
+                tags[word], certainty[word] = self.labels[best], share
+        return {"words": list(words), "tags": tags, "probabilities": certainty}
+
+    def score(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scores:
+        from bertkit.metrics import tagging
+
+        return tagging.tagging([prediction["tags"] for prediction in predictions], [row["tags"] for row in rows])

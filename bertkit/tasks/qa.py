@@ -1,0 +1,159 @@
+"""Which span of a document answers a question? Windows slide over the document; the best span of all windows wins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple, Self
+
+import numpy as np
+from pydantic import Field, PositiveInt
+
+from bertkit.data.sources import Columns
+from bertkit.data.windows import Inputs, Pair, Window
+from bertkit.heads import HeadName
+from bertkit.tasks.base import Output, Prediction, Row, Scores, Target, Task, softmax
+
+CLS = 0  # place of [CLS], which stands for "no answer in this window"
+
+
+class Candidate(NamedTuple):
+    """A span of characters and its score (start logit + end logit)."""
+
+    start: int
+    end: int
+    score: float
+
+
+class QA(Task):
+    """Question and document -> a span of the document, sliced by its character offsets.
+
+    Source: Devlin et al. 2019, sections 4.2 (SQuAD 1.1) and 4.3 (SQuAD 2.0).
+    """
+
+    name: str = "qa"
+    unanswerable: bool = Field(False, description="a question may have no answer (SQuAD 2.0)")
+    no_answer_threshold: float = Field(
+        0.0, description="answer nothing when score(no answer) - score(best span) exceeds this; tuned on validation"
+    )
+    max_answer_length: PositiveInt = Field(30, description="tokens of an answer at most")
+    n_best: PositiveInt = Field(20, description="answers kept for each question")
+    language: Literal["en", "zh"] = Field("en", description="scoring: en: the SQuAD rules; zh: F1 over characters")
+
+    columns = Columns(text=("question", "context"), answers="answers")
+    answer = "answer"
+    with_spans = True
+
+    @property
+    def head(self) -> HeadName:
+        return "span"
+
+    @property
+    def headline(self) -> str:
+        return "f1"
+
+    def inputs(self, row: Row) -> Inputs:
+        # white space before a question would shift nothing here, but says nothing either
+        return Pair(row["question"].strip(), row["context"], long="second")
+
+    def target(self, row: Row, window: Window) -> Target:
+        """Places of the first and the last token of the first answer; [CLS] when it does not stand whole in the window."""
+        if not row["answers"]:
+            return CLS, CLS
+        gold = row["answers"][0]
+        begin, end = gold["start"], gold["start"] + len(gold["text"])
+        is_context = window.spans[:, 0] >= 0
+        # the tokens that cover the answer: the first that ends after its begin, the last that starts before its end
+        covering = np.flatnonzero(is_context & (window.spans[:, 1] > begin) & (window.spans[:, 0] < end))
+        if not len(covering):
+            return CLS, CLS
+        first, last = int(covering[0]), int(covering[-1])
+        context = np.flatnonzero(is_context)
+        is_cut_off = (first == context[0] and window.number > 0 and window.spans[first, 0] > begin) or (
+            last == context[-1] and window.number < window.count - 1 and window.spans[last, 1] < end
+        )
+        return (CLS, CLS) if is_cut_off else (first, last)
+
+    def decode(self, row: Row, outputs: Sequence[Output]) -> Prediction:
+        """The best spans over all windows; the same characters found twice count once, with their better score."""
+        best: dict[tuple[int, int], float] = {}
+        for output in outputs:
+            for start, end, score in spans_of(output, self.n_best, self.max_answer_length):
+                best[start, end] = max(score, best.get((start, end), -np.inf))
+        ranked = sorted((Candidate(*span, score) for span, score in best.items()), key=_rank)[: self.n_best]
+        # no window sees the answer only if none does: the surest window decides
+        null_score = min(float(start[CLS]) + float(end[CLS]) for start, end in (output.logits for output in outputs))
+        context, scores = row["context"], [candidate.score for candidate in ranked]
+        answers = [(context[start:end], start, end) for start, end, _ in ranked]
+        if self.unanswerable or not ranked:
+            answers.append(("", None, None))
+            scores.append(null_score)
+        shares = softmax(np.array(scores)).tolist()
+        n_best = [
+            {"answer": text, "start": start, "end": end, "probability": share}
+            for (text, start, end), share in zip(answers, shares, strict=True)
+        ]
+        gap = null_score - ranked[0].score if ranked else np.inf
+        chosen = n_best[-1] if not ranked or (self.unanswerable and gap > self.no_answer_threshold) else n_best[0]
+        n_best.sort(key=lambda entry: -entry["probability"])
+        no_answer = {"no_answer_score": gap, "best_span": n_best_span(n_best)} if self.unanswerable else {}
+        return {**chosen, **no_answer, "n_best": n_best}
+
+    def score(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scores:
+        from bertkit.metrics import squad
+
+        golds = [[answer["text"] for answer in row["answers"]] for row in rows]
+        given = [prediction["answer"] for prediction in predictions]
+        if not self.unanswerable:
+            return squad.squad(given, golds, language=self.language)
+        scores = [prediction["no_answer_score"] for prediction in predictions]
+        return squad.squad_v2(given, scores, golds, language=self.language)
+
+    def tuned(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> Self:
+        """The no-answer threshold with the best F1 on these rows (as the SQuAD 2.0 script searches it)."""
+        if not self.unanswerable:
+            return self
+        from bertkit.metrics import squad
+
+        spans = [prediction["best_span"] for prediction in predictions]
+        f1, _ = squad.answer_scores(spans, [[answer["text"] for answer in row["answers"]] for row in rows], self.language)
+        threshold, _ = squad.best_threshold(
+            np.array([prediction["no_answer_score"] for prediction in predictions]),
+            np.array(f1),
+            np.array([bool(row["answers"]) for row in rows]),
+        )
+        return self.model_copy(update={"no_answer_threshold": float(threshold)})
+
+    def is_recovered(self, row: Row, prediction: Prediction) -> bool:
+        golds = [answer["text"] for answer in row["answers"]] or [""]
+        return prediction["answer"] in golds
+
+
+def spans_of(output: Output, n_best: int, max_length: int) -> Iterator[Candidate]:
+    """The best spans of one window, exactly: every start <= end within `max_length` tokens competes.
+
+    Only context tokens do, so high scores on the question or on padding cannot crowd an answer out.
+    """
+    start_logits, end_logits = output.logits
+    context = np.flatnonzero(output.window.spans[:, 1] > output.window.spans[:, 0])
+    if not len(context):
+        return
+    starts, ends = start_logits[context], end_logits[context]
+    # (P, L): span from place p over l + 1 tokens; short of the window's end, -inf
+    padded = np.concatenate([ends, np.full(max_length - 1, -np.inf, ends.dtype)])
+    scores = starts[:, None] + np.lib.stride_tricks.sliding_window_view(padded, max_length)
+    flat = scores.ravel()
+    kept = np.argpartition(flat, -n_best)[-n_best:] if len(flat) > n_best else np.arange(len(flat))
+    spans = output.window.spans[context]
+    for place in kept[np.isfinite(flat[kept])]:
+        first, length = divmod(int(place), max_length)
+        yield Candidate(int(spans[first, 0]), int(spans[first + length, 1]), float(flat[place]))
+
+
+def _rank(candidate: Candidate) -> tuple[float, int, int]:
+    # ties go to the earlier and shorter span, whatever order the windows come in
+    return -candidate.score, candidate.start, candidate.end
+
+
+def n_best_span(n_best: Sequence[Prediction]) -> str:
+    """The text of the best real span, "" when there is none."""
+    return next((entry["answer"] for entry in n_best if entry["start"] is not None), "")

@@ -1,0 +1,15 @@
+"""Is a text positive or negative? Two or more classes; long texts are read in windows and averaged."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from bertkit.tasks.classification import Classification
+
+
+class Sentiment(Classification):
+    """One text -> class."""
+
+    name: str = "sentiment"
+    pair: Literal[False] = False
+    kind: Literal["class"] = "class"

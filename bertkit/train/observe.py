@@ -1,0 +1,156 @@
+"""Who is told how the run goes: a progress bar on a terminal, plain lines in a log, trackers by name."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from bertkit.errors import BertkitError, did_you_mean
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from accelerate import Accelerator
+
+    from bertkit.train.loop import Step
+
+
+class Progress(Protocol):
+    """Shows a run to a person."""
+
+    def steps(self, steps: Sequence[Step]) -> None:
+        """Steps were done."""
+
+    def say(self, text: str) -> None:
+        """Something worth a line happened."""
+
+    def close(self) -> None:
+        """The run is over."""
+
+
+class Silent:
+    """Shows nothing: other ranks, and callers that asked for quiet."""
+
+    def steps(self, steps: Sequence[Step]) -> None:
+        return None
+
+    def say(self, text: str) -> None:
+        return None
+
+    def close(self) -> None:
+        return None
+
+
+class Lines(Silent):
+    """Plain lines on stderr, for logs; at most one every few seconds."""
+
+    seconds_between = 5.0
+
+    def __init__(self, total: int, start: int = 0) -> None:
+        self._rate = _Rate(total, start)
+        self._last = 0.0
+
+    def steps(self, steps: Sequence[Step]) -> None:
+        self._rate.add(steps)
+        now = time.monotonic()
+        if now - self._last >= self.seconds_between or steps[-1].step == self._rate.total:
+            self._last = now
+            self.say(f"step {steps[-1].step}/{self._rate.total}  {self._rate.describe(steps)}")
+
+    def say(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+
+class Bar(Silent):
+    """A progress bar on stderr with loss, tokens a second and time left."""
+
+    def __init__(self, total: int, start: int = 0) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._rate = _Rate(total, start)
+        self._bar = Progress(
+            TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[info]}"),
+            TimeRemainingColumn(), console=Console(stderr=True), transient=True,
+        )  # fmt: skip
+        self._task = self._bar.add_task("training", total=total, completed=start, info="")
+        self._bar.start()
+
+    def steps(self, steps: Sequence[Step]) -> None:
+        self._rate.add(steps)
+        self._bar.update(self._task, completed=steps[-1].step, info=self._rate.describe(steps, with_time=False))
+
+    def say(self, text: str) -> None:
+        self._bar.console.print(text, markup=False, highlight=False)
+
+    def close(self) -> None:
+        self._bar.stop()
+
+
+def make_progress(total: int, start: int = 0, quiet: bool = False) -> Progress:
+    """A bar on a terminal, lines elsewhere."""
+    if quiet:
+        return Silent()
+    return Bar(total, start) if sys.stderr.isatty() else Lines(total, start)
+
+
+class _Rate:
+    """Useful tokens a second and time left, over the steps seen."""
+
+    def __init__(self, total: int, start: int) -> None:
+        self.total = total
+        self._began, self._first = time.monotonic(), start
+        self._tokens = self._done = 0
+
+    def add(self, steps: Sequence[Step]) -> None:
+        self._tokens += sum(step.tokens for step in steps)
+        self._done = steps[-1].step
+
+    def describe(self, steps: Sequence[Step], with_time: bool = True) -> str:
+        seconds = max(time.monotonic() - self._began, 1e-9)
+        loss = sum(step.loss for step in steps) / len(steps)
+        text = f"loss {loss:.4f}  {self._tokens / seconds:,.0f} tokens/s"
+        left = seconds / max(1, self._done - self._first) * (self.total - self._done)
+        return f"{text}  {left:.0f} s left" if with_time else text
+
+
+class Trackers:
+    """Passes numbers on to accelerate's trackers (tensorboard, wandb, mlflow, trackio, ...)."""
+
+    def __init__(self, accelerator: Accelerator, names: Sequence[str], project: str, settings: Mapping) -> None:
+        self._accelerator, self._names = accelerator, names
+        if names and accelerator.is_main_process:
+            plain = {key: value if isinstance(value, bool | int | float | str) else str(value) for key, value in settings.items()}
+            accelerator.init_trackers(project, config=plain)
+
+    def log(self, values: Mapping[str, float | None], step: int) -> None:
+        """Send the numbers of one moment; undefined ones are left out."""
+        if self._names:
+            self._accelerator.log({name: value for name, value in values.items() if value is not None}, step=step)
+
+    def close(self) -> None:
+        """Flush and end."""
+        if self._names:
+            self._accelerator.end_training()
+
+
+def check_trackers(names: Sequence[str], folder: Path) -> list[object]:
+    """The trackers as accelerate takes them, refused before the run starts when one cannot be had.
+
+    Raises:
+        BertkitError: an unknown or missing tracker.
+    """
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+    from accelerate.utils import LoggerType
+
+    known = {kind.value: kind for kind in LoggerType if kind in LOGGER_TYPE_TO_CLASS or kind.value in LOGGER_TYPE_TO_CLASS}
+    for name in names:
+        if name not in known:
+            raise BertkitError(f"log.trackers: unknown tracker {name!r}", hint=did_you_mean(name, known))
+        from accelerate.tracking import get_available_trackers
+
+        if name not in {str(getattr(kind, "value", kind)) for kind in get_available_trackers()}:
+            raise BertkitError(f"log.trackers: {name} is not installed", hint=f"pip install {name}")
+    return list(names)

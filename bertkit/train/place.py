@@ -1,0 +1,114 @@
+"""Where a run takes place: device, threads and precision, chosen once and said."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import torch
+
+from bertkit.errors import BertkitError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from bertkit.recipe import HardwareConfig
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+class Place(NamedTuple):
+    """What was chosen.
+
+    Attributes:
+        accelerator: accelerate's object for this process.
+        precision: of the forward pass.
+        micro_batch_tokens: padded tokens of one forward and backward pass.
+        evaluation_tokens: padded tokens of one forward pass without gradients.
+        summary: one line for people.
+    """
+
+    accelerator: Accelerator
+    precision: Precision
+    micro_batch_tokens: int
+    evaluation_tokens: int
+    summary: str
+
+
+def choose_place(config: HardwareConfig, trackers: Sequence[str] = (), folder: Path | None = None) -> Place:
+    """Set up this process.
+
+    Raises:
+        BertkitError: a device or precision that is not there.
+    """
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+    from accelerate.utils import ProjectConfiguration
+
+    # in worker processes the tokenizer's own threads would only warn
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    device = _device(config)
+    precision, reason = _precision(config, device)
+    AcceleratorState._reset_state()  # accelerate keeps the first precision of a process for good
+    accelerator = Accelerator(
+        cpu=device == "cpu",
+        mixed_precision={"fp32": "no"}.get(precision, precision),
+        log_with=list(trackers) or None,
+        project_config=ProjectConfiguration(project_dir=str(folder), logging_dir=str(folder)) if trackers else None,
+    )
+    large = device != "cpu"
+    threads = "" if large else f", {torch.get_num_threads()} threads"
+    return Place(
+        accelerator,
+        precision,
+        # small micro-batches stay in the CPU's cache and pad little; a GPU wants them large
+        config.micro_batch_tokens or (16384 if large else 2048),
+        config.evaluation_tokens or (65536 if large else 4096),
+        f"{device_name(device)}{threads}, {precision} ({reason})",
+    )
+
+
+def device_name(device: str) -> str:
+    """The device in words, for people and for environment.json."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    return {"cpu": "CPU", "mps": "Apple GPU"}[device]
+
+
+def has_native_bf16(device: str) -> bool:
+    """Whether the device multiplies bf16 matrices itself, rather than emulating it."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device == "cpu":
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return False
+
+
+def _device(config: HardwareConfig) -> str:
+    available = [
+        name
+        for name, is_there in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available()))
+        if is_there
+    ]
+    if config.device == "auto":
+        return available[0] if available else "cpu"
+    if config.device != "cpu" and config.device not in available:
+        raise BertkitError(
+            f"hardware.device: there is no {config.device} device here", hint="see `bertkit doctor`, or use cpu"
+        )
+    return config.device
+
+
+def _precision(config: HardwareConfig, device: str) -> tuple[Precision, str]:
+    if config.precision == "auto":
+        return ("bf16", "the device computes it natively") if has_native_bf16(device) else ("fp32", "no native bf16")
+    if config.precision == "fp16" and device == "cpu":
+        raise BertkitError(
+            "hardware.precision: fp16 needs a GPU, and this run is on the CPU", hint="use bf16 or fp32, or leave it out"
+        )
+    return config.precision, "as asked"

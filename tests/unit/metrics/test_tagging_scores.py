@@ -1,0 +1,73 @@
+"""Word and entity scores on cases small enough to check by hand."""
+
+import random
+import time
+
+import pytest
+
+from bertkit.errors import BertkitError
+from bertkit.metrics.tagging import spans, tagging
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+def test_every_word_counts_alike_whatever_its_row():
+    scores = tagging([["NOUN"], ["NOUN", "VERB", "VERB"]], [["NOUN"], ["NOUN", "NOUN", "VERB"]])
+    assert list(scores) == ["accuracy", "f1_macro"]
+    assert scores["accuracy"] == 0.75
+    assert scores["f1_macro"] == pytest.approx((4 / 5 + 2 / 3) / 2)
+
+
+@pytest.mark.parametrize("score", [tagging, spans])
+def test_a_row_of_another_length_is_our_bug_and_named(score):
+    with pytest.raises(AssertionError, match="row 1: 2 tags predicted for 3 words"):
+        score([["O"], ["O", "O"]], [["O"], ["O", "O", "O"]])
+    with pytest.raises(AssertionError, match="1 rows predicted for 2 rows"):
+        score([["O"]], [["O"], []])
+
+
+def test_no_word_leaves_every_score_undefined():
+    assert tagging([[], []], [[], []]) == {"accuracy": None, "f1_macro": None}
+    assert spans([[]], [[]]) == {"f1": None, "precision": None, "recall": None}
+    assert spans([], []) == {"f1": None, "precision": None, "recall": None}
+
+
+def test_an_entity_counts_only_when_whole_and_of_its_type():
+    references = [["B-PER", "I-PER", "O", "B-LOC"], ["B-ORG", "O"]]
+    predictions = [["B-PER", "O", "O", "B-LOC"], ["B-LOC", "O"]]
+    assert list(spans(predictions, references)) == ["f1", "precision", "recall"]
+    assert spans(predictions, references) == pytest.approx({"f1": 1 / 3, "precision": 1 / 3, "recall": 1 / 3})
+
+
+def test_an_inside_tag_after_another_type_begins_an_entity():
+    assert spans([["I-PER", "I-PER", "I-LOC"]], [["B-PER", "I-PER", "B-LOC"]])["f1"] == 1.0
+
+
+def test_a_begin_tag_parts_neighbours_of_one_type():
+    assert spans([["B-PER", "I-PER"]], [["B-PER", "B-PER"]]) == {"f1": 0.0, "precision": 0.0, "recall": 0.0}
+
+
+def test_no_entity_crosses_into_the_next_row():
+    assert spans([["O", "B-PER"], ["I-PER", "O"]], [["O", "B-PER"], ["B-PER", "O"]])["f1"] == 1.0
+
+
+def test_entities_on_one_side_only_leave_the_other_sides_share_undefined():
+    assert spans([["B-PER"]], [["O"]]) == {"f1": 0.0, "precision": 0.0, "recall": None}
+    assert spans([["O"]], [["B-PER"]]) == {"f1": 0.0, "precision": None, "recall": 0.0}
+
+
+@pytest.mark.parametrize("tag", ["NOUN", "E-PER", "", "b-PER", "BPER"])
+def test_entity_scores_refuse_tags_of_another_scheme(tag):
+    with pytest.raises(BertkitError, match=f"references: row 1 has the tag '{tag}', which is not IOB2") as raised:
+        spans([["O"], ["O", "O"]], [["O"], ["O", tag]])
+    assert "`tagging`" in raised.value.hint
+
+
+def test_twenty_five_thousand_words_are_scored_at_once():
+    rng = random.Random(0)
+    rows = [[rng.choice(["O", "B-PER", "I-PER", "B-LOC"]) for _ in range(10)] for _ in range(2500)]
+    for score in (tagging, spans):
+        score(rows[:2], rows[:2])  # scikit-learn is imported by the first call
+        start = time.process_time()
+        score(rows, rows[::-1])
+        assert time.process_time() - start < 1.0  # 0.04 s measured; room for a busy machine
