@@ -1,7 +1,7 @@
 """Rows with a task's columns, read from the files, folders and Hub data sets that people keep them in.
 
-Files end in .csv .tsv .jsonl .ndjson .json .parquet .conllu .txt, maybe packed as .gz or .xz. The readers are our own where
-the common ones guess: nothing here turns `NA` into a missing value, `01` into 1, or a lone quote into an open field.
+Files end in .csv .tsv .jsonl .ndjson .json .parquet .conllu .txt, maybe packed as .gz or .xz. The readers are our own
+where the common ones guess: no `NA` becomes a missing value, no `01` becomes 1, no lone quote opens a field.
 """
 
 from __future__ import annotations
@@ -30,6 +30,14 @@ from bertkit.errors import BertkitError, did_you_mean, nearest, one_line
 LINE_BYTES = 64 << 20  # of one line or csv field; longer than this is a file of another kind
 UNPACKED_BYTES = 4 << 30  # of a packed file: above any task's data, below what fills a machine
 PEEKED_ROWS = 100  # JSON has no header line: these first objects say which keys there are
+USUAL_NAMES = {  # what other people call our columns: for hints only
+    "text": ("sentence", "review", "content", "text_a"),
+    "premise": ("sentence1", "sentence_A", "text_a"),
+    "hypothesis": ("sentence2", "sentence_B", "text_b"),
+    "label": ("gold_label", "sentiment", "class", "category"),
+    "words": ("tokens",),
+    "tags": ("upos", "pos_tags", "pos"),
+}
 SHOWN = 60  # characters of a value in a message
 SKIP = "leave such rows out with data.skip_bad_rows=true"
 UNANSWERABLE = "set task.unanswerable=true"
@@ -101,14 +109,14 @@ def read_rows(
     """Read and check every row of a source: a row is right, or it is named with its line; none is quietly changed.
 
     Args:
-        source: a file; a folder (from `save_to_disk`, or with a file `{split}.tsv` or the like, or as `load_dataset` takes
+        source: a file; a folder (with a file `{split}.tsv` or the like, of `save_to_disk`, or as `load_dataset` takes
             it); anything else is a Hub id.
         columns: what the task reads.
-        mapping: task column (or `id`) -> column of the source. A number in it, `3` or `"3"`, says that a csv or tsv file has
-            no header line; positions count from 0.
+        mapping: task column (or `id`) -> column of the source. A number in it, `3` or `"3"`, says that a csv or tsv
+            file has no header line; positions count from 0.
         split: of a folder or a Hub id. A file is its own split.
         require_gold: False for prediction: gold columns may be missing, and a row without gold holds None.
-        ignore_labels: rows with these labels are left out and counted; `""` is an empty label, `"-1"` also ClassLabel's.
+        ignore_labels: rows with these labels are left out and counted; `""` is an empty one, `"-1"` also ClassLabel's.
         skip_bad_rows: leave bad rows out and list them.
         unanswerable: question answering: a row without an answer, or with an empty context, is right.
     Raises:
@@ -151,7 +159,7 @@ def collect(
         try:
             if isinstance(record, BadRow):
                 raise record
-            for column, place, convert in plan:  # noqa: B007 (`place` names the column of a bad value)
+            for column, place, convert in plan:
                 row[column] = convert(record.get(place))
             place = None
             row["id"] = row["id"] or str(number)
@@ -185,12 +193,13 @@ def locate(file: File, table: Table, columns: Columns, optional: Sequence[str]) 
         elif column in columns.words and columns.tags in optional and "text" in table.names:
             places[column] = "text"  # prediction on running text: `words_of` finds its words
         else:
-            guess = nearest(name, unused) or nearest(column, unused) or (unused[0] if len(unused) == 1 else None)
-            hint = f"add data.columns.{column}={guess or 'NAME'}" if unused else "give the rows one, in csv, tsv or jsonl"
+            usual = [other for other in unused if other in USUAL_NAMES.get(column, ())]
+            guess = next(iter(usual or unused[: len(unused) == 1]), nearest(name, unused) or nearest(column, unused))
+            hint = f"add data.columns.{column}={guess or 'NAME'}" if unused else "no column is left for it"
             if file.header:
                 hint += f", or a position if the file has no header line: data.columns.{column}=0"
-            listing = ", ".join(cut(other) for other in table.names[:50]) or "none"
-            raise BertkitError(f"{file.name}: no column {name!r} for the task's {column!r}; it has: {listing}", hint=hint)
+            has = ", ".join(cut(other) for other in table.names[:50]) or "none"
+            raise BertkitError(f"{file.name}: no column {name!r} for the task's {column!r}; it has: {has}", hint=hint)
     return places
 
 
@@ -217,7 +226,7 @@ class Rules:
 
     def converter(self, column: str) -> Callable[[object], object]:
         """The function that checks one column's values."""
-        kinds = {name: as_text for name in self.columns.text}
+        kinds = dict.fromkeys(self.columns.text, as_text)
         kinds |= {self.columns.label: self.label, self.columns.labels: self.labels, self.columns.number: self.number}
         return {"id": name_of, self.columns.answers: as_answers, **kinds}.get(column, lambda value: value)
 
@@ -282,7 +291,7 @@ class Rules:
             row[self.columns.answers] = []
         for answer in answers or ():
             text, start = answer["text"], answer["start"]
-            if not text or start < 0 or not row[context].startswith(text, start):
+            if start < 0 or not row[context].startswith(text, start):
                 raise BadRow(f"answer {show(text)} does not stand at character {start}")
 
     def check_words(self, row: dict[str, object], name: str) -> None:
@@ -291,7 +300,7 @@ class Rules:
         if isinstance(words, str):
             words = words_of(words) if tags is None else [word for word in words.split(" ") if word]
         if isinstance(tags, str):
-            tags = [tag for tag in tags.split(" ") if tag]
+            tags = [tag for tag in tags.split(" ") if tag] or None
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise BadRow(f"column {name!r} holds {show(words)}, not a list of words")
         if not words:
@@ -313,7 +322,7 @@ class Rules:
 def as_text(value: object) -> str:
     if type(value) is str:
         return value
-    raise BadRow(f"holds {show(value)}, not text")
+    raise BadRow("is missing" if value is None else f"holds {show(value)}, not text")
 
 
 def name_of(value: object) -> str | None:
@@ -328,7 +337,10 @@ def name_of(value: object) -> str | None:
 
 
 def as_answers(value: object) -> list[dict[str, object]] | None:
-    """Answers without doubles, from a list of {text, answer_start | start} or from {text: [...], answer_start: [...]}."""
+    """Answers without doubles, from [{text, answer_start or start}, ...] or {text: [...], answer_start: [...]}.
+
+    An empty text is left out: that is how some files write that there is no answer.
+    """
     if isinstance(value, str):  # a cell of a csv file
         try:
             value = parse_json(value) if value.strip() else None
@@ -348,7 +360,7 @@ def as_answers(value: object) -> list[dict[str, object]] | None:
     for text, start in pairs:
         if not isinstance(text, str) or type(start) is not int:
             raise BadRow(f"holds an answer {show(text)} at {show(start)}; it needs a text and its first character")
-    return [{"text": text, "start": start} for text, start in dict.fromkeys(pairs)]
+    return [{"text": text, "start": start} for text, start in dict.fromkeys(pairs) if text]
 
 
 JOINED_SCRIPTS = re.compile(  # Han and kana, written without spaces: every character is a word
@@ -381,8 +393,9 @@ def words_of(text: str) -> list[str]:
 
 
 def open_source(
-    source: str, columns: Columns, known: Iterable[str], mapping: Mapping[str, str | int], split: str, config: str | None
+    source: str, columns: Columns, known: list[str], mapping: Mapping[str, str | int], split: str, config: str | None
 ) -> tuple[File, Table]:
+    """See whether it is a file, a folder or a Hub id, and open it with the reader that its ending names."""
     path = os.path.expanduser(source)
     if os.path.isdir(path) and (inner := split_file(source, path, split)):
         source, path = os.path.join(source, inner), os.path.join(path, inner)
@@ -406,11 +419,18 @@ def open_source(
         hint = "if it is CoNLL-U (ten columns, tabs), name it .conllu" if ending == ".conll" else f"name it {ENDINGS}"
         raise BertkitError(f"{source}: files that end in {ending!r} are not read", hint=hint)
     if ending in READERS or ending == ".conll" or not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", source, re.ASCII):
-        folder, name = os.path.split(path)
-        near = nearest(name, os.listdir(folder or ".")) if os.path.isdir(folder or ".") else None
-        hint = f"did you mean {os.path.join(os.path.dirname(source), near)!r}?" if near else "look at the path"
-        raise BertkitError(f"{source}: there is no such file", hint=hint)
+        raise missing(source, path)
     return file, read_hub(file, split, config)
+
+
+def missing(source: str, path: str) -> BertkitError:
+    folder, name = os.path.split(path)
+    try:
+        near = nearest(name, os.listdir(folder or "."))
+    except (OSError, ValueError):
+        return BertkitError(f"{source}: there is no such file", hint=f"there is no folder {folder!r} to be read either")
+    hint = f"did you mean {os.path.join(os.path.dirname(source), near)!r}?" if near else "no name there is like it"
+    return BertkitError(f"{source}: there is no such file", hint=hint)
 
 
 def name_parts(path: str) -> tuple[str, str, str]:
@@ -423,14 +443,19 @@ def name_parts(path: str) -> tuple[str, str, str]:
 
 
 def split_file(source: str, path: str, split: str) -> str | None:
-    """The file in a folder that is the split, as in GLUE; our readers are kinder to its text than pandas."""
+    """The file in a folder that is the split (GLUE calls validation dev); pandas would guess at its quotes and NAs."""
     try:
-        found = [name for name in sorted(os.listdir(path)) if name_parts(name)[0] == split and name_parts(name)[1] in READERS]
+        files = {name: name_parts(name) for name in sorted(os.listdir(path))}
     except OSError as error:
         raise unreadable(source, error) from None
-    if len(found) > 1:
-        raise BertkitError(f"{source}: more than one file is the split {split!r}: {', '.join(found)}", hint="name the file")
-    return found[0] if found else None
+    for other in ("validation", "dev", "valid", "val"):
+        wanted = split.replace("validation", other)
+        found = [name for name, (stem, ending, _) in files.items() if stem == wanted and ending in READERS]
+        if len(found) > 1:
+            raise BertkitError(f"{source}: several files are the split {split!r}: {', '.join(found)}", hint="name one")
+        if found:
+            return found[0]
+    return None
 
 
 def read_folder(file: File, split: str, config: str | None) -> Table:
@@ -495,7 +520,7 @@ def read_parquet(file: File) -> Table:
         groups = [parquet.metadata.row_group(index) for index in range(parquet.num_row_groups)]
         schema = parquet.schema_arrow
         declared = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-        classes = declared_classes(declared["info"]["features"] if declared else {})
+        classes = declared_classes(declared.get("info", {}).get("features", {}))
     except Exception as error:  # pyarrow's own errors, OSError, or malformed metadata of any shape
         raise unreadable(file.name, error) from error
     if sum(group.total_byte_size for group in groups) > UNPACKED_BYTES:
@@ -556,7 +581,7 @@ def read_delimited(file: File) -> Table:
 
 
 def csv_fields(file: File, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, list[str]]]:
-    """The fields of each row with the line it begins in. The first line says what separates: comma, semicolon or tab."""
+    """The fields of each row with the line it begins in; the first line tells comma, semicolon or tab."""
     first = next(lines, (1, ""))
 
     def found(mark: str) -> tuple[int, int]:
@@ -574,10 +599,10 @@ def csv_fields(file: File, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[i
         except StopIteration:
             return
         except csv.Error as error:
-            raise BertkitError(
-                f"{file.name}:{line}: {error}",
-                hint="put fields with quotes, separators or line breaks in quotes and double the quotes inside, or use tsv",
-            ) from None
+            hint = "a field that begins with a quote must end with one, and quotes inside are doubled; or use tsv"
+            if "new-line" in str(error):
+                error, hint = "a carriage return outside quotes", "end lines with LF or CRLF"
+            raise BertkitError(f"{file.name}:{line}: {error}", hint=hint) from None
         if fields:
             yield line, fields
 
@@ -596,7 +621,8 @@ def read_json(file: File) -> Table:
             return from_objects(file, json_lines(enumerate(text.split("\n"), start=1)))
         line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         raise BertkitError(
-            f"{file.name}{line}: not JSON: {shorten(error)}", hint="give a list of objects, SQuAD's layout or an object a line"
+            f"{file.name}{line}: not JSON: {shorten(error)}",
+            hint="write a list of objects, SQuAD's layout, or one object a line",
         ) from None
     if isinstance(value, dict) and isinstance(value.get("data"), list):
         value = value["data"]
@@ -635,7 +661,8 @@ def from_objects(file: File, records: Iterator[tuple[int, dict[str, object] | Ba
         if not first:
             raise no_rows(file)
         line, reason = first[0]
-        raise BertkitError(f"{file.name}:{line}: {reason}" if line else f"{file.name}: row 0: {reason}", hint=reason.hint)
+        where = f"{file.name}:{line}" if line else f"{file.name}: row 0"
+        raise BertkitError(f"{where}: {reason}", hint=reason.hint)
     return Table(list(dict.fromkeys(chain.from_iterable(objects))), chain(first, records))
 
 
@@ -731,7 +758,7 @@ def decoded_lines(file: File) -> Iterator[tuple[int, str]]:
             if not raw:
                 return
             if len(raw) > LINE_BYTES:
-                raise BertkitError(f"{file.name}:{line}: the line is longer than {LINE_BYTES >> 20} MiB", hint="split it")
+                raise BertkitError(f"{file.name}:{line}: a line of more than {LINE_BYTES >> 20} MiB", hint="split it")
             yield line, decoded(file, raw, line)
 
 
@@ -788,11 +815,11 @@ class Guarded(io.RawIOBase):
 
 
 def unreadable(name: str, error: Exception) -> BertkitError:
-    return BertkitError(f"{name}: cannot be read: {shorten(error)}", hint="is it whole, of the kind its ending says, and yours to read?")
+    return BertkitError(f"{name}: cannot be read: {shorten(error)}", hint="is it whole, and what its ending says?")
 
 
 def too_large(file: File) -> BertkitError:
-    return BertkitError(f"{file.name}: unpacks to more than {UNPACKED_BYTES >> 30} GiB", hint="split it into smaller files")
+    return BertkitError(f"{file.name}: unpacks to more than {UNPACKED_BYTES >> 20} MiB", hint="split it")
 
 
 def no_rows(file: File) -> BertkitError:

@@ -63,8 +63,8 @@ def squad(
                 f"references: row {row} has no gold answer, and SQuAD 1.1 has no unanswerable questions",
                 hint="leave the row out, or score with squad_v2, where no gold answer means: unanswerable",
             )
-    agreement = agree(predictions, references, language, nothing_is_an_answer=False)
-    return {"f1": mean(agreement.f1), "exact_match": mean(agreement.exact)}
+    f1, exact = answer_scores(predictions, references, language, nothing_is_an_answer=False)
+    return {"f1": mean(f1), "exact_match": mean(exact)}
 
 
 def squad_v2(
@@ -90,8 +90,8 @@ def squad_v2(
     Returns:
         `f1`, the headline, and `exact_match` over all rows; `has_answer_f1`, `has_answer_exact_match` and
         `no_answer_accuracy` over the answerable and the unanswerable rows, None where there are none; `best_f1`,
-        `best_f1_threshold`, `best_exact_match`, `best_exact_match_threshold`, None when a score is not finite. The
-        thresholds are in the unit of the scores.
+        `best_f1_threshold`, `best_exact_match`, `best_exact_match_threshold`, None when a score is NaN or none is
+        finite. The thresholds are in the unit of the scores.
     Raises:
         BertkitError: the language is unknown.
 
@@ -100,7 +100,7 @@ def squad_v2(
     assert len(no_answer_scores) == len(predictions), f"{len(no_answer_scores)} scores, {len(predictions)} predictions"
     scores = np.asarray(no_answer_scores, dtype=np.float64)
     has_answer = np.array([len(golds) > 0 for golds in references], dtype=bool)
-    answered = agree(predictions, references, language, nothing_is_an_answer=True)
+    answered = answer_scores(predictions, references, language)
     best_f1 = best_threshold(scores, answered.f1, has_answer)
     best_exact = best_threshold(scores, answered.exact, has_answer)
     abstains = np.zeros(len(scores), dtype=bool) if threshold is None else scores > threshold
@@ -126,34 +126,42 @@ def best_threshold(
     One sort and one running sum over all N + 1 ways to cut the sorted rows; of equally good cuts the lowest, the one
     that answers least. As the official search of SQuAD 2.0, but for two cases, so that applying the threshold always
     gives the F1 returned: rows of equal score are never parted, and when no answer is best everywhere, the threshold
-    lies just below the lowest score (the script says 0, which is right for probabilities only).
+    lies just below the lowest score (the script says 0, which is right for probabilities only). The threshold is
+    always finite: a row of score +inf, one without any span, is never answered, a row of -inf always.
 
     Args:
         scores_null_minus_best: (N,) how much no answer is preferred; any unit.
         f1_answer: (N,) what the row is worth when its text is given: its F1, or its exact match.
         has_answer: (N,) whether the question has one; without, abstaining is worth 1, with, 0.
     Returns:
-        Threshold and mean; both None when there is no row or a score is not finite.
+        Threshold and mean; both None when a score is NaN or no score is finite.
     """
     scores, worth = (np.asarray(column, dtype=np.float64) for column in (scores_null_minus_best, f1_answer))
     unanswerable = ~np.asarray(has_answer, dtype=bool)
-    if not len(scores) or not np.isfinite(scores).all():
+    finite = np.isfinite(scores)
+    if np.isnan(scores).any() or not finite.any():
         return Threshold(None, None)
-    order = np.argsort(scores, kind="stable")
-    gains = (worth - unanswerable)[order]
-    totals = unanswerable.sum() + np.concatenate([[0.0], np.cumsum(gains)])  # totals[k]: the k lowest rows are answered
-    cuts = np.concatenate([[math.nextafter(scores.min(), -math.inf)], scores[order]])
+    order = np.flatnonzero(finite)[np.argsort(scores[finite], kind="stable")]
+    silent = np.where(scores == -np.inf, worth, unanswerable).sum()
+    totals = silent + np.concatenate([[0.0], np.cumsum((worth - unanswerable)[order])])  # [k]: answer the k lowest
+    cuts = np.concatenate([[math.nextafter(scores[order[0]], -math.inf)], scores[order]])
     parts_equals = np.concatenate([cuts[1:] == cuts[:-1], [False]])
     best = int(np.argmax(np.where(parts_equals, -np.inf, totals)))
     return Threshold(float(cuts[best]), float(min(totals[best] / len(scores), 1.0)))
 
 
-def agree(
-    predictions: Sequence[str], references: Sequence[Sequence[str]], language: str, nothing_is_an_answer: bool
+def answer_scores(
+    predictions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    language: str = "en",
+    nothing_is_an_answer: bool = True,
 ) -> Agreement:
     """F1 and exact match of each row, each the best over the row's gold texts.
 
     Args:
+        predictions: (N,) answer texts.
+        references: (N,) gold texts of each row.
+        language: "en" or "zh".
         nothing_is_an_answer: SQuAD 2.0: two texts that normalise to nothing have an F1 of 1, and such gold texts count
             only where there is no other. SQuAD 1.1: their F1 is 0.
     """

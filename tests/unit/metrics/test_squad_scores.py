@@ -7,7 +7,7 @@ import time
 import pytest
 
 from bertkit.errors import BertkitError
-from bertkit.metrics.squad import best_threshold, chinese_tokens, english_tokens, squad, squad_v2
+from bertkit.metrics.squad import answer_scores, best_threshold, chinese_tokens, english_tokens, squad, squad_v2
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -115,6 +115,11 @@ def test_unanswerable_rows_want_silence():
     assert [scores[key] for key in V2_KEYS[:5]] == pytest.approx([(1 + 0 + 1 + 2 / 3) / 4, 0.5, 5 / 6, 0.5, 0.5])
 
 
+def test_each_row_has_its_own_scores():
+    f1, exact = answer_scores(["", "in Paris", "the"], [[], ["Paris", "Rome"], ["x"]])
+    assert (f1.tolist(), exact.tolist()) == ([1.0, pytest.approx(2 / 3), 0.0], [1.0, 0.0, 0.0])
+
+
 def test_a_kind_of_row_that_does_not_occur_has_no_score():
     assert squad_v2(["Paris"], [0.0], [["Paris"]])["no_answer_accuracy"] is None
     silent = squad_v2([""], [0.0], [[]])
@@ -150,10 +155,17 @@ def test_where_silence_is_best_everywhere_the_threshold_is_below_every_score():
     assert (math.isfinite(threshold), f1) == (True, 1.0)
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_scores_that_are_not_finite_have_no_best_threshold(bad):
-    assert best_threshold([0.0, bad], [1.0, 1.0], [True, True]) == (None, None)
-    assert squad_v2(["a", "b"], [0.0, bad], [["a"], ["b"]])["best_f1"] is None
+def test_a_score_that_is_no_number_leaves_the_best_threshold_undefined():
+    assert best_threshold([0.0, math.nan], [1.0, 1.0], [True, True]) == (None, None)
+    assert best_threshold([math.inf], [1.0], [True]) == (None, None)
+    assert squad_v2(["a", "b"], [0.0, math.nan], [["a"], ["b"]])["best_f1"] is None
+
+
+def test_a_row_of_infinite_score_is_out_of_the_thresholds_reach():
+    assert best_threshold([0.5, math.inf], [1.0, 1.0], [True, False]) == (0.5, 1.0)
+    assert best_threshold([0.5, math.inf], [1.0, 1.0], [True, True]) == (0.5, 0.5)
+    threshold, f1 = best_threshold([0.5, -math.inf], [0.0, 1.0], [False, True])
+    assert (0.4 < threshold < 0.5, f1) == (True, 1.0)
 
 
 def test_a_dev_set_is_scored_in_a_second():

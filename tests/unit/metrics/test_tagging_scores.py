@@ -43,6 +43,11 @@ def test_an_inside_tag_after_another_type_begins_an_entity():
     assert spans([["I-PER", "I-PER", "I-LOC"]], [["B-PER", "I-PER", "B-LOC"]])["f1"] == 1.0
 
 
+def test_tags_without_a_type_are_entities_of_one_unnamed_type():
+    assert spans([["O", "I", "I", "B"]], [["O", "B", "I", "I"]]) == {"f1": 0.0, "precision": 0.0, "recall": 0.0}
+    assert spans([["O", "I", "I", "O"]], [["O", "B", "I", "O"]])["f1"] == 1.0
+
+
 def test_a_begin_tag_parts_neighbours_of_one_type():
     assert spans([["B-PER", "I-PER"]], [["B-PER", "B-PER"]]) == {"f1": 0.0, "precision": 0.0, "recall": 0.0}
 
