@@ -105,11 +105,11 @@ def parse_yaml(text: str, where: str) -> object:
 
 
 def dump_yaml(tree: Mapping[str, object]) -> str:
-    """The tree as YAML, keys in their given order, short lists on one line."""
+    """The tree as YAML, keys in their given order."""
     from ruamel.yaml import YAML
 
     writer = YAML(typ="safe", pure=True)
-    writer.default_flow_style = None
+    writer.default_flow_style = False
     writer.sort_base_mapping_type_on_output = False
     writer.width = 110
     buffer = io.StringIO()

@@ -13,20 +13,6 @@ from bertkit.heads import HEADS
 from bertkit.tasks.base import Row, Target, Task, oracle
 
 
-class Encoded(NamedTuple):
-    """Rows as windows with targets.
-
-    Attributes:
-        store: the windows, N of them.
-        targets: name -> array over windows, or over tokens for token heads.
-        coverage: what an oracle reaches.
-    """
-
-    store: WindowStore
-    targets: dict[str, np.ndarray]
-    coverage: Coverage
-
-
 class Coverage(NamedTuple):
     """What a perfect model could score on some rows.
 
@@ -78,18 +64,29 @@ def coverage_table(parts: dict[str, Coverage]) -> Table:
     )  # fmt: skip
 
 
-def encode(task: Task, rows: Sequence[Row], maker: WindowMaker) -> Encoded:
-    """Cut rows into windows and write down what is right in each.
+class Part(NamedTuple):
+    """Some rows and their windows."""
+
+    rows: Sequence[Row]
+    store: WindowStore
+
+
+def cut_rows(task: Task, rows: Sequence[Row], maker: WindowMaker) -> Part:
+    """Rows as windows, in one part."""
+    return Part(rows, maker((task.inputs(row) for row in rows), spans=task.with_spans))
+
+
+def targets_of(task: Task, part: Part) -> list[Target]:
+    """What is right in each window.
 
     Args:
         task: with its labels bound.
     """
-    store = maker((task.inputs(row) for row in rows), spans=task.with_spans)
-    targets = [task.target(rows[int(row)], store[window]) for window, row in enumerate(store.rows)]
-    return Encoded(store, _stack(task, targets), _cover(task, rows, store, targets))
+    return [task.target(part.rows[row], part.store[window]) for window, row in enumerate(part.store.rows.tolist())]
 
 
-def _stack(task: Task, targets: Sequence[Target]) -> dict[str, np.ndarray]:
+def stack_targets(task: Task, targets: Sequence[Target]) -> dict[str, np.ndarray]:
+    """Target arrays by name, over windows; over the tokens of all windows for token heads."""
     head = HEADS[task.head]
     arrays = {}
     for place, name in enumerate(head.targets):
@@ -98,21 +95,36 @@ def _stack(task: Task, targets: Sequence[Target]) -> dict[str, np.ndarray]:
     return {name: array if array.dtype == np.float32 else array.astype(np.int64) for name, array in arrays.items()}
 
 
-def _cover(task: Task, rows: Sequence[Row], store: WindowStore, targets: Sequence[Target]) -> Coverage:
-    unreached, window = [], 0
-    for row, count in zip(rows, store.counts.tolist(), strict=True):
-        numbers = range(window, window + count)
-        window += count
-        # class heads answer from any window, so an oracle is always right
+def cover(task: Task, parts: Sequence[Part]) -> Coverage:
+    """Let an oracle answer from the windows, and count what it cannot reach."""
+    unreached: list[str] = []
+    shortened: list[str] = []
+    crowded: list[str] = []
+    for rows, store in parts:
+        ids = [str(row["id"]) for row in rows]
+        shortened += [ids[row] for row in store.shortened]
+        crowded += [ids[row] for row in store.crowded]
+        # class heads answer from any window, so an oracle is always right there
         if HEADS[task.head].per_token:
-            prediction = task.decode(row, [oracle(task, store[number], targets[number]) for number in numbers])
-            if not task.is_recovered(row, prediction):
-                unreached.append(str(row["id"]))
+            outputs = [
+                oracle(task, store[window], target) for window, target in enumerate(targets_of(task, Part(rows, store)))
+            ]
+            window = 0
+            for row, name, count in zip(rows, ids, store.counts.tolist(), strict=True):
+                if not task.is_recovered(row, task.decode(row, outputs[window : window + count])):
+                    unreached.append(name)
+                window += count
+    row_count = sum(len(part.rows) for part in parts)
     return Coverage(
-        len(rows), len(store), int((store.counts > 1).sum()), len(rows) - len(unreached), tuple(unreached),
-        tuple(str(rows[row]["id"]) for row in store.shortened), tuple(str(rows[row]["id"]) for row in store.crowded),
-        store.pieceless,
-    )  # fmt: skip
+        rows=row_count,
+        windows=sum(len(part.store) for part in parts),
+        windowed=sum(int((part.store.counts > 1).sum()) for part in parts),
+        reached=row_count - len(unreached),
+        unreached=tuple(unreached),
+        shortened=tuple(shortened),
+        crowded=tuple(crowded),
+        pieceless=sum(part.store.pieceless for part in parts),
+    )
 
 
 def row_size(task: Task, row: Row) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LISTED = 8  # choices that are worth reading beside a guess
+
 
 class BertkitError(Exception):
     """A mistake the user can mend; the command line prints it as two lines and exits with 2.
@@ -42,8 +44,10 @@ def nearest(name: str, choices: Iterable[str]) -> str | None:
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """A hint of the form `did you mean 'x'? one of: x, y`, ready for `BertkitError`."""
+    """A hint of the form `did you mean 'x'? one of: x, y`, ready for `BertkitError`; a long list gives way to the guess."""
     known = [str(choice) for choice in choices]
     guess = nearest(name, known)
     listing = f"one of: {', '.join(known)}" if known else "there is nothing to choose from"
-    return f"did you mean {guess!r}? {listing}" if guess else listing
+    if guess is None:
+        return listing
+    return f"did you mean {guess!r}?" + (f" {listing}" if len(known) <= LISTED else "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import nn
 from bertkit.data.collate import Collator
 from bertkit.data.plan import by_budget
 from bertkit.data.windows import WindowMaker, WindowStore
-from bertkit.encode import row_size
+from bertkit.encode import Part, cut_rows, row_size
 from bertkit.errors import BertkitError
 from bertkit.heads import HEADS
 from bertkit.tasks.base import Output, Prediction, Row, Scores, Task
@@ -52,32 +52,37 @@ class Predictor:
         Args:
             rows: dicts with the task's columns; or plain texts (a string, or a tuple for tasks of two texts).
         """
-        for part in _parts(self.task, map(self._as_row, rows)):
-            yield from self._answer(part, self._cut(part))
+        for part in self.parts(map(self._as_row, rows)):
+            yield from self._answer(part)
 
-    def evaluate(self, rows: Sequence[Row]) -> tuple[Scores, list[Prediction]]:
-        """Scores on rows with gold answers, and the predictions."""
-        predictions = list(self.predict(rows))
+    def evaluate(self, parts: Iterable[Part]) -> tuple[Scores, list[Prediction]]:
+        """Scores on rows with gold answers, and the predictions.
+
+        Args:
+            parts: from `parts`; kept in a list, they serve many evaluations without being tokenised again.
+        """
+        rows: list[Row] = []
+        predictions: list[Prediction] = []
+        for part in parts:
+            rows += part.rows
+            predictions += self._answer(part)
         return self.task.score(predictions, rows), predictions
 
-    def prepared(self, rows: Sequence[Row]) -> Iterator[tuple[list[Row], WindowStore]]:
-        """The rows as windows, for several evaluations of the same rows with `evaluate_prepared`."""
-        for part in _parts(self.task, rows):
-            yield part, self._cut(part)
+    def parts(self, rows: Iterable[Row]) -> Iterator[Part]:
+        """The rows as windows, a bounded part at a time."""
+        batch: list[Row] = []
+        size = 0
+        for row in rows:
+            batch.append(row)
+            size += row_size(self.task, row)
+            if len(batch) == PART_ROWS or size > PART_CHARACTERS:
+                yield cut_rows(self.task, batch, self.maker)
+                batch, size = [], 0
+        if batch:
+            yield cut_rows(self.task, batch, self.maker)
 
-    def evaluate_prepared(
-        self, parts: Sequence[tuple[list[Row], WindowStore]], model: nn.Module
-    ) -> tuple[Scores, list[Prediction]]:
-        """`evaluate` without tokenising again, with the weights of the moment."""
-        current = replace(self, model=model)
-        predictions = [answer for part, store in parts for answer in current._answer(part, store)]
-        return self.task.score(predictions, [row for part, _ in parts for row in part]), predictions
-
-    def _cut(self, rows: Sequence[Row]) -> WindowStore:
-        return self.maker((self.task.inputs(row) for row in rows), spans=self.task.with_spans)
-
-    def _answer(self, rows: Sequence[Row], store: WindowStore) -> Iterator[Prediction]:
-        for row, outputs in zip(rows, self._outputs(store), strict=True):
+    def _answer(self, part: Part) -> Iterator[Prediction]:
+        for row, outputs in zip(part.rows, self._outputs(part.store), strict=True):
             yield self.task.decode(row, outputs)
 
     def _as_row(self, given: Row | str | Sequence[str]) -> Row:
@@ -141,15 +146,3 @@ class Predictor:
                 kept[number] = tuple(array[place].copy() for array in logits)
         return kept
 
-
-def _parts(task: Task, rows: Iterable[Row]) -> Iterator[list[Row]]:
-    part: list[Row] = []
-    size = 0
-    for row in rows:
-        part.append(row)
-        size += row_size(task, row)
-        if len(part) == PART_ROWS or size > PART_CHARACTERS:
-            yield part
-            part, size = [], 0
-    if part:
-        yield part

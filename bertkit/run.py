@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -21,16 +21,17 @@ from bertkit.data.sources import Rows, read_rows
 from bertkit.errors import BertkitError, did_you_mean
 from bertkit.findings import Finding, Heatmap, Series, Table, to_json
 from bertkit.heads import HEADS
+from bertkit.launch import own_the_cores
 from bertkit.recipe import Recipe, check_windows, fingerprint, load_recipe
 from bertkit.rundir import SCHEMA, RunDir, next_name, write_atomically
-from bertkit.tasks.base import Prediction, Row, Scores, Task, make_task, task_class
+from bertkit.tasks.base import Prediction, Row, Task, make_task, task_class
 
 if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
     from transformers import PreTrainedTokenizerBase
 
-    from bertkit.encode import Coverage
+    from bertkit.encode import Coverage, Part
     from bertkit.inference import Predictor
     from bertkit.train.loop import Step
     from bertkit.train.observe import Progress, Trackers
@@ -69,63 +70,64 @@ def finetune(
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     task = make_task(recipe.task)
+    checkpoint = recipe.model.model_copy(update={"checkpoint": _path(recipe.model.checkpoint)})
     run = RunDir(out if out is not None else next_name(Path("runs"), task.name.rsplit(".", 1)[-1]))
     run.claim(resume)
     if resume and run["metrics.json"].exists():
         return run.open().read_json("metrics.json")
 
+    own_the_cores(recipe.hardware.threads)
     from bertkit.models.load import forward_inputs, load_config, load_model, load_tokenizer, longest_input
     from bertkit.train.observe import check_trackers, make_progress
     from bertkit.train.place import choose_place
 
-    place = choose_place(recipe.hardware, check_trackers(recipe.log.trackers, run.path), run.path)
+    before = None
+    if run["environment.json"].exists() and recipe.hardware.precision == "auto":
+        before = run.read_json("environment.json").get("precision")
+    place = choose_place(recipe.hardware, check_trackers(recipe.log.trackers), run.path, before)
     say = _sayer(quiet or not place.accelerator.is_main_process)
     say(f"device: {place.summary}")
-    architecture = load_config(recipe.model)
-    tokenizer = load_tokenizer(recipe.model, words=bool(task.reads.words))
+    splits, label_names = read_splits(recipe, task, say)
+    architecture = load_config(checkpoint)
+    tokenizer = load_tokenizer(checkpoint, words=bool(task.reads.words))
     windows = check_windows(recipe.windows, longest_input(architecture, tokenizer))
     if windows.max_length < recipe.windows.max_length:
         say(f"windows: this model reads {windows.max_length} tokens at once, not {recipe.windows.max_length}")
-    splits, label_names = read_splits(recipe, task, say)
     task = bind_labels(task, splits, label_names, getattr(architecture, "id2label", None))
     recipe = recipe.model_copy(update={"windows": windows, "task": task.model_dump(mode="json")})
 
     from bertkit.data.collate import Collator
     from bertkit.data.plan import Plan
     from bertkit.data.windows import WindowMaker
-    from bertkit.encode import encode
+    from bertkit.encode import cover, cut_rows, stack_targets, targets_of
     from bertkit.inference import Predictor
     from bertkit.train.loss import balanced_weights, make_loss, masses
     from bertkit.train.optim import make_optimizer
 
     maker = WindowMaker(tokenizer.backend_tokenizer, windows)
-    train_set = encode(task, splits.train, maker)
-    covered = {"train": train_set.coverage}
-    for name in ("validation", "test"):
-        if rows := getattr(splits, name):
-            covered[name] = encode(task, rows, maker).coverage
+    loaded = load_model(checkpoint, task.head, task.labels, recipe.seed)
+    model = loaded.model
+    inputs = forward_inputs(model, tokenizer)
+    predictor = Predictor(task, model, maker, tokenizer.pad_token_id, inputs, place.accelerator, place.evaluation_tokens)
+    train_part = cut_rows(task, splits.train, maker)
+    parts = {name: list(predictor.parts(rows)) for name in ("validation", "test") if (rows := getattr(splits, name))}
+    covered = {name: cover(task, some) for name, some in {"train": [train_part], **parts}.items()}
     for name, part in covered.items():
         say(f"{name}: {part.describe()}")
-    loaded = load_model(recipe.model, task.head, task.labels, recipe.seed)
     say(f"model: {loaded.summary}")
-    model = loaded.model
     if recipe.hardware.gradient_checkpointing:
         model.gradient_checkpointing_enable()
-    weights = _class_weights(recipe, task, train_set.targets, balanced_weights)
+    store, targets = train_part.store, stack_targets(task, targets_of(task, train_part))
+    weights = _class_weights(recipe, task, targets, balanced_weights)
     best_by = _best_by(recipe, task, splits.validation)
     plan = Plan(
-        train_set.store.lengths, recipe.train.batch_size, recipe.train.epochs, recipe.train.steps, recipe.train.order,
-        recipe.seed,
-    )  # fmt: skip
-    inputs = forward_inputs(model, tokenizer)
-    collate = Collator(
-        train_set.store, tokenizer.pad_token_id, inputs, train_set.targets, HEADS[task.head].per_token and task.head == "token"
-    )  # fmt: skip
-    predictor = Predictor(task, model, maker, tokenizer.pad_token_id, inputs, place.accelerator, place.evaluation_tokens)
+        store.lengths, recipe.train.batch_size, recipe.train.epochs, recipe.train.steps, recipe.train.order, recipe.seed
+    )
+    collate = Collator(store, tokenizer.pad_token_id, inputs, targets, per_token=task.head == "token")
     marks = fingerprint(recipe, {
         "precision": place.precision,
         "model": architecture.model_type,
-        "train_windows": _hash(train_set.store.input_ids, train_set.store.offsets, *train_set.targets.values()),
+        "train_windows": _hash(store.input_ids, store.offsets, *targets.values()),
     })  # fmt: skip
 
     place.accelerator.wait_for_everyone()
@@ -136,7 +138,7 @@ def finetune(
     start = keeper.resume(say) if resume else 0
     progress = make_progress(plan.step_count, start, quiet or not place.accelerator.is_main_process)
     watch = Watch(run, recipe, keeper, progress, _trackers(place.accelerator, recipe), best_by, plan.steps_per_epoch,
-                  predictor, list(predictor.prepared(splits.validation)), model)  # fmt: skip
+                  predictor, parts.get("validation", []))  # fmt: skip
     if start < plan.step_count and not keeper.stopped:
         from bertkit.train import loop
 
@@ -144,7 +146,7 @@ def finetune(
             loop.train(
                 loop.Run(
                     place.accelerator, wrapped, optimizer, plan, collate,
-                    masses(task.head, train_set.targets, train_set.store.offsets, weights),
+                    masses(task.head, targets, store.offsets, weights),
                     make_loss(task.head, recipe.train, weights), HEADS[task.head].outputs, recipe.train,
                     place.micro_batch_tokens, recipe.log.every, watch, watch.is_due,
                     lambda step: _is_due(step, recipe.train.checkpoint_every, plan.steps_per_epoch), keeper.save,
@@ -156,7 +158,7 @@ def finetune(
             progress.close()
             watch.trackers.close()
     progress.close()
-    return _finish(run, recipe, predictor, tokenizer, splits, keeper, covered, say)
+    return _finish(run, recipe, predictor, tokenizer, parts, keeper, watch, covered, say)
 
 
 def _finish(
@@ -164,26 +166,26 @@ def _finish(
     recipe: Recipe,
     predictor: Predictor,
     tokenizer: PreTrainedTokenizerBase,
-    splits: Splits,
+    parts: Mapping[str, Sequence[Part]],
     keeper: Keeper,
+    watch: Watch,
     covered: Mapping[str, Coverage],
     say: Callable[[str], None],
 ) -> dict[str, object]:
     """Score the best weights, and write what a reader of the run needs."""
-    from dataclasses import replace
-
     keeper.load_best()
     results: dict[str, object] = {}
     predictions: list[Prediction] = []
-    for name in ("validation", "test"):
-        if rows := getattr(splits, name):
-            scores, predictions = predictor.evaluate(rows)
-            if name == "validation":
-                tuned = predictor.task.tuned(predictions, rows)
-                if tuned != predictor.task:
-                    predictor = replace(predictor, task=tuned)
-                    scores, predictions = predictor.evaluate(rows)
-            results[name] = {**scores, "rows": len(rows)}
+    rows: list[Row] = []
+    for name, some in parts.items():
+        rows = [row for part in some for row in part.rows]
+        is_fresh = name == "validation" and watch.best_predictions is not None
+        predictions = watch.best_predictions if is_fresh else predictor.evaluate(some)[1]
+        if name == "validation" and (tuned := predictor.task.tuned(predictions, rows)) != predictor.task:
+            # settings that are chosen on validation, such as a threshold; they hold for test and from now on
+            predictor = replace(predictor, task=tuned)
+            predictions = predictor.evaluate(some)[1]
+        results[name] = {**predictor.task.score(predictions, rows), "rows": len(rows)}
     split = next(reversed(results), None)
     metrics = {
         "headline": predictor.task.headline,
@@ -192,13 +194,12 @@ def _finish(
         "splits": results,
         "best": keeper.best,
         "train": {
-            "rows": len(splits.train), "windows": covered["train"].windows, "steps": keeper.step,
+            "rows": covered["train"].rows, "windows": covered["train"].windows, "steps": keeper.step,
             "seconds": round(keeper.seconds(), 1),
         },
         "seed": recipe.seed,
     }  # fmt: skip
     if predictor.accelerator.is_main_process:
-        rows = getattr(splits, split) if split else []
         run.write_jsonl("predictions.jsonl", _records(predictor.task, rows, predictions))
         run.write_json("task.json", predictor.task.model_dump(mode="json"))
         run.write_json("findings.json", to_json(findings(predictor.task, rows, predictions, covered, run.read_history())))
@@ -227,10 +228,11 @@ def evaluate(
     found = _read(recipe, predictor.task, data, split)
     check_labels({label for row in found.rows for label in predictor.task.labels_of(row)}, predictor.task.labels, data)
     _say_skipped(found, data, say)
-    from bertkit.encode import encode
+    from bertkit.encode import cover
 
-    say(f"{data}: {encode(predictor.task, found.rows, predictor.maker).coverage.describe()}")
-    scores, _ = predictor.evaluate(found.rows)
+    parts = list(predictor.parts(found.rows))
+    say(f"{data}: {cover(predictor.task, parts).describe()}")
+    scores, _ = predictor.evaluate(parts)
     return {"headline": predictor.task.headline, "data": data, **scores, "rows": len(found.rows), "skipped": len(found.skipped)}
 
 
@@ -266,6 +268,7 @@ def _open(run: str | Path, assignments: Sequence[str], quiet: bool) -> tuple[Rec
     task = validate(task_class(str(recipe.task["name"])), folder.read_json("task.json"), where=str(folder["task.json"]))
     config = recipe.model.model_copy(update={"checkpoint": str(folder.model), "init": "pretrained", "revision": None})
 
+    own_the_cores(recipe.hardware.threads)
     from bertkit.data.windows import WindowMaker
     from bertkit.inference import Predictor
     from bertkit.models.load import forward_inputs, load_model, load_tokenizer
@@ -424,8 +427,8 @@ class Watch:
     best_by: str
     steps_per_epoch: int
     predictor: Predictor
-    validation: list
-    model: torch.nn.Module
+    validation: Sequence[Part]
+    best_predictions: list[Prediction] | None = None  # of the best evaluation, when this process made it
 
     def is_due(self, step: int) -> bool:
         """Whether to evaluate after this step."""
@@ -444,7 +447,7 @@ class Watch:
         return self.is_due(steps[-1].step) and self._evaluate(steps[-1].step, steps[-1].epoch)
 
     def _evaluate(self, step: int, epoch: float) -> bool:
-        scores, _ = self.predictor.evaluate_prepared(self.validation, self.model)
+        scores, predictions = self.predictor.evaluate(self.validation)
         if self.predictor.accelerator.is_main_process:
             self.run.append_history([{"step": step, "epoch": epoch, "validation": scores}])
         self.progress.say(f"step {step} (epoch {epoch:.2f})  validation: {describe_scores(scores)}")
@@ -453,7 +456,7 @@ class Watch:
         best = None if self.keeper.best is None else self.keeper.best["value"]
         # an undefined metric is never the best
         if value is not None and (best is None or (value < best if self.best_by in LOWER_IS_BETTER else value > best)):
-            self.keeper.stale = 0
+            self.keeper.stale, self.best_predictions = 0, predictions
             self.keeper.save_best(step, self.best_by, value)
         else:
             self.keeper.stale += 1
@@ -554,16 +557,31 @@ def _checksums(recipe: Recipe) -> dict[str, str]:
     sums = {}
     for split in ("train", "validation", "test"):
         name = getattr(recipe.data, split)
-        if name and not recipe.data.source and Path(name).is_file():
-            with Path(name).open("rb") as file:
+        if name and not recipe.data.source and Path(_path(name)).is_file():
+            with Path(_path(name)).open("rb") as file:
                 sums[split] = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
     return sums
+
+
+BUNDLED = "bundled:"  # `bundled:sentiment.csv` and `bundled:tiny` come with the package
+
+
+def _path(name: str) -> str:
+    """The file behind `bundled:NAME`; any other name as it is."""
+    if not name.startswith(BUNDLED):
+        return name
+    folder = Path(__file__).parent / "assets"
+    path = folder / name.removeprefix(BUNDLED)
+    if not path.exists():
+        known = [entry.name for entry in sorted(folder.iterdir()) if entry.suffix != ".md"]
+        raise BertkitError(f"{name}: nothing of this name comes with bertkit", hint=did_you_mean(path.name, known))
+    return str(path)
 
 
 def _read(recipe: Recipe, task: Task, source: str, split: str, require_gold: bool = True) -> Rows:
     data = recipe.data
     return read_rows(
-        source, task.reads, mapping=data.columns, split=split, config=data.config, require_gold=require_gold,
+        _path(source), task.reads, mapping=data.columns, split=split, config=data.config, require_gold=require_gold,
         ignore_labels=data.ignore_labels, skip_bad_rows=data.skip_bad_rows,
         unanswerable=bool(getattr(task, "unanswerable", False)),
     )  # fmt: skip

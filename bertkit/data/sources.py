@@ -297,10 +297,10 @@ class Rules:
     def check_words(self, row: dict[str, object], name: str) -> None:
         """Strings are split at spaces where tags go with them, and otherwise by `words_of`."""
         words, tags = row[name], row.get(self.columns.tags)
-        if isinstance(words, str):
-            words = words_of(words) if tags is None else [word for word in words.split(" ") if word]
         if isinstance(tags, str):
             tags = [tag for tag in tags.split(" ") if tag] or None
+        if isinstance(words, str):
+            words = words_of(words) if tags is None else [word for word in words.split(" ") if word]
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise BadRow(f"column {name!r} holds {show(words)}, not a list of words")
         if not words:
@@ -315,8 +315,9 @@ class Rules:
                 raise BadRow(f"word {tags.index(None) + 1} has no tag")
             if len(tags) != len(words):
                 raise BadRow(f"has {len(words)} words but {len(tags)} tags")
-            row[self.columns.tags] = tags
         row[name] = words
+        if self.columns.tags:
+            row[self.columns.tags] = tags
 
 
 def as_text(value: object) -> str:
@@ -621,7 +622,7 @@ def read_json(file: File) -> Table:
             return from_objects(file, json_lines(enumerate(text.split("\n"), start=1)))
         line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         raise BertkitError(
-            f"{file.name}{line}: not JSON: {shorten(error)}",
+            f"{file.name}{line}: {json_fault(error)}",
             hint="write a list of objects, SQuAD's layout, or one object a line",
         ) from None
     if isinstance(value, dict) and isinstance(value.get("data"), list):
@@ -636,10 +637,10 @@ def json_lines(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, dict[str
     for line, text in lines:
         if text.strip():
             try:
-                value = parse_json(text)
+                value = parse_json(text.rstrip())
                 yield line, value if isinstance(value, dict) else not_an_object(value)
             except (ValueError, RecursionError) as error:
-                yield line, BadRow(f"not JSON: {shorten(error)}")
+                yield line, BadRow(json_fault(error))
 
 
 def parse_json(text: str) -> object:
@@ -648,6 +649,12 @@ def parse_json(text: str) -> object:
     if "\\ud" in text or "\\uD" in text:
         json.dumps(value, ensure_ascii=False).encode()
     return value
+
+
+def json_fault(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):  # its own text counts lines from where we began
+        return f"not JSON: {error.msg} (character {error.colno})"
+    return f"not JSON: {shorten(error)}"
 
 
 def not_an_object(value: object) -> BadRow:
@@ -666,20 +673,20 @@ def from_objects(file: File, records: Iterator[tuple[int, dict[str, object] | Ba
     return Table(list(dict.fromkeys(chain.from_iterable(objects))), chain(first, records))
 
 
-def squad_questions(file: File, articles: list[object]) -> Iterator[dict[str, object]]:
+def squad_questions(file: File, articles: list[object]) -> Iterator[dict[str, object] | BadRow]:
     """Source: Rajpurkar et al. 2016, 2018; data > paragraphs > qas > answers, with `is_impossible` since 2.0."""
     for number, article in enumerate(articles):
         where = f"{file.name}: data[{number}]"
         for index, paragraph in enumerate(listed(article, "paragraphs", where)):
             for question in listed(paragraph, "qas", f"{where}.paragraphs[{index}]"):
                 if not isinstance(question, dict):
-                    raise BertkitError(f"{where}.paragraphs[{index}]: {not_an_object(question)}")
-                row = {"context": paragraph.get("context"), "answers": None, **question}
-                if question.get("is_impossible") is True:
-                    row["answers"] = row["answers"] or []
-                    if row["answers"]:
-                        row = BadRow("is_impossible is true, but it has answers")
-                yield row
+                    yield not_an_object(question)
+                elif question.get("is_impossible") is not True:
+                    yield {"context": paragraph.get("context"), **question}
+                elif question.get("answers"):
+                    yield BadRow("is_impossible is true, but it has answers")
+                else:
+                    yield {"context": paragraph.get("context"), **question, "answers": []}
 
 
 def listed(value: object, key: str, where: str) -> list[object]:

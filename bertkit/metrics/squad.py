@@ -20,7 +20,7 @@ ARTICLE = re.compile(r"\b(?:a|an|the)\b")
 # Scripts written without spaces, after NFKC: ideographs, with 々〆〇 and the later planes; kana; bopomofo.
 IDEOGRAPHS = "\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 UNSPACED = IDEOGRAPHS + "\u3040-\u312f\u31a0-\u31bf\u31f0-\u31ff"
-CHARACTER_OR_WORD = re.compile(rf"[{UNSPACED}\d]|[^\s\d{UNSPACED}]+")
+CHARACTER_OR_WORD = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
 
 
 class Agreement(NamedTuple):
@@ -201,13 +201,13 @@ def english_tokens(text: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=2**16)
 def chinese_tokens(text: str) -> tuple[str, ...]:
-    """Every ideograph, kana and digit apart; a run of other letters, such as a Latin word, is one token.
+    """Every ideograph and kana apart; a run of anything else, such as a Latin word or a number, is one token.
 
     Before that: NFKC, so that full-width and half-width forms are one; lower case; and every character of the Unicode
     categories P (punctuation: 《》，。 and ASCII), S (symbols) and Cf (invisible marks) is dropped. Articles stay.
 
     In the spirit of CMRC 2018 (Cui et al. 2019), not its script, so numbers differ a little: there F1 counts the
-    longest common run, a number is one token, and a fixed list of marks is dropped. Here F1 is over bags, as in SQuAD.
+    longest common run, and a fixed list of marks is dropped. Here F1 is over bags, as in SQuAD.
     """
     folded = unicodedata.normalize("NFKC", text).lower()
     kept = "".join(character for character in folded if not is_mark(character))

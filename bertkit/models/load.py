@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 
-# fine-tuning heads that are built on another question than the tokens of one sequence
 UNLIMITED = 10**9  # tokenizers without a declared length say 1e30
 
 
@@ -44,7 +43,7 @@ def load_config(config: ModelConfig) -> PretrainedConfig:
     Raises:
         BertkitError: the folder or Hub id cannot be loaded.
     """
-    _check_folder(config.checkpoint)
+    _check_folder(config.checkpoint, with_weights=config.init == "pretrained")
     with _hub_errors(config.checkpoint):
         return AutoConfig.from_pretrained(
             config.checkpoint, revision=config.revision, trust_remote_code=config.trust_remote_code
@@ -194,7 +193,7 @@ def _has_capitals(vocabulary: Path) -> bool:
     return any(piece != piece.lower() for piece in pieces if not piece.startswith("["))
 
 
-def _check_folder(checkpoint: str) -> None:
+def _check_folder(checkpoint: str, with_weights: bool) -> None:
     path = Path(checkpoint)
     if not path.is_dir():
         if path.exists() or checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") > 1:
@@ -207,13 +206,13 @@ def _check_folder(checkpoint: str) -> None:
         raise BertkitError(
             f"model.checkpoint: {path} has no config.json", hint="give the folder that holds the checkpoint itself"
         )
-    if not any(path.glob("*.safetensors")):
+    if with_weights and not any(path.glob("*.safetensors")):
         pickled = next(iter([*path.glob("*.bin"), *path.glob("*.pt")]), None)
         raise BertkitError(
             f"model.checkpoint: {path} has no weights in safetensors format"
             + (f" ({pickled.name} is a pickle, which can run code and is not read)" if pickled else ""),
             hint="save the model again with save_pretrained on a current transformers" if pickled
-            else "the folder should hold model.safetensors; use model.init=scratch only with weights beside it",
+            else "the folder should hold model.safetensors; model.init=scratch starts without weights",
         )  # fmt: skip
 
 

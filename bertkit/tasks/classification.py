@@ -93,5 +93,5 @@ class Classification(Task):
             return classification.multilabel(given, right, self.labels)
         scores = classification.classification(given, right)
         if self.positive is not None:
-            scores["f1"] = classification.binary_f1(given, right, self.positive)
+            scores |= classification.binary_f1(given, right, self.positive)
         return {self.headline: scores.pop(self.headline), **scores}

@@ -92,21 +92,24 @@ class QA(Task):
             {"answer": text, "start": start, "end": end, "probability": share}
             for (text, start, end), share in zip(answers, shares, strict=True)
         ]
-        gap = null_score - ranked[0].score if ranked else np.inf
+        # without any span, no threshold may answer; JSON has no infinity
+        gap = null_score - ranked[0].score if ranked else float(np.finfo(np.float32).max)
         chosen = n_best[-1] if not ranked or (self.unanswerable and gap > self.no_answer_threshold) else n_best[0]
         n_best.sort(key=lambda entry: -entry["probability"])
-        no_answer = {"no_answer_score": gap, "best_span": n_best_span(n_best)} if self.unanswerable else {}
-        return {**chosen, **no_answer, "n_best": n_best}
+        if not self.unanswerable:
+            return {**chosen, "n_best": n_best}
+        best_span = next((entry["answer"] for entry in n_best if entry["start"] is not None), "")
+        return {**chosen, "no_answer_score": gap, "best_span": best_span, "n_best": n_best}
 
     def score(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scores:
         from bertkit.metrics import squad
 
         golds = [[answer["text"] for answer in row["answers"]] for row in rows]
-        given = [prediction["answer"] for prediction in predictions]
         if not self.unanswerable:
-            return squad.squad(given, golds, language=self.language)
+            return squad.squad([prediction["answer"] for prediction in predictions], golds, self.language)
+        spans = [prediction["best_span"] for prediction in predictions]
         scores = [prediction["no_answer_score"] for prediction in predictions]
-        return squad.squad_v2(given, scores, golds, language=self.language)
+        return squad.squad_v2(spans, scores, golds, self.language, threshold=self.no_answer_threshold)
 
     def tuned(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> Self:
         """The no-answer threshold with the best F1 on these rows (as the SQuAD 2.0 script searches it)."""
@@ -115,13 +118,13 @@ class QA(Task):
         from bertkit.metrics import squad
 
         spans = [prediction["best_span"] for prediction in predictions]
-        f1, _ = squad.answer_scores(spans, [[answer["text"] for answer in row["answers"]] for row in rows], self.language)
+        golds = [[answer["text"] for answer in row["answers"]] for row in rows]
         threshold, _ = squad.best_threshold(
-            np.array([prediction["no_answer_score"] for prediction in predictions]),
-            np.array(f1),
-            np.array([bool(row["answers"]) for row in rows]),
+            [prediction["no_answer_score"] for prediction in predictions],
+            squad.answer_scores(spans, golds, self.language).f1,
+            [bool(texts) for texts in golds],
         )
-        return self.model_copy(update={"no_answer_threshold": float(threshold)})
+        return self if threshold is None else self.model_copy(update={"no_answer_threshold": threshold})
 
     def is_recovered(self, row: Row, prediction: Prediction) -> bool:
         golds = [answer["text"] for answer in row["answers"]] or [""]
@@ -152,8 +155,3 @@ def spans_of(output: Output, n_best: int, max_length: int) -> Iterator[Candidate
 def _rank(candidate: Candidate) -> tuple[float, int, int]:
     # ties go to the earlier and shorter span, whatever order the windows come in
     return -candidate.score, candidate.start, candidate.end
-
-
-def n_best_span(n_best: Sequence[Prediction]) -> str:
-    """The text of the best real span, "" when there is none."""
-    return next((entry["answer"] for entry in n_best if entry["start"] is not None), "")

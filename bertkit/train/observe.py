@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Protocol
 from bertkit.errors import BertkitError, did_you_mean
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from accelerate import Accelerator
 
     from bertkit.train.loop import Step
@@ -136,21 +134,21 @@ class Trackers:
             self._accelerator.end_training()
 
 
-def check_trackers(names: Sequence[str], folder: Path) -> list[object]:
-    """The trackers as accelerate takes them, refused before the run starts when one cannot be had.
+def check_trackers(names: Sequence[str]) -> Sequence[str]:
+    """The tracker names, refused before the run starts when one cannot be had.
 
     Raises:
         BertkitError: an unknown or missing tracker.
     """
-    from accelerate.tracking import LOGGER_TYPE_TO_CLASS
-    from accelerate.utils import LoggerType
+    if not names:
+        return names
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 
-    known = {kind.value: kind for kind in LoggerType if kind in LOGGER_TYPE_TO_CLASS or kind.value in LOGGER_TYPE_TO_CLASS}
+    known = [str(getattr(kind, "value", kind)) for kind in LOGGER_TYPE_TO_CLASS]
+    installed = {str(getattr(kind, "value", kind)) for kind in get_available_trackers()}
     for name in names:
         if name not in known:
             raise BertkitError(f"log.trackers: unknown tracker {name!r}", hint=did_you_mean(name, known))
-        from accelerate.tracking import get_available_trackers
-
-        if name not in {str(getattr(kind, "value", kind)) for kind in get_available_trackers()}:
+        if name not in installed:
             raise BertkitError(f"log.trackers: {name} is not installed", hint=f"pip install {name}")
-    return list(names)
+    return names

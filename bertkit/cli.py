@@ -1,0 +1,293 @@
+"""The command line: lazy bodies, and the only place that prints errors and exits."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bertkit.errors import BertkitError, Interrupted, did_you_mean
+
+app = typer.Typer(
+    name="bertkit",
+    help="Fine-tune a pretrained BERT on your own rows: sentiment, NLI, part-of-speech tags, question answering.",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+)  # fmt: skip
+recipes = typer.Typer(help="List, show, check and copy the recipes that come with bertkit.", no_args_is_help=True)
+app.add_typer(recipes, name="recipe", rich_help_panel=None)
+
+Settings = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as train.epochs=2.", show_default=False)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout, and nothing else there.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `bertkit train --out` wrote.", show_default=False)]
+
+
+@app.command()
+def train(
+    what: Annotated[str, typer.Argument(metavar="TASK|RECIPE", help="A task, a recipe's name, or a YAML file.", show_default=False)],
+    settings: Settings = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Hub id or folder of the checkpoint.")] = None,
+    train_file: Annotated[str | None, typer.Option("--train", help="Training rows.")] = None,
+    validation: Annotated[str | None, typer.Option("--validation", help="Validation rows; else a share is held back.")] = None,
+    test: Annotated[str | None, typer.Option("--test", help="Test rows, scored once at the end.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run; else the next name in runs/.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Fine-tune a checkpoint: bertkit train sentiment --train reviews.csv --out runs/reviews"""
+    from bertkit.config import override
+    from bertkit.recipe import load_recipe
+    from bertkit.run import finetune
+
+    flags = {"model.checkpoint": model, "data.train": train_file, "data.validation": validation, "data.test": test}
+    tree = override(_recipe_tree(what), [])
+    for dotted, value in flags.items():
+        if value is not None:
+            section, key = dotted.split(".")
+            tree.setdefault(section, {})[key] = value
+    metrics = finetune(load_recipe(tree, _settings(settings)), out, resume=resume, quiet=quiet)
+    _print(metrics, as_json)
+
+
+@app.command()
+def evaluate(
+    run: RunFolder,
+    settings: Settings = None,
+    data: Annotated[str, typer.Option("--data", "-d", help="Rows with gold answers.", show_default=False)] = ...,
+    split: Annotated[str, typer.Option(help="Split, when --data is a folder or a Hub id.")] = "test",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Score a finished run on other rows: bertkit evaluate runs/reviews --data more.csv"""
+    from bertkit.run import evaluate
+
+    _print(evaluate(run, data, assignments=_settings(settings), split=split, quiet=quiet), as_json)
+
+
+@app.command()
+def predict(
+    run: RunFolder,
+    settings: Settings = None,
+    source: Annotated[str | None, typer.Option("--input", "-i", help="Rows without answers: csv, tsv, jsonl, conllu, SQuAD json, txt.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="JSON-lines file to write; else stdout.")] = None,
+    text: Annotated[str | None, typer.Option(help="One text.")] = None,
+    second: Annotated[str | None, typer.Option(help="The second text, for tasks that read two.")] = None,
+    question: Annotated[str | None, typer.Option(help="A question, with --context or --context-file.")] = None,
+    context: Annotated[str | None, typer.Option(help="The document that answers it.")] = None,
+    context_file: Annotated[Path | None, typer.Option(help="A text file that holds the document.")] = None,
+    split: Annotated[str, typer.Option(help="Split, when --input is a folder or a Hub id.")] = "test",
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Predict for new text: bertkit predict runs/reviews --text "I would go again" """
+    from bertkit.run import predict
+    from bertkit.rundir import RunDir
+
+    texts = _texts(text, second, question, context, context_file)
+    if (source is None) == (texts is None):
+        raise BertkitError(
+            "give one kind of input: --input FILE, --text, or --question with --context",
+            hint="bertkit predict RUN --input rows.csv --out predictions.jsonl",
+        )
+    if out is not None and out.is_dir():
+        raise BertkitError(f"--out: {out} is a folder", hint="give the name of a .jsonl file")
+    found = predict(run, source if texts is None else [texts], assignments=_settings(settings), split=split, quiet=quiet)
+    if out is None:
+        for prediction in found:
+            print(json.dumps(prediction, ensure_ascii=False))
+    else:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        RunDir(out.parent).write_jsonl(out.name, found)
+        if not quiet:
+            _say(f"predictions: {out}")
+
+
+@app.command()
+def tasks() -> None:
+    """List the tasks."""
+    import ast
+
+    from bertkit.tasks.base import task_names
+
+    for name in task_names():
+        source = (Path(__file__).parent / "tasks" / f"{name}.py").read_text(encoding="utf-8")
+        print(f"{name:16}{(ast.get_docstring(ast.parse(source)) or '').splitlines()[0]}")
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine has: devices, precision, versions, caches, and what is missing for what."""
+    from bertkit.doctor import examine
+
+    report = examine()
+    if as_json:
+        print(json.dumps(report, indent=2))
+        return
+    for section, lines in report.items():
+        print(section)
+        for name, value in lines.items():
+            print(f"  {name:18}{value}")
+
+
+@recipes.command("list")
+def list_recipes() -> None:
+    """List the recipes that come with bertkit."""
+    for name, path in _shipped().items():
+        first = path.read_text(encoding="utf-8").splitlines()[0]
+        print(f"{name:24}{first.removeprefix('#').strip()}")
+
+
+@recipes.command("show")
+def show_recipe(
+    what: Annotated[str, typer.Argument(metavar="TASK|RECIPE", show_default=False)], settings: Settings = None
+) -> None:
+    """Print a recipe with every default filled in."""
+    from bertkit.config import dump_yaml
+    from bertkit.recipe import load_recipe
+    from bertkit.tasks.base import make_task
+
+    recipe = load_recipe(_recipe_tree(what), _settings(settings))
+    print(dump_yaml({**recipe.tree(), "task": make_task(recipe.task).model_dump(mode="json")}), end="")
+
+
+@recipes.command("check")
+def check_recipe(what: Annotated[list[str], typer.Argument(metavar="RECIPE...", show_default=False)]) -> None:
+    """Check recipes without running them: keys, values, task."""
+    from bertkit.recipe import load_recipe
+    from bertkit.tasks.base import make_task
+
+    for name in what:
+        recipe = load_recipe(_recipe_tree(name))
+        make_task(recipe.task)
+        print(f"{name}: fine")
+
+
+@recipes.command("copy")
+def copy_recipe(
+    what: Annotated[str, typer.Argument(metavar="RECIPE", show_default=False)],
+    to: Annotated[Path, typer.Argument(metavar="FILE", show_default=False)],
+) -> None:
+    """Copy a recipe to a file of your own, to change it."""
+    if to.exists():
+        raise BertkitError(f"{to} exists already", hint="give a new name")
+    from bertkit.rundir import write_atomically
+
+    write_atomically(to, _recipe_path(what).read_text(encoding="utf-8"))
+    print(to)
+
+
+@recipes.command("schema")
+def recipe_schema() -> None:
+    """Print the JSON schema of recipes, with which editors complete and check them."""
+    from bertkit.recipe import Recipe
+    from bertkit.tasks.base import task_class, task_names
+
+    schema = Recipe.model_json_schema()
+    tasks = {name: task_class(name).model_json_schema() for name in task_names()}
+    for name, task in tasks.items():
+        task["properties"]["name"] = {"const": name}
+        task["required"] = ["name"]
+    schema["properties"]["task"] = {"anyOf": [*tasks.values(), {"type": "string", "enum": list(tasks)}]}
+    print(json.dumps(schema, indent=2))
+
+
+def main() -> None:
+    """Run the command line; exit 0 done, 1 a bug, 2 the user can mend it, 130 interrupted."""
+    sys.exit(_guarded(sys.argv[1:]))
+
+
+def _guarded(arguments: list[str]) -> int:
+    try:
+        return typer.main.get_command(app)(arguments, prog_name="bertkit", standalone_mode=False) or 0
+    except BertkitError as error:
+        return _fail(error.message, error.hint, 2)
+    except Interrupted as error:
+        return _fail(error.message, error.hint, 130)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("interrupted", "", 130)
+    except BrokenPipeError:
+        # the reader of our output has gone, as with `| head`
+        sys.stdout = None
+        return 0
+    except Exception as error:
+        # click's usage errors, whose home differs between versions of typer
+        if not hasattr(error, "format_message"):
+            raise
+        return _fail(error.format_message(), "see `bertkit --help`, and `bertkit COMMAND --help`", 2)
+
+
+def _fail(message: str, hint: str, code: int) -> int:
+    _say(f"error: {message}")
+    if hint:
+        _say(f"hint: {hint}")
+    return code
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _print(metrics: dict, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(metrics))
+        return
+    from bertkit.run import describe_scores
+
+    shown = {name: value for name, value in metrics.items() if value is None or isinstance(value, int | float)}
+    shown.pop("seed", None)
+    print(f"{metrics.get('split') or metrics.get('data')}: {describe_scores(shown)}")
+
+
+def _settings(settings: list[str] | None) -> list[str]:
+    return settings or []
+
+
+def _texts(
+    text: str | None, second: str | None, question: str | None, context: str | None, context_file: Path | None
+) -> str | tuple[str, str] | None:
+    if context_file is not None:
+        try:
+            context = context_file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BertkitError(f"--context-file: {context_file} cannot be read ({error})") from None
+    if (question is None) != (context is None):
+        raise BertkitError("--question goes with --context or --context-file")
+    if question is not None and context is not None:
+        return question, context
+    return text if second is None or text is None else (text, second)
+
+
+def _shipped() -> dict[str, Path]:
+    """Name -> file of the recipes: inside an installed package, or beside it in a checkout."""
+    here = Path(__file__).parent
+    folder = next((path for path in (here / "recipes", here.parent / "recipes") if path.is_dir()), here)
+    return {str(path.relative_to(folder).with_suffix("")): path for path in sorted(folder.rglob("*.yaml"))}
+
+
+def _recipe_path(what: str) -> Path:
+    path = Path(what)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        return path
+    shipped = _shipped()
+    if what not in shipped:
+        raise BertkitError(f"there is no recipe {what!r}", hint=did_you_mean(what, shipped))
+    return shipped[what]
+
+
+def _recipe_tree(what: str) -> dict:
+    """The tree of a task name, a shipped recipe, or a file."""
+    from bertkit.config import read_yaml
+    from bertkit.tasks.base import task_names
+
+    if what in (known := task_names()):
+        return {"task": {"name": what}}
+    if "/" not in what and not what.endswith((".yaml", ".yml")) and what not in _shipped():
+        if "." in what:
+            return {"task": {"name": what}}  # a dotted module of the user's own
+        raise BertkitError(f"there is no task or recipe {what!r}", hint=did_you_mean(what, [*known, *_shipped()]))
+    return read_yaml(_recipe_path(what))

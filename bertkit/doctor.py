@@ -1,0 +1,76 @@
+"""What this machine has, and what is missing for what."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "evaluate", "scikit-learn", "pydantic", "typer")
+EXTRAS = {
+    "tensorboard": "log.trackers=tensorboard",
+    "wandb": "log.trackers=wandb",
+    "mlflow": "log.trackers=mlflow",
+    "trackio": "log.trackers=trackio",
+    "torch_xla": "training on a TPU",
+    "sentencepiece": "tokenizers of ALBERT, XLM-R and DeBERTa that come without tokenizer.json",
+}
+
+
+def examine() -> dict[str, dict[str, str]]:
+    """Section -> name -> what was found, as text."""
+    from bertkit.launch import own_the_cores
+
+    own_the_cores(None)
+    import torch
+
+    from bertkit.recipe import HardwareConfig
+    from bertkit.train.place import choose_place
+
+    place = choose_place(HardwareConfig())
+    gpus = {f"gpu {number}": _gpu(number) for number in range(torch.cuda.device_count())}
+    return {
+        "devices": {
+            "cpu": f"{platform.machine()}, {os.cpu_count()} cores, {_memory()}",
+            **(gpus or {"gpu": "none that torch can use"}),
+            "chosen": place.summary,
+        },
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "places": {
+            "hub cache": _folder(os.environ.get("HF_HOME", "~/.cache/huggingface")),
+            "hub": "offline (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else "asked for what is not in the cache",
+            "this folder": f"{shutil.disk_usage('.').free / 2**30:.0f} GiB free",
+        },
+        "extras": {
+            name: f"{'there' if importlib.util.find_spec(name) else 'missing'}: needed for {use}" for name, use in EXTRAS.items()
+        },
+    }  # fmt: skip
+
+
+def _gpu(number: int) -> str:
+    import torch
+
+    properties = torch.cuda.get_device_properties(number)
+    return f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, compute {properties.major}.{properties.minor}"
+
+
+def _memory() -> str:
+    try:
+        return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB memory"
+    except (ValueError, OSError, AttributeError):
+        return "memory unknown"
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "missing"
+
+
+def _folder(name: str) -> str:
+    path = Path(name).expanduser()
+    return str(path) if path.is_dir() else f"{path} (not there yet)"

@@ -1,0 +1,18 @@
+"""How a process sits on its machine: one process with all cores keeps its threads apart."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def own_the_cores(threads: int | None) -> None:
+    """Bind OpenMP's threads to cores, for a process that uses all of them; call it before torch is imported.
+
+    Unbound, two threads may share a core and wait for each other at the end of every operation: on a virtual machine
+    with two cores a step of 0.3 s took 6 s. A process that was given fewer threads is not bound, for it is meant to
+    run beside others, and all would bind to the same first cores.
+    """
+    if "torch" in sys.modules or (threads is not None and threads < (os.cpu_count() or 1)) or "LOCAL_RANK" in os.environ:
+        return
+    os.environ.setdefault("OMP_PROC_BIND", "true")
