@@ -74,12 +74,13 @@ def finetune(
     run = RunDir(out if out is not None else next_name(Path("runs"), task.name.rsplit(".", 1)[-1]))
     run.claim(resume)
     if resume and run["metrics.json"].exists():
+        _sayer(quiet)(f"{run.path} is finished already; these are its results")
         return run.open().read_json("metrics.json")
 
     own_the_cores(recipe.hardware.threads)
     from bertkit.models.load import forward_inputs, load_config, load_model, load_tokenizer, longest_input
     from bertkit.train.observe import check_trackers, make_progress
-    from bertkit.train.place import choose_place
+    from bertkit.train.place import choose_place, micro_batch_tokens
 
     before = None
     if run["environment.json"].exists() and recipe.hardware.precision == "auto":
@@ -148,7 +149,7 @@ def finetune(
                     place.accelerator, wrapped, optimizer, plan, collate,
                     masses(task.head, targets, store.offsets, weights),
                     make_loss(task.head, recipe.train, weights), HEADS[task.head].outputs, recipe.train,
-                    place.micro_batch_tokens, recipe.log.every, watch, watch.is_due,
+                    micro_batch_tokens(place, int(store.lengths.max())), recipe.log.every, watch, watch.is_due,
                     lambda step: _is_due(step, recipe.train.checkpoint_every, plan.steps_per_epoch), keeper.save,
                     last_saved=keeper.last_saved,
                 ),

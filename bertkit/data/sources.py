@@ -466,8 +466,14 @@ def read_folder(file: File, split: str, config: str | None) -> Table:
     try:
         if any(os.path.exists(os.path.join(file.path, name)) for name in ("dataset_dict.json", "state.json")):
             dataset = datasets.load_from_disk(file.path)
-        else:  # absolute: a folder named `csv` must not become the builder of that name
-            dataset = datasets.load_dataset(os.path.abspath(file.path), config, split=split)
+        else:
+            endings = {name_parts(name)[1] for _, _, names in os.walk(file.path) for name in names}
+            options: dict[str, object] = {}
+            if endings & {".csv", ".tsv"}:  # pandas reads these: keep it from guessing at types, NAs and quotes
+                options["converters"] = dict.fromkeys(["text", *file.wanted.values()], str)
+                options["quoting"] = csv.QUOTE_NONE if ".tsv" in endings else csv.QUOTE_MINIMAL
+            # absolute: a folder named `csv` must not become the builder of that name
+            dataset = datasets.load_dataset(os.path.abspath(file.path), config, split=split, **options)
     except Exception as error:  # whatever its builders and caches raise, the user sees a line
         raise BertkitError(
             f"{file.name}: the folder has no file {split!r} and is no data set: {shorten(error)}",

@@ -768,6 +768,19 @@ def test_folder_in_the_hubs_layout_is_loaded(tmp_path, cached):
     check_classes(str(tmp_path / "hub"))
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.tsv", 'text\tlabel\n"NA\t01\nNull\tTrue\n'),
+        ("y.csv", 'text,label\n"""NA",01\nNull,True\n'),
+    ],
+)
+def test_csv_in_a_hub_folder_is_not_guessed_at(write, tmp_path, cached, name, content):
+    write(f"hub/data/{name}", content)
+    read = read_rows(str(tmp_path / "hub"), SENTIMENT)
+    assert [(row["text"], row["label"]) for row in read.rows] == [('"NA', "01"), ("Null", "True")]
+
+
 def test_folder_without_data_is_an_error(tmp_path, cached):
     (tmp_path / "empty").mkdir()
     error = error_of(folder := str(tmp_path / "empty"), SENTIMENT)
