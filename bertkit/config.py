@@ -137,9 +137,17 @@ def override(tree: Tree, assignments: Sequence[str]) -> Tree:
             if not isinstance(below, dict):
                 raise BertkitError(f"{dotted}: {section!r} holds a value and has no keys below it")
             node = below
-        # an empty value is the empty string; `null` says none
-        node[key] = parse_yaml(value, where=dotted) if value.strip() else ""
+        node[key] = _value(value.strip(), where=dotted)
     return result
+
+
+def _value(text: str, where: str) -> object:
+    """A value as YAML reads it, but for what only looks like YAML: `#1 String` is no comment, `a: b` no mapping."""
+    if not text or text.startswith("#"):
+        return text
+    if not text.startswith(("{", "[", "'", '"')) and (" #" in text or ": " in text or text.endswith(":")):
+        return text
+    return parse_yaml(text, where)
 
 
 def _copy(tree: object) -> typing.Any:
