@@ -68,7 +68,8 @@ FOREIGN_NAMES = {
 class Section(BaseModel):
     """A frozen group of settings; unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    # YAML reads `1` as a number, while labels and column names are text
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, coerce_numbers_to_str=True)
 
 
 def read_yaml(path: Path) -> Tree:

@@ -6,14 +6,16 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
 
 from bertkit.config import Section, Tree, flatten, override, read_yaml, validate
 from bertkit.errors import BertkitError
 
 Share = float
+# `log.trackers=wandb` is short for `log.trackers=[wandb]`
+Many = Annotated[tuple[str, ...], BeforeValidator(lambda value: value if isinstance(value, list | tuple) else (value,))]
 
 
 class ModelConfig(Section):
@@ -55,14 +57,8 @@ class DataConfig(Section):
     validation_share: Share = Field(0.1, gt=0, lt=1, description="share of train held back when there is no validation")
     train_rows: PositiveInt | None = Field(None, description="use a random subset of this many training rows")
     validation_rows: PositiveInt | None = Field(None, description="use a random subset of this many validation rows")
-    ignore_labels: tuple[str, ...] = Field((), description="rows with these labels are left out, and counted")
+    ignore_labels: Many = Field((), description="rows with these labels are left out, and counted")
     skip_bad_rows: bool = Field(False, description="leave out rows that cannot be used, and count them")
-
-    @field_validator("ignore_labels", mode="before")
-    @classmethod
-    def _texts(cls, value: object) -> object:
-        # YAML reads `-1` as a number, while labels are text
-        return tuple(map(str, value)) if isinstance(value, list | tuple) else (str(value),)
 
 
 class WindowsConfig(Section):
@@ -134,13 +130,8 @@ class LogConfig(Section):
     """Who is told how the run goes."""
 
     every: PositiveInt = Field(10, description="steps between log lines")
-    trackers: tuple[str, ...] = Field((), description="accelerate trackers by name: tensorboard, wandb, mlflow, trackio, ...")
+    trackers: Many = Field((), description="accelerate trackers by name: tensorboard, wandb, mlflow, trackio, ...")
     project: str = Field("bertkit", description="project name given to the trackers")
-
-    @field_validator("trackers", mode="before")
-    @classmethod
-    def _many(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value
 
 
 class Recipe(Section):

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
-from pydantic import field_validator
 
 from bertkit.config import Section, validate
 from bertkit.data.sources import Columns
@@ -48,12 +47,6 @@ class Task(Section):
     answer: ClassVar[str]  # key of a prediction that holds the answer
     inventory: ClassVar[tuple[str, ...]] = ()  # labels that the task knows by itself
     with_spans: ClassVar[bool] = False  # whether windows keep character offsets
-
-    @field_validator("labels", mode="before")
-    @classmethod
-    def _texts(cls, value: object) -> object:
-        # YAML reads `0` as a number, while labels are text
-        return tuple(map(str, value)) if isinstance(value, list | tuple) else value
 
     @property
     def head(self) -> HeadName:
