@@ -236,7 +236,7 @@ def _print(metrics: dict, as_json: bool) -> None:
     if as_json:
         print(json.dumps(metrics))
         return
-    from bertkit.run import describe_scores
+    from bertkit.metrics.shown import describe_scores
 
     shown = {name: value for name, value in metrics.items() if value is None or isinstance(value, int | float)}
     shown.pop("seed", None)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bertkit.data.windows import Pair, WindowMaker, WindowStore
+from bertkit.data.windows import WindowMaker, WindowStore
 from bertkit.findings import Table
 from bertkit.heads import HEADS
 from bertkit.tasks.base import Row, Target, Task, oracle
@@ -125,11 +125,3 @@ def cover(task: Task, parts: Sequence[Part]) -> Coverage:
         crowded=tuple(crowded),
         pieceless=sum(part.store.pieceless for part in parts),
     )
-
-
-def row_size(task: Task, row: Row) -> int:
-    """Characters that a row makes the tokenizer read, to cut many rows into parts of bounded memory."""
-    inputs = task.inputs(row)
-    if isinstance(inputs, str):
-        return len(inputs)
-    return sum(map(len, inputs[:2])) if isinstance(inputs, Pair) else sum(map(len, inputs.words))

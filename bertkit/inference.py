@@ -12,8 +12,8 @@ from torch import nn
 
 from bertkit.data.collate import Collator
 from bertkit.data.plan import by_budget
-from bertkit.data.windows import WindowMaker, WindowStore
-from bertkit.encode import Part, cut_rows, row_size
+from bertkit.data.windows import WindowMaker, WindowStore, size_of
+from bertkit.encode import Part, cut_rows
 from bertkit.errors import BertkitError
 from bertkit.heads import HEADS
 from bertkit.tasks.base import Output, Prediction, Row, Scores, Task
@@ -74,7 +74,7 @@ class Predictor:
         size = 0
         for row in rows:
             batch.append(row)
-            size += row_size(self.task, row)
+            size += size_of(self.task.inputs(row))
             if len(batch) == PART_ROWS or size > PART_CHARACTERS:
                 yield cut_rows(self.task, batch, self.maker)
                 batch, size = [], 0

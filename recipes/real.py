@@ -44,9 +44,9 @@ RUNS = (
     Real("mnli", "nli", "derived/mnli-train.tsv", "derived/mnli-dev.tsv",
          (*PAIRS, "data.columns.label=gold_label", "train.epochs=2", "train.learning_rate=1e-4")),
     Real("squad", "qa", "squad/train_v1.1-style_15articles.json", "squad/dev-v1.1.json",
-         ("train.epochs=2", "train.learning_rate=1e-4"), more=("xquad/xquad.de.json", "xquad/xquad.ar.json")),
+         ("train.epochs=1", "train.learning_rate=1e-4", "model.dropout=0"), more=("xquad/xquad.de.json", "xquad/xquad.ar.json")),
     Real("cmrc", "qa", "cmrc2018/cmrc2018_trial.json", None,
-         ("task.language=zh", "data.skip_bad_rows=true", "train.epochs=2", "train.learning_rate=1e-4")),
+         ("task.language=zh", "data.skip_bad_rows=true", "train.epochs=1", "train.learning_rate=1e-4", "model.dropout=0")),
 )  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def bertkit(*arguments: str) -> dict:
     return json.loads(done.stdout)
 
 
-def run(real: Real, model: str, out: Path) -> list[dict]:
+def run(real: Real, model: str, out: Path, settings: list[str]) -> list[dict]:
     """One run and its further files, each as one row of the table."""
 
     def path(name: str) -> str:
@@ -78,11 +78,11 @@ def run(real: Real, model: str, out: Path) -> list[dict]:
         if name:
             arguments += [flag, path(name)]
     resume = ["--resume"] if (out / real.name).exists() else []
-    metrics = bertkit(*arguments, *resume, *real.settings)
+    metrics = bertkit(*arguments, *resume, *real.settings, *settings)
     rows = [{"run": real.name, "split": split, "seconds": metrics["train"]["seconds"], **scores}
             for split, scores in metrics["splits"].items()]  # fmt: skip
     for name in real.more:
-        rows.append({"run": real.name, "split": name, **bertkit("evaluate", str(out / real.name), "--data", path(name))})
+        rows.append({"run": real.name, "split": name, **bertkit("evaluate", str(out / real.name), "--data", path(name), *settings)})
     return rows
 
 
@@ -92,12 +92,13 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="runs to do; all when none is named")
     parser.add_argument("--model", required=True, help="folder of the checkpoint")
     parser.add_argument("--out", type=Path, default=Path("runs/real"))
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a further setting of every run")
     options = parser.parse_args()
     derive(options.out / "derived")
     rows = []
     for real in RUNS:
         if not options.names or real.name in options.names:
-            rows += run(real, options.model, options.out)
+            rows += run(real, options.model, options.out, options.set)
     shown = ("accuracy", "f1_macro", "matthews", "f1", "exact_match")
     print(f"| run | split | rows | {' | '.join(shown)} | training, s |\n|{'---|' * (len(shown) + 4)}")
     for row in rows:

@@ -1,35 +1,26 @@
-"""Rows with a task's columns, read from the files, folders and Hub data sets that people keep them in.
+"""Rows with a task's columns: what a right row is, whatever kind of source it comes from.
 
-Files end in .csv .tsv .jsonl .ndjson .json .parquet .conllu .txt, maybe packed as .gz or .xz. The readers are our own
-where the common ones guess: no `NA` becomes a missing value, no `01` becomes 1, no lone quote opens a field.
+Files end in .csv .tsv .jsonl .ndjson .json .parquet .conllu .txt, maybe packed as .gz or .xz; folders and Hub data sets
+are read as well.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
-import importlib.util
-import io
-import json
-import lzma
 import math
-import os
 import re
-import reprlib
 import unicodedata
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, count, islice
 from types import MappingProxyType
 from typing import NamedTuple
 
+from bertkit.data.formats import BadRow, File, Table, cut, name_parts, no_rows, parse_json, show
+from bertkit.data.opening import READERS, find, open_table
 from bertkit.errors import BertkitError, did_you_mean, nearest, one_line
 
-LINE_BYTES = 64 << 20  # of one line or csv field; longer than this is a file of another kind
-UNPACKED_BYTES = 4 << 30  # of a packed file: above any task's data, below what fills a machine
-PEEKED_ROWS = 100  # JSON has no header line: these first objects say which keys there are
+__all__ = ["READERS", "Columns", "Rows", "read_rows", "words_of"]
+
 USUAL_NAMES = {  # what other people call our columns: for hints only
     "text": ("sentence", "review", "content", "text_a"),
     "premise": ("sentence1", "sentence_A", "text_a"),
@@ -38,7 +29,6 @@ USUAL_NAMES = {  # what other people call our columns: for hints only
     "words": ("tokens",),
     "tags": ("upos", "pos_tags", "pos"),
 }
-SHOWN = 60  # characters of a value in a message
 SKIP = "leave such rows out with data.skip_bad_rows=true"
 UNANSWERABLE = "set task.unanswerable=true"
 
@@ -64,34 +54,8 @@ class Rows(NamedTuple):
     ignored_labels: int  # rows left out because their label is in `ignore_labels`
 
 
-class BadRow(Exception):
-    """One row that cannot be used, and what to do about it other than leaving it out."""
-
-    def __init__(self, reason: str, hint: str = "mend it") -> None:
-        super().__init__(reason)
-        self.hint = hint
-
-
 class IgnoredLabel(Exception):
     """The row has a label that the user wants left out."""
-
-
-class File(NamedTuple):
-    """What a reader is told: what to open, and what will be asked of it."""
-
-    name: str  # as the user gave it
-    path: str
-    packing: str  # "", ".gz" or ".xz"
-    wanted: Mapping[str, str]  # task column -> column of the source
-    header: bool | None  # csv, tsv: does the first line name the columns (else they are "0", "1", ...)
-
-
-class Table(NamedTuple):
-    """What a reader gives back; each record with its line from 1, or 0 where the source has no lines."""
-
-    names: list[str]
-    records: Iterator[tuple[int, dict[str, object] | BadRow]]
-    class_names: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
 def read_rows(
@@ -127,7 +91,8 @@ def read_rows(
     for column in mapping:
         if column not in known:
             raise BertkitError(f"data.columns: the task has no column {column!r}", hint=did_you_mean(column, known))
-    file, table = open_source(source, columns, known, mapping, split, config)
+    file = to_file(source, columns, known, mapping, split)
+    table = open_table(file, split, config)
     places = locate(file, table, columns, () if require_gold else gold)
     class_names = next((table.class_names[places[name]] for name in gold if places[name] in table.class_names), None)
     rules = Rules(columns, class_names, require_gold, frozenset(ignore_labels), unanswerable)
@@ -145,6 +110,24 @@ def read_rows(
     if places["id"] is not None:
         check_ids(file, rows)
     return Rows(rows, class_names, tuple(bad), ignored)
+
+
+def to_file(
+    source: str, columns: Columns, known: Sequence[str], mapping: Mapping[str, str | int], split: str
+) -> File:
+    """The source, and under which names its kind of file has the task's columns."""
+    name, path = find(source, split)
+    _, ending, packing = name_parts(path)
+    wanted = {column: str(mapping.get(column, column)) for column in known}
+    header = None
+    if ending == ".conllu":
+        own = {**dict.fromkeys(columns.words, "form"), columns.tags: "upos"}
+        wanted = {column: str(mapping.get(column, own.get(column, column))).lower() for column in known}
+    elif ending == ".txt" and len(columns.text) == 1:
+        wanted[columns.text[0]] = "text"  # its one column needs no mapping, and a recipe's mapping is for other files
+    elif ending in (".csv", ".tsv"):
+        header = not any(place.isdecimal() for place in wanted.values())
+    return File(name, path, packing, wanted, header)
 
 
 def collect(
@@ -372,17 +355,19 @@ JOINED_SCRIPTS = re.compile(  # Han and kana, written without spaces: every char
 def words_of(text: str) -> list[str]:
     """Running text as words for tagging: punctuation marks and symbols apart, Han and kana by the character.
 
-    Accents and joiners stay with what they follow. Other scripts without spaces (Thai, Khmer) stay runs.
+    Accents and joiners stay with what they follow, and so does an apostrophe between two letters (doesn't, l'eau).
+    Other scripts without spaces (Thai, Khmer) stay runs.
     """
     words: list[str] = []
     attached = in_word = False  # does a word end right here; does it end in a letter
-    for character in text:
+    for place, character in enumerate(text):
         category = unicodedata.category(character)
         if character.isspace() or category in ("Cc", "Cs") or character in "\u200b\ufeff":
             attached = in_word = False
             continue
         is_letter = character.isalnum() and not JOINED_SCRIPTS.match(character)
-        if attached and (category.startswith("M") or category == "Cf" or (in_word and is_letter)):
+        is_inner = character in "'\u2019" and in_word and is_spaced_letter(text[place + 1 : place + 2])
+        if attached and (category.startswith("M") or category == "Cf" or (in_word and is_letter) or is_inner):
             words[-1] += character
         else:
             words.append(character)
@@ -390,479 +375,6 @@ def words_of(text: str) -> list[str]:
     return words
 
 
-# Finding out what a source is.
-
-
-def open_source(
-    source: str, columns: Columns, known: list[str], mapping: Mapping[str, str | int], split: str, config: str | None
-) -> tuple[File, Table]:
-    """See whether it is a file, a folder or a Hub id, and open it with the reader that its ending names."""
-    path = os.path.expanduser(source)
-    if os.path.isdir(path) and (inner := split_file(source, path, split)):
-        source, path = os.path.join(source, inner), os.path.join(path, inner)
-    is_folder = os.path.isdir(path)
-    _, ending, packing = name_parts(path)
-    wanted = {column: str(mapping.get(column, column)) for column in known}
-    header = None
-    if ending == ".conllu":
-        own = {**dict.fromkeys(columns.words, "form"), columns.tags: "upos"}
-        wanted = {column: str(mapping.get(column, own.get(column, column))).lower() for column in known}
-    elif ending == ".txt" and len(columns.text) == 1:
-        wanted[columns.text[0]] = "text"  # its one column needs no mapping, and a recipe's mapping is for other files
-    elif ending in (".csv", ".tsv"):
-        header = not any(place.isdecimal() for place in wanted.values())
-    file = File(source, path, packing, wanted, header)
-    if is_folder:
-        return file, read_folder(file, split, config)
-    if os.path.exists(path):
-        if ending in READERS:
-            return file, READERS[ending](file)
-        hint = "if it is CoNLL-U (ten columns, tabs), name it .conllu" if ending == ".conll" else f"name it {ENDINGS}"
-        raise BertkitError(f"{source}: files that end in {ending!r} are not read", hint=hint)
-    if ending in READERS or ending == ".conll" or not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", source, re.ASCII):
-        raise missing(source, path)
-    return file, read_hub(file, split, config)
-
-
-def missing(source: str, path: str) -> BertkitError:
-    folder, name = os.path.split(path)
-    try:
-        near = nearest(name, os.listdir(folder or "."))
-    except (OSError, ValueError):
-        return BertkitError(f"{source}: there is no such file", hint=f"there is no folder {folder!r} to be read either")
-    hint = f"did you mean {os.path.join(os.path.dirname(source), near)!r}?" if near else "no name there is like it"
-    return BertkitError(f"{source}: there is no such file", hint=hint)
-
-
-def name_parts(path: str) -> tuple[str, str, str]:
-    """`train`, `.tsv` and `.gz` of `some/train.tsv.gz`."""
-    stem, packing = os.path.splitext(os.path.basename(path))
-    if packing.lower() not in PACKINGS:
-        stem, packing = stem + packing, ""
-    stem, ending = os.path.splitext(stem)
-    return stem, ending.lower(), packing.lower()
-
-
-def split_file(source: str, path: str, split: str) -> str | None:
-    """The file in a folder that is the split (GLUE calls validation dev); pandas would guess at its quotes and NAs."""
-    try:
-        files = {name: name_parts(name) for name in sorted(os.listdir(path))}
-    except OSError as error:
-        raise unreadable(source, error) from None
-    for other in ("validation", "dev", "valid", "val"):
-        wanted = split.replace("validation", other)
-        found = [name for name, (stem, ending, _) in files.items() if stem == wanted and ending in READERS]
-        if len(found) > 1:
-            raise BertkitError(f"{source}: several files are the split {split!r}: {', '.join(found)}", hint="name one")
-        if found:
-            return found[0]
-    return None
-
-
-def read_folder(file: File, split: str, config: str | None) -> Table:
-    """A folder of `save_to_disk` (a single data set in it is its own split), or one that `load_dataset` understands."""
-    import datasets
-
-    try:
-        if any(os.path.exists(os.path.join(file.path, name)) for name in ("dataset_dict.json", "state.json")):
-            dataset = datasets.load_from_disk(file.path)
-        else:
-            endings = {name_parts(name)[1] for _, _, names in os.walk(file.path) for name in names}
-            options: dict[str, object] = {}
-            if endings & {".csv", ".tsv"}:  # pandas reads these: keep it from guessing at types, NAs and quotes
-                options["converters"] = dict.fromkeys(["text", *file.wanted.values()], str)
-                options["quoting"] = csv.QUOTE_NONE if ".tsv" in endings else csv.QUOTE_MINIMAL
-            # absolute: a folder named `csv` must not become the builder of that name
-            dataset = datasets.load_dataset(os.path.abspath(file.path), config, split=split, **options)
-    except Exception as error:  # whatever its builders and caches raise, the user sees a line
-        raise BertkitError(
-            f"{file.name}: the folder has no file {split!r} and is no data set: {shorten(error)}",
-            hint=f"put {split}.csv, {split}.jsonl, ... into it, or name one file",
-        ) from error
-    if isinstance(dataset, dict):
-        if split not in dataset:
-            raise BertkitError(f"{file.name}: the folder has no split {split!r}", hint=did_you_mean(split, dataset))
-        dataset = dataset[split]
-    return from_dataset(file, dataset)
-
-
-def read_hub(file: File, split: str, config: str | None) -> Table:
-    import datasets
-
-    try:
-        # `load_dataset("csv")` would read whatever lies in the working directory
-        if file.name.isidentifier() and importlib.util.find_spec(f"datasets.packaged_modules.{file.name}"):
-            raise ValueError("this is the name of a file format")
-        dataset = datasets.load_dataset(file.name, config, split=split)  # data sets that are scripts are refused by it
-    except Exception as error:
-        raise BertkitError(
-            f"{file.name}: there is no such file, and it could not be loaded from the Hub: {shorten(error)}",
-            hint="check the name, data.config, the split and the network; a file needs its ending",
-        ) from error
-    return from_dataset(file, dataset)
-
-
-def from_dataset(file: File, dataset: object) -> Table:
-    names = list(dataset.column_names)
-    chosen = dataset.with_format(None).select_columns(kept(file, names))  # the others are never decoded
-
-    def records() -> Iterator[tuple[int, dict[str, object]]]:
-        try:
-            for batch in chosen.iter(batch_size=1000):
-                for values in zip(*batch.values(), strict=True):
-                    yield 0, dict(zip(batch, values, strict=True))
-        except Exception as error:
-            raise unreadable(file.name, error) from error
-
-    return Table(names, records(), declared_classes(dataset.features.to_dict()))
-
-
-def read_parquet(file: File) -> Table:
-    import pyarrow
-    import pyarrow.parquet
-
-    place = pyarrow.BufferReader(read_all(file)) if file.packing else file.path
-    try:
-        parquet = pyarrow.parquet.ParquetFile(place)
-        groups = [parquet.metadata.row_group(index) for index in range(parquet.num_row_groups)]
-        schema = parquet.schema_arrow
-        declared = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-        classes = declared_classes(declared.get("info", {}).get("features", {}))
-    except Exception as error:  # pyarrow's own errors, OSError, or malformed metadata of any shape
-        raise unreadable(file.name, error) from error
-    if sum(group.total_byte_size for group in groups) > UNPACKED_BYTES:
-        raise too_large(file)
-
-    def records() -> Iterator[tuple[int, dict[str, object]]]:
-        try:
-            with parquet:
-                for batch in parquet.iter_batches(batch_size=1000, columns=kept(file, schema.names)):
-                    yield from ((0, record) for record in batch.to_pylist())
-        except Exception as error:
-            raise unreadable(file.name, error) from error
-
-    return Table(schema.names, records(), classes)
-
-
-def kept(file: File, names: Iterable[str]) -> list[str]:
-    return [name for name in names if name == "text" or name in file.wanted.values()]
-
-
-def declared_classes(features: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
-    """Names of the columns that are a ClassLabel, or a list of them, in the Hub's own description of columns."""
-    found = {}
-    for column, feature in features.items():
-        if isinstance(feature, list) and feature:
-            feature = feature[0]
-        elif isinstance(feature, dict) and isinstance(feature.get("feature"), dict):
-            feature = feature["feature"]
-        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and feature.get("names"):
-            found[column] = tuple(str(name) for name in feature["names"])
-    return found
-
-
-# Files of lines.
-
-
-def read_delimited(file: File) -> Table:
-    """csv, or tsv: the latter has no quoting at all, so a lone quote is text. Blank lines are left out."""
-    lines = decoded_lines(file)
-    if name_parts(file.path)[1] == ".tsv":
-        fields = ((line, text.rstrip("\r\n").split("\t")) for line, text in lines if text.strip("\r\n"))
-    else:
-        fields = csv_fields(file, lines)
-    first = next(fields, None)
-    if first is None:
-        raise no_rows(file)
-    width = len(first[1])
-    names = [name.strip() for name in first[1]] if file.header else [str(place) for place in range(width)]
-
-    def records() -> Iterator[tuple[int, dict[str, object] | BadRow]]:
-        for line, values in fields if file.header else chain([first], fields):
-            if len(values) == width:
-                yield line, dict(zip(names, values, strict=True))
-            else:
-                yield line, BadRow(f"has {len(values)} fields, but the first line has {width}")
-
-    return Table(names, records())
-
-
-def csv_fields(file: File, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, list[str]]]:
-    """The fields of each row with the line it begins in; the first line tells comma, semicolon or tab."""
-    first = next(lines, (1, ""))
-
-    def found(mark: str) -> tuple[int, int]:
-        names = [name.strip().strip('"') for name in first[1].split(mark)]
-        places = set(names) if file.header else {str(place) for place in range(len(names))}
-        return len(places.intersection(file.wanted.values())), len(names) if file.header else 0
-
-    csv.field_size_limit(max(LINE_BYTES, csv.field_size_limit()))  # the module's one limit; only ever raised
-    # strict: otherwise a quote that is never closed swallows the rest of the file without a word
-    reader = csv.reader((text for _, text in chain([first], lines)), delimiter=max(",;\t", key=found), strict=True)
-    while True:
-        line = reader.line_num + 1
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            hint = "a field that begins with a quote must end with one, and quotes inside are doubled; or use tsv"
-            if "new-line" in str(error):
-                error, hint = "a carriage return outside quotes", "end lines with LF or CRLF"
-            raise BertkitError(f"{file.name}:{line}: {error}", hint=hint) from None
-        if fields:
-            yield line, fields
-
-
-def read_json_lines(file: File) -> Table:
-    return from_objects(file, json_lines(decoded_lines(file)))
-
-
-def read_json(file: File) -> Table:
-    """A list of objects, maybe under `data`; SQuAD; or JSON lines by another name."""
-    text = decoded(file, read_all(file), 1)
-    try:
-        value = parse_json(text) if text.strip() else []
-    except (ValueError, RecursionError) as error:
-        if getattr(error, "msg", "") == "Extra data":  # after the first value: more lines
-            return from_objects(file, json_lines(enumerate(text.split("\n"), start=1)))
-        line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise BertkitError(
-            f"{file.name}{line}: {json_fault(error)}",
-            hint="write a list of objects, SQuAD's layout, or one object a line",
-        ) from None
-    if isinstance(value, dict) and isinstance(value.get("data"), list):
-        value = value["data"]
-        if any(isinstance(article, dict) and "paragraphs" in article for article in value):
-            return from_objects(file, ((0, question) for question in squad_questions(file, value)))
-    value = value if isinstance(value, list) else [value]
-    return from_objects(file, ((0, item if isinstance(item, dict) else not_an_object(item)) for item in value))
-
-
-def json_lines(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, dict[str, object] | BadRow]]:
-    for line, text in lines:
-        if text.strip():
-            try:
-                value = parse_json(text.rstrip())
-                yield line, value if isinstance(value, dict) else not_an_object(value)
-            except (ValueError, RecursionError) as error:
-                yield line, BadRow(json_fault(error))
-
-
-def parse_json(text: str) -> object:
-    """Raises ValueError also for half a surrogate pair, which no tokenizer and no output file can take."""
-    value = json.loads(text)
-    if "\\ud" in text or "\\uD" in text:
-        json.dumps(value, ensure_ascii=False).encode()
-    return value
-
-
-def json_fault(error: Exception) -> str:
-    if isinstance(error, json.JSONDecodeError):  # its own text counts lines from where we began
-        return f"not JSON: {error.msg} (character {error.colno})"
-    return f"not JSON: {shorten(error)}"
-
-
-def not_an_object(value: object) -> BadRow:
-    return BadRow(f"{show(value)} is not an object", hint='write rows as {"column": value, ...}')
-
-
-def from_objects(file: File, records: Iterator[tuple[int, dict[str, object] | BadRow]]) -> Table:
-    first = list(islice(records, PEEKED_ROWS))
-    objects = [record for _, record in first if isinstance(record, dict)]
-    if not objects:  # nothing to find columns in
-        if not first:
-            raise no_rows(file)
-        line, reason = first[0]
-        where = f"{file.name}:{line}" if line else f"{file.name}: row 0"
-        raise BertkitError(f"{where}: {reason}", hint=reason.hint)
-    return Table(list(dict.fromkeys(chain.from_iterable(objects))), chain(first, records))
-
-
-def squad_questions(file: File, articles: list[object]) -> Iterator[dict[str, object] | BadRow]:
-    """Source: Rajpurkar et al. 2016, 2018; data > paragraphs > qas > answers, with `is_impossible` since 2.0."""
-    for number, article in enumerate(articles):
-        where = f"{file.name}: data[{number}]"
-        for index, paragraph in enumerate(listed(article, "paragraphs", where)):
-            for question in listed(paragraph, "qas", f"{where}.paragraphs[{index}]"):
-                if not isinstance(question, dict):
-                    yield not_an_object(question)
-                elif question.get("is_impossible") is not True:
-                    yield {"context": paragraph.get("context"), **question}
-                elif question.get("answers"):
-                    yield BadRow("is_impossible is true, but it has answers")
-                else:
-                    yield {"context": paragraph.get("context"), **question, "answers": []}
-
-
-def listed(value: object, key: str, where: str) -> list[object]:
-    inner = value.get(key) if isinstance(value, dict) else None
-    if not isinstance(inner, list):
-        raise BertkitError(f"{where} has no list {key!r}", hint="SQuAD's layout is data > paragraphs > qas > answers")
-    return inner
-
-
-def read_text(file: File) -> Table:
-    """A text a line; blank lines are left out."""
-    lines = decoded_lines(file)
-    return Table(["text"], ((line, {"text": text.rstrip("\r\n")}) for line, text in lines if text.strip()))
-
-
-def read_conllu(file: File) -> Table:
-    return Table(["id", "form", "upos", "xpos"], conllu_sentences(file))
-
-
-def conllu_sentences(file: File) -> Iterator[tuple[int, dict[str, object]]]:
-    """Source: universaldependencies.org/format.html. Multi-word ranges (1-2) and empty nodes (8.1) are not words."""
-    words: list[tuple[int, list[str]]] = []
-    name = None
-    for line, text in chain(decoded_lines(file), [(0, "")]):
-        if text.startswith("#"):
-            found = re.match(r"#\s*sent_id\s*=\s*(.*\S)", text)
-            name = found[1] if found else name
-        elif text.strip():
-            fields = text.rstrip("\r\n").split("\t")
-            check_conllu_word(f"{file.name}:{line}", fields, len(words) + 1)
-            if fields[0].isdecimal():
-                words.append((line, fields))
-        else:
-            if words:
-                tags = {"upos": column_of_tags(file, words, "upos", 3), "xpos": column_of_tags(file, words, "xpos", 4)}
-                yield words[0][0], {"id": name, "form": [fields[1] for _, fields in words], **tags}
-            words, name = [], None
-
-
-def check_conllu_word(where: str, fields: list[str], expected: int) -> None:
-    if len(fields) != 10:
-        hint = "a word line has ten columns with tabs between them"
-        if len(fields) == 1:
-            hint = "put tabs between the columns, not spaces"
-        elif len(fields) == 9:
-            hint = "a column is missing; an empty one is written _"
-        raise BertkitError(f"{where}: {len(fields)} columns instead of 10: {show(' '.join(fields))}", hint=hint)
-    if not re.fullmatch(r"\d+-\d+|\d+\.\d+", fields[0], re.ASCII) and fields[0] != str(expected):
-        raise BertkitError(
-            f"{where}: word ID {show(fields[0])} where {expected} is due",
-            hint="words count from 1 in each sentence, and a blank line ends a sentence",
-        )
-    if not fields[1]:
-        raise BertkitError(f"{where}: the word (FORM) is empty", hint="a word line has ten columns, none of them empty")
-
-
-def column_of_tags(file: File, words: list[tuple[int, list[str]]], column: str, place: int) -> list[str] | None:
-    """A sentence's tags, or None when it has none."""
-    tags = [fields[place] for _, fields in words]
-    if "_" not in tags or column not in file.wanted.values():
-        return tags
-    if any(tag != "_" for tag in tags):
-        line, fields = words[tags.index("_")]
-        raise BertkitError(
-            f"{file.name}:{line}: {show(fields[1])} has no {column.upper()}, but other words of the sentence have one",
-            hint="tag every word of a sentence, or none",
-        )
-    return None
-
-
-def decoded_lines(file: File) -> Iterator[tuple[int, str]]:
-    """The lines of a file with their numbers. Only a line feed ends a line: U+2028 and the like are text."""
-    with opened(file) as stream:
-        for line in count(1):
-            raw = stream.readline(LINE_BYTES + 1)
-            if not raw:
-                return
-            if len(raw) > LINE_BYTES:
-                raise BertkitError(f"{file.name}:{line}: a line of more than {LINE_BYTES >> 20} MiB", hint="split it")
-            yield line, decoded(file, raw, line)
-
-
-def decoded(file: File, raw: bytes, line: int) -> str:
-    try:
-        text = raw.decode()
-        if "\0" not in text:
-            return text.removeprefix("\ufeff") if line == 1 else text
-        fault, place = "a NUL character", raw.index(0)
-    except UnicodeDecodeError as error:
-        fault, place = f"byte {raw[error.start]:#04x} is not UTF-8", error.start
-    line += raw.count(b"\n", 0, place)
-    raise BertkitError(f"{file.name}:{line}: {fault} (byte {place})", hint="save the file as UTF-8 text")
-
-
-def read_all(file: File) -> bytes:
-    with opened(file) as stream:
-        return stream.read()
-
-
-def opened(file: File) -> io.BufferedReader:
-    try:
-        return io.BufferedReader(Guarded(file, PACKINGS.get(file.packing, open)(file.path, "rb")), 1 << 18)
-    except (OSError, ValueError) as error:
-        raise unreadable(file.name, error) from None
-
-
-class Guarded(io.RawIOBase):
-    """A stream whose faults become BertkitErrors, and which does not unpack without end."""
-
-    def __init__(self, file: File, stream: io.BufferedIOBase) -> None:
-        self.file, self.stream = file, stream
-        self.left = UNPACKED_BYTES if file.packing else math.inf
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:
-        try:
-            size = self.stream.readinto(buffer)
-        except (OSError, EOFError, zlib.error, lzma.LZMAError, MemoryError) as error:
-            raise unreadable(self.file.name, error) from None
-        self.left -= size
-        if self.left < 0:
-            raise too_large(self.file)
-        return size
-
-    def close(self) -> None:
-        self.stream.close()
-        super().close()
-
-
-# How faults are said.
-
-
-def unreadable(name: str, error: Exception) -> BertkitError:
-    return BertkitError(f"{name}: cannot be read: {shorten(error)}", hint="is it whole, and what its ending says?")
-
-
-def too_large(file: File) -> BertkitError:
-    return BertkitError(f"{file.name}: unpacks to more than {UNPACKED_BYTES >> 20} MiB", hint="split it")
-
-
-def no_rows(file: File) -> BertkitError:
-    return BertkitError(f"{file.name}: there are no rows", hint="is it the right file, and is it whole?")
-
-
-def shorten(error: Exception) -> str:
-    """An error of another library in one line."""
-    text = one_line(getattr(error, "strerror", None) or str(error) or type(error).__name__)
-    return text if len(text) <= 300 else text[:297] + "..."
-
-
-def show(value: object) -> str:
-    """A value's repr, cut."""
-    return cut(repr(value[: SHOWN + 1]) if isinstance(value, str) else reprlib.repr(value))
-
-
-def cut(text: str) -> str:
-    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
-
-
-PACKINGS = {".gz": gzip.open, ".xz": lzma.open}
-READERS: Mapping[str, Callable[[File], Table]] = {
-    ".csv": read_delimited,
-    ".tsv": read_delimited,
-    ".jsonl": read_json_lines,
-    ".ndjson": read_json_lines,
-    ".json": read_json,
-    ".parquet": read_parquet,
-    ".conllu": read_conllu,
-    ".txt": read_text,
-}
-ENDINGS = " ".join(READERS)
+def is_spaced_letter(character: str) -> bool:
+    """A letter of a script that is written with spaces."""
+    return character.isalpha() and not JOINED_SCRIPTS.match(character)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -143,11 +144,9 @@ class WindowMaker:
             config: windows as resolved by `recipe.check_windows`.
         """
         assert config.stride is not None, "windows are resolved before they are made"
-        # tokenizer.json may carry a truncation, which would cut silently
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
         self._tokenizer = tokenizer
         self._config = config
+        self._read_whole()
         self._single = _probe(tokenizer, pair=False)
         self._pair = _probe(tokenizer, pair=True)
 
@@ -158,8 +157,9 @@ class WindowMaker:
             inputs: one entry a row, all of one type.
             spans: keep character offsets, for tasks that answer with text.
         Raises:
-            BertkitError: an overlap that no row has room for.
+            BertkitError: an overlap, or a text, that no row has room for.
         """
+        self._read_whole()
         build = _Builder(spans)
         for batch in _batches(inputs):
             kind = type(batch[0])
@@ -175,13 +175,24 @@ class WindowMaker:
                     self._add(build, self._single, side)
         return build.finish()
 
+    def _read_whole(self) -> None:
+        # tokenizer.json may carry a truncation, and whoever shares the tokenizer may set one: it would cut silently
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+
     def _check_room(self, pair: bool) -> None:
+        special = (self._pair if pair else self._single).count
         # a pair repeats one token of its short side at the least
-        room = self._config.max_length - (self._pair.count + 1 if pair else self._single.count)
+        room = self._config.max_length - special - pair
+        if room < 1:
+            raise BertkitError(
+                f"windows.max_length: {self._config.max_length} tokens leave no room beside {special} special ones",
+                hint=f"raise windows.max_length to {special + pair + 1} or more",
+            )
         if self._config.stride >= room:
             raise BertkitError(
                 f"windows.stride: no row has room for an overlap of {self._config.stride} tokens in windows of "
-                f"{self._config.max_length} (at most {max(room - 1, 0)} fits)",
+                f"{self._config.max_length} (at most {room - 1} fits)",
                 hint="raise windows.max_length, or lower windows.stride",
             )
 
@@ -331,19 +342,40 @@ def _probe(tokenizer: Tokenizer, pair: bool) -> Special:
 
 
 def _trimmed_spans(encoding: Encoding, text: str) -> np.ndarray:
-    """(S, 2) character offsets without the white space that some tokenizers count to a piece."""
+    """(S, 2) character offsets of what a reader would call the piece.
+
+    Some tokenizers count the white space before a piece to it. Others drop combining marks (accents apart from their
+    letter, vowel signs) or count only the letter: a mark that no piece covers belongs to the piece before it.
+    """
     spans = np.array(encoding.offsets, np.int32).reshape(-1, 2)
     is_space = np.fromiter(map(str.isspace, text), bool, len(text))
     if is_space.any():
-        # distance from each character to the next one that is no space
-        position = np.arange(len(text), dtype=np.int32)
-        following = np.where(is_space, np.int32(len(text)), position)
-        following = np.append(np.minimum.accumulate(following[::-1])[::-1], np.int32(len(text)))
-        spans[:, 0] = np.minimum(following[spans[:, 0]], spans[:, 1])
+        spans[:, 0] = np.minimum(_skip(is_space)[spans[:, 0]], spans[:, 1])
+    if not text.isascii():
+        is_mark = np.fromiter((unicodedata.category(character)[0] == "M" for character in text), bool, len(text))
+        # +1 where a piece begins, -1 where it ends: the sum up to a character counts the pieces that cover it
+        edges = np.bincount(spans[:, 0], minlength=len(text) + 1) - np.bincount(spans[:, 1], minlength=len(text) + 1)
+        is_loose = is_mark & (np.cumsum(edges)[:-1] == 0)
+        if is_loose.any():
+            spans[:, 1] = np.where(spans[:, 1] > spans[:, 0], _skip(is_loose)[spans[:, 1]], spans[:, 1])
     return spans
 
 
+def _skip(is_skipped: np.ndarray) -> np.ndarray:
+    """(N + 1,) for each place, the next one from there on that is not skipped; N beyond the last."""
+    count = np.int32(len(is_skipped))
+    place = np.append(np.where(is_skipped, count, np.arange(count, dtype=np.int32)), count)
+    return np.minimum.accumulate(place[::-1])[::-1]
+
+
 _BATCH_ROWS, _BATCH_CHARACTERS = 1000, 1_000_000  # what the tokenizer holds at once
+
+
+def size_of(entry: Inputs) -> int:
+    """Characters that an entry makes the tokenizer read."""
+    if isinstance(entry, str):
+        return len(entry)
+    return sum(map(len, entry.words if isinstance(entry, Words) else entry[:2]))
 
 
 def _batches(inputs: Iterable[Inputs]) -> Iterator[list[Inputs]]:
@@ -351,7 +383,7 @@ def _batches(inputs: Iterable[Inputs]) -> Iterator[list[Inputs]]:
     size = 0
     for entry in inputs:
         batch.append(entry)
-        size += len(entry) if isinstance(entry, str) else sum(map(len, entry.words if isinstance(entry, Words) else entry[:2]))
+        size += size_of(entry)
         if len(batch) == _BATCH_ROWS or size > _BATCH_CHARACTERS:
             yield batch
             batch, size = [], 0

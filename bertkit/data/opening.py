@@ -1,0 +1,194 @@
+"""Where rows are kept: a file, a folder or a Hub data set, opened with the reader that its ending names."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from bertkit.data.formats import (
+    File,
+    Table,
+    check_size,
+    name_parts,
+    read_all,
+    read_conllu,
+    read_delimited,
+    read_json,
+    read_json_lines,
+    read_text,
+    shorten,
+    unreadable,
+)
+from bertkit.errors import BertkitError, did_you_mean, nearest
+
+
+def find(source: str, split: str) -> tuple[str, str]:
+    """What to call a source in messages, and its path: a folder with a file for the split is that file."""
+    path = os.path.expanduser(source)
+    if os.path.isdir(path) and (inner := split_file(source, path, split)):
+        return os.path.join(source, inner), os.path.join(path, inner)
+    return source, path
+
+
+def open_table(file: File, split: str, config: str | None) -> Table:
+    """See whether it is a file, a folder or a Hub id, and open it with the reader that its ending names.
+
+    Raises:
+        BertkitError: there is no such source, or it is of a kind that is not read.
+    """
+    ending = name_parts(file.path)[1]
+    if os.path.isdir(file.path):
+        return read_folder(file, split, config)
+    if os.path.exists(file.path):
+        if ending in READERS:
+            return READERS[ending](file)
+        hint = "if it is CoNLL-U (ten columns, tabs), name it .conllu" if ending == ".conll" else f"name it {ENDINGS}"
+        raise BertkitError(f"{file.name}: files that end in {ending!r} are not read", hint=hint)
+    is_hub_id = re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", file.name, re.ASCII)
+    if ending in READERS or ending == ".conll" or not is_hub_id:
+        raise missing(file.name, file.path)
+    return read_hub(file, split, config)
+
+
+def missing(source: str, path: str) -> BertkitError:
+    folder, name = os.path.split(path)
+    try:
+        near = nearest(name, os.listdir(folder or "."))
+    except (OSError, ValueError):
+        return BertkitError(f"{source}: there is no such file", hint=f"there is no folder {folder!r} to be read either")
+    hint = f"did you mean {os.path.join(os.path.dirname(source), near)!r}?" if near else "no name there is like it"
+    return BertkitError(f"{source}: there is no such file", hint=hint)
+
+
+def split_file(source: str, path: str, split: str) -> str | None:
+    """The file in a folder that is the split (GLUE calls validation dev); pandas would guess at its quotes and NAs."""
+    try:
+        files = {name: name_parts(name) for name in sorted(os.listdir(path))}
+    except OSError as error:
+        raise unreadable(source, error) from None
+    for other in ("validation", "dev", "valid", "val"):
+        wanted = split.replace("validation", other)
+        found = [name for name, (stem, ending, _) in files.items() if stem == wanted and ending in READERS]
+        if len(found) > 1:
+            raise BertkitError(f"{source}: several files are the split {split!r}: {', '.join(found)}", hint="name one")
+        if found:
+            return found[0]
+    return None
+
+
+def read_folder(file: File, split: str, config: str | None) -> Table:
+    """A folder of `save_to_disk` (a single data set in it is its own split), or one that `load_dataset` understands."""
+    import datasets
+
+    try:
+        if any(os.path.exists(os.path.join(file.path, name)) for name in ("dataset_dict.json", "state.json")):
+            dataset = datasets.load_from_disk(file.path)
+        else:
+            endings = {name_parts(name)[1] for _, _, names in os.walk(file.path) for name in names}
+            options: dict[str, object] = {}
+            if endings & {".csv", ".tsv"}:  # pandas reads these: keep it from guessing at types, NAs and quotes
+                options["converters"] = dict.fromkeys(["text", *file.wanted.values()], str)
+                options["quoting"] = csv.QUOTE_NONE if ".tsv" in endings else csv.QUOTE_MINIMAL
+            # absolute: a folder named `csv` must not become the builder of that name
+            dataset = datasets.load_dataset(os.path.abspath(file.path), config, split=split, **options)
+    except Exception as error:  # whatever its builders and caches raise, the user sees a line
+        raise BertkitError(
+            f"{file.name}: the folder has no file {split!r} and is no data set: {shorten(error)}",
+            hint=f"put {split}.csv, {split}.jsonl, ... into it, or name one file",
+        ) from error
+    if isinstance(dataset, dict):
+        if split not in dataset:
+            raise BertkitError(f"{file.name}: the folder has no split {split!r}", hint=did_you_mean(split, dataset))
+        dataset = dataset[split]
+    return from_dataset(file, dataset)
+
+
+def read_hub(file: File, split: str, config: str | None) -> Table:
+    import datasets
+
+    try:
+        # `load_dataset("csv")` would read whatever lies in the working directory
+        if file.name.isidentifier() and importlib.util.find_spec(f"datasets.packaged_modules.{file.name}"):
+            raise ValueError("this is the name of a file format")
+        dataset = datasets.load_dataset(file.name, config, split=split)  # data sets that are scripts are refused by it
+    except Exception as error:
+        raise BertkitError(
+            f"{file.name}: there is no such file, and it could not be loaded from the Hub: {shorten(error)}",
+            hint="check the name, data.config, the split and the network; a file needs its ending",
+        ) from error
+    return from_dataset(file, dataset)
+
+
+def from_dataset(file: File, dataset: object) -> Table:
+    names = list(dataset.column_names)
+    chosen = dataset.with_format(None).select_columns(kept(file, names))  # the others are never decoded
+
+    def records() -> Iterator[tuple[int, dict[str, object]]]:
+        try:
+            for batch in chosen.iter(batch_size=1000):
+                for values in zip(*batch.values(), strict=True):
+                    yield 0, dict(zip(batch, values, strict=True))
+        except Exception as error:
+            raise unreadable(file.name, error) from error
+
+    return Table(names, records(), declared_classes(dataset.features.to_dict()))
+
+
+def read_parquet(file: File) -> Table:
+    import pyarrow
+    import pyarrow.parquet
+
+    place = pyarrow.BufferReader(read_all(file)) if file.packing else file.path
+    try:
+        parquet = pyarrow.parquet.ParquetFile(place)
+        groups = [parquet.metadata.row_group(index) for index in range(parquet.num_row_groups)]
+        schema = parquet.schema_arrow
+        declared = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        classes = declared_classes(declared.get("info", {}).get("features", {}))
+    except Exception as error:  # pyarrow's own errors, OSError, or malformed metadata of any shape
+        raise unreadable(file.name, error) from error
+    check_size(file, sum(group.total_byte_size for group in groups))
+
+    def records() -> Iterator[tuple[int, dict[str, object]]]:
+        try:
+            with parquet:
+                for batch in parquet.iter_batches(batch_size=1000, columns=kept(file, schema.names)):
+                    yield from ((0, record) for record in batch.to_pylist())
+        except Exception as error:
+            raise unreadable(file.name, error) from error
+
+    return Table(schema.names, records(), classes)
+
+
+def kept(file: File, names: Iterable[str]) -> list[str]:
+    return [name for name in names if name == "text" or name in file.wanted.values()]
+
+
+def declared_classes(features: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
+    """Names of the columns that are a ClassLabel, or a list of them, in the Hub's own description of columns."""
+    found = {}
+    for column, feature in features.items():
+        if isinstance(feature, list) and feature:
+            feature = feature[0]
+        elif isinstance(feature, dict) and isinstance(feature.get("feature"), dict):
+            feature = feature["feature"]
+        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and feature.get("names"):
+            found[column] = tuple(str(name) for name in feature["names"])
+    return found
+
+
+READERS: Mapping[str, Callable[[File], Table]] = {
+    ".csv": read_delimited,
+    ".tsv": read_delimited,
+    ".jsonl": read_json_lines,
+    ".ndjson": read_json_lines,
+    ".json": read_json,
+    ".parquet": read_parquet,
+    ".conllu": read_conllu,
+    ".txt": read_text,
+}
+ENDINGS = " ".join(READERS)

@@ -1,0 +1,157 @@
+"""What is kept of a run while it trains: its history, the last checkpoints, the best weights."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from bertkit.metrics.shown import LOWER_IS_BETTER, describe_scores
+from bertkit.train import checkpoint
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import Accelerator
+
+    from bertkit.recipe import Recipe
+    from bertkit.rundir import RunDir
+    from bertkit.train.loop import Step
+    from bertkit.train.observe import Progress, Trackers
+
+
+@dataclass
+class Keeper:
+    """Checkpoints of a run: the last ones to resume from, and the best weights."""
+
+    run: RunDir
+    model: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    recipe: Recipe
+    fingerprint: Mapping[str, object]
+    accelerator: Accelerator
+    best: dict[str, object] | None = None
+    stale: int = 0  # evaluations since the best one
+    stopped: bool = False  # early stopping has ended the run
+    step: int = 0
+    last_saved: str = "none, for none was written yet"
+    _began: float = field(default_factory=time.monotonic)
+    _seconds_before: float = 0.0
+
+    def seconds(self) -> float:
+        """Seconds of training so far, over all resumes."""
+        return self._seconds_before + time.monotonic() - self._began
+
+    def save(self, step: int) -> str:
+        """Write the checkpoint of this step and remove those beyond `train.keep`; returns its name."""
+        self.step, self.last_saved = step, checkpoint.step_name(step)
+        if self.accelerator.is_main_process:
+            scaler = self.accelerator.scaler.state_dict() if self.accelerator.scaler else None
+            checkpoint.save_checkpoint(
+                self.run.checkpoints / self.last_saved, self.model, plain(self.optimizer),
+                {"step": step, "best": self.best, "stale": self.stale, "stopped": self.stopped,
+                 "seconds": round(self.seconds(), 3), "scaler": scaler, "fingerprint": dict(self.fingerprint)},
+            )  # fmt: skip
+            for old in checkpoint.steps(self.run.checkpoints)[: -self.recipe.train.keep]:
+                shutil.rmtree(old)
+        return self.last_saved
+
+    def save_best(self, step: int, name: str, value: float) -> None:
+        """Keep the weights of this step as the best so far, without the optimiser's state."""
+        self.best = {"step": step, "metric": name, "value": value}
+        if self.accelerator.is_main_process:
+            checkpoint.save_checkpoint(self.run.checkpoints / "best", self.model, None, {"step": step})
+
+    def resume(self, say: Callable[[str], None]) -> int:
+        """Go on from the last checkpoint; returns the steps done, 0 when there is none."""
+        path = checkpoint.latest(self.run.checkpoints)
+        if path is None:
+            say("resume: there is no checkpoint yet, starting from the first step")
+            self.run.rewind_history(0)
+            return 0
+        state = checkpoint.resume(path, self.model, plain(self.optimizer), self.fingerprint)
+        if state["scaler"] and self.accelerator.scaler:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.best, self.stale, self.stopped, self.step = state["best"], state["stale"], state["stopped"], state["step"]
+        self._seconds_before, self.last_saved = state["seconds"], path.name
+        if self.accelerator.is_main_process:
+            self.run.rewind_history(self.step)
+        say(f"resume: going on from {path.name}")
+        return self.step
+
+    def load_best(self) -> None:
+        """Put the best weights into the model, where an evaluation found one."""
+        if self.best is not None and self.best["step"] != self.step:
+            checkpoint.load_weights(self.run.checkpoints / "best", self.model)
+
+    def drop_best(self) -> None:
+        """Remove the best weights once `model/` holds them."""
+        if (self.run.checkpoints / "best").exists():
+            shutil.rmtree(self.run.checkpoints / "best")
+
+
+@dataclass
+class Watch:
+    """The observer of a run: history, progress, evaluations, the best checkpoint and early stopping."""
+
+    run: RunDir
+    recipe: Recipe
+    keeper: Keeper
+    progress: Progress
+    trackers: Trackers
+    best_by: str
+    steps_per_epoch: int
+    evaluate: Callable[[], tuple[Mapping[str, float | None], list]] | None
+    is_main: bool
+    best_predictions: list | None = None  # of the best evaluation, when this process made it
+
+    def is_due(self, step: int) -> bool:
+        """Whether to evaluate after this step."""
+        return self.evaluate is not None and is_due(step, self.recipe.train.evaluate_every, self.steps_per_epoch)
+
+    def is_checkpoint(self, step: int) -> bool:
+        """Whether to save after this step."""
+        return is_due(step, self.recipe.train.checkpoint_every, self.steps_per_epoch)
+
+    def __call__(self, steps: list[Step]) -> bool:
+        if self.is_main:
+            self.run.append_history(step._asdict() for step in steps)
+        self.progress.steps(steps)
+        for step in steps:
+            self.trackers.log(
+                {"train/loss": step.loss, "train/learning_rate": step.learning_rate, "train/gradient_norm": step.gradient_norm},
+                step.step,
+            )  # fmt: skip
+        return self.is_due(steps[-1].step) and self._evaluate(steps[-1].step, steps[-1].epoch)
+
+    def _evaluate(self, step: int, epoch: float) -> bool:
+        assert self.evaluate is not None, "an evaluation is due without rows to evaluate"
+        scores, predictions = self.evaluate()
+        if self.is_main:
+            self.run.append_history([{"step": step, "epoch": epoch, "validation": scores}])
+        self.progress.say(f"step {step} (epoch {epoch:.2f})  validation: {describe_scores(scores)}")
+        self.trackers.log({f"validation/{name}": value for name, value in scores.items()}, step)
+        value = scores[self.best_by]
+        best = None if self.keeper.best is None else self.keeper.best["value"]
+        # an undefined metric is never the best
+        if value is not None and (best is None or (value < best if self.best_by in LOWER_IS_BETTER else value > best)):
+            self.keeper.stale, self.best_predictions = 0, predictions
+            self.keeper.save_best(step, self.best_by, value)
+        else:
+            self.keeper.stale += 1
+        patience = self.recipe.train.early_stopping
+        self.keeper.stopped = patience is not None and self.keeper.stale >= patience
+        if self.keeper.stopped:
+            self.progress.say(f"early stopping: no better {self.best_by} in {patience} evaluations")
+        return self.keeper.stopped
+
+
+def is_due(step: int, every: int | None, steps_per_epoch: int) -> bool:
+    """Whether something that happens every so many steps, or else every epoch, happens after this step."""
+    return step % (every or steps_per_epoch) == 0
+
+
+def plain(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """The torch optimiser inside accelerate's wrapper."""
+    return getattr(optimizer, "optimizer", optimizer)
