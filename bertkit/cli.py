@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bertkit.errors import BertkitError, Interrupted, did_you_mean
+from bertkit.errors import BertkitError, Interrupted, did_you_mean, one_line
+
+if TYPE_CHECKING:
+    from bertkit.inference import Predictor
 
 app = typer.Typer(
     name="bertkit",
@@ -41,16 +46,15 @@ def train(
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Fine-tune a checkpoint: bertkit train sentiment --train reviews.csv --out runs/reviews"""
-    from bertkit.config import override
+    from bertkit.config import put
     from bertkit.recipe import load_recipe
     from bertkit.run import finetune
 
     flags = {"model.checkpoint": model, "data.train": train_file, "data.validation": validation, "data.test": test}
-    tree = override(_recipe_tree(what), [])
+    tree = _recipe_tree(what)
     for dotted, value in flags.items():
         if value is not None:
-            section, key = dotted.split(".")
-            tree.setdefault(section, {})[key] = value
+            tree = put(tree, dotted, value)
     metrics = finetune(load_recipe(tree, _settings(settings)), out, resume=resume, quiet=quiet)
     _print(metrics, as_json)
 
@@ -85,23 +89,27 @@ def predict(
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
     """Predict for new text: bertkit predict runs/reviews --text "I would go again" """
-    from bertkit.run import predict
+    from bertkit.run import load, predict
     from bertkit.rundir import RunDir
 
     texts = _texts(text, second, question, context, context_file)
-    if (source is None) == (texts is None):
+    if (source is None) == (not texts):
         raise BertkitError(
             "give one kind of input: --input FILE, --text, or --question with --context",
             hint="bertkit predict RUN --input rows.csv --out predictions.jsonl",
         )
     if out is not None and out.is_dir():
         raise BertkitError(f"--out: {out} is a folder", hint="give the name of a .jsonl file")
-    found = predict(run, source if texts is None else [texts], assignments=_settings(settings), split=split, quiet=quiet)
+    if source is None:
+        found = _ask(load(run, _settings(settings)), texts)
+    else:
+        found = predict(run, source, assignments=_settings(settings), split=split, quiet=quiet)
+    # what can be wrong with the run or the rows shows with the first answer, before a file is begun
+    found = chain(list(islice(found, 1)), found)
     if out is None:
         for prediction in found:
             print(json.dumps(prediction, ensure_ascii=False))
     else:
-        out.parent.mkdir(parents=True, exist_ok=True)
         RunDir(out.parent).write_jsonl(out.name, found)
         if not quiet:
             _say(f"predictions: {out}")
@@ -198,6 +206,9 @@ def recipe_schema() -> None:
 
 def main() -> None:
     """Run the command line; exit 0 done, 1 a bug, 2 the user can mend it, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8")  # JSON lines are, whatever the terminal says
     sys.exit(_guarded(sys.argv[1:]))
 
 
@@ -218,7 +229,11 @@ def _guarded(arguments: list[str]) -> int:
         # click's usage errors, whose home differs between versions of typer
         if not hasattr(error, "format_message"):
             raise
-        return _fail(error.format_message(), "see `bertkit --help`, and `bertkit COMMAND --help`", 2)
+        message = error.format_message()
+        if message.startswith("Usage:"):  # a command without its subcommand: this is its help
+            _say(message)
+            return 2
+        return _fail(one_line(message), "see `bertkit --help`, and `bertkit COMMAND --help`", 2)
 
 
 def _fail(message: str, hint: str, code: int) -> int:
@@ -249,24 +264,49 @@ def _settings(settings: list[str] | None) -> list[str]:
 
 def _texts(
     text: str | None, second: str | None, question: str | None, context: str | None, context_file: Path | None
-) -> str | tuple[str, str] | None:
+) -> dict[str, str]:
+    """The options that hold a text, `--context-file` read; empty when there are none."""
     if context_file is not None:
+        if context is not None:
+            raise BertkitError("--context and --context-file both give the document", hint="give one of them")
         try:
-            context = context_file.read_text(encoding="utf-8")
+            context = context_file.read_bytes().decode()  # line ends as they are, for answers come with their places
         except (OSError, UnicodeDecodeError) as error:
             raise BertkitError(f"--context-file: {context_file} cannot be read ({error})") from None
     if (question is None) != (context is None):
-        raise BertkitError("--question goes with --context or --context-file")
-    if question is not None and context is not None:
-        return question, context
-    return text if second is None or text is None else (text, second)
+        raise BertkitError("--question goes with --context or --context-file", hint="give both")
+    if second is not None and text is None:
+        raise BertkitError("--second is the second of two texts", hint="give the first one with --text")
+    if text is not None and question is not None:
+        raise BertkitError("--text and --question are for different tasks", hint="give one of them")
+    given = {"--text": text, "--second": second, "--question": question, "--context": context}
+    for name, value in given.items():
+        if value is not None and any("\ud800" <= character <= "\udfff" for character in value):
+            raise BertkitError(f"{name}: the text is not UTF-8", hint="is the terminal set to UTF-8?")
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _ask(predictor: Predictor, texts: dict[str, str]) -> Iterator[dict[str, object]]:
+    """Answer the texts of the options, after a look at whether the run reads such."""
+    task = predictor.task
+    columns = task.reads.text or ("text",)
+    flags = ("--question", "--context") if columns == ("question", "context") else ("--text", "--second")[: len(columns)]
+    if tuple(texts) != flags:
+        raise BertkitError(
+            f"{' and '.join(texts)}: this is a run of {task.name}, which reads {' and '.join(columns)}",
+            hint=f"give {' and '.join(flags)}",
+        )
+    if flags[0] == "--question" and not (texts["--question"].strip() and texts["--context"].strip()):
+        raise BertkitError("--question and --context must hold some text", hint="there is nothing to ask, or no document")
+    given = tuple(texts.values())
+    return predictor.predict([given if len(given) > 1 else given[0]])
 
 
 def _shipped() -> dict[str, Path]:
     """Name -> file of the recipes: inside an installed package, or beside it in a checkout."""
     here = Path(__file__).parent
     folder = next((path for path in (here / "recipes", here.parent / "recipes") if path.is_dir()), here)
-    return {str(path.relative_to(folder).with_suffix("")): path for path in sorted(folder.rglob("*.yaml"))}
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
 
 
 def _recipe_path(what: str) -> Path:
@@ -287,7 +327,7 @@ def _recipe_tree(what: str) -> dict:
     if what in (known := task_names()):
         return {"task": {"name": what}}
     if "/" not in what and not what.endswith((".yaml", ".yml")) and what not in _shipped():
-        if "." in what:
+        if "." in what and all(part.isidentifier() for part in what.split(".")):
             return {"task": {"name": what}}  # a dotted module of the user's own
         raise BertkitError(f"there is no task or recipe {what!r}", hint=did_you_mean(what, [*known, *_shipped()]))
     return read_yaml(_recipe_path(what))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
-from bertkit.errors import BertkitError, did_you_mean, nearest, one_line
+from bertkit.errors import BertkitError, did_you_mean, one_line
 
 Tree = dict[str, object]
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
@@ -62,6 +64,25 @@ FOREIGN_NAMES = {
     "bf16": "hardware.precision=bf16",
     "version_2_with_negative": "task.unanswerable",
     "gradient_checkpointing": "hardware.gradient_checkpointing",
+    "activation_checkpointing": "hardware.gradient_checkpointing",
+    "train_sampling_strategy": "train.order",
+    "adam_beta1": "train.adam_betas",
+    "adam_beta2": "train.adam_betas",
+    "load_best_model_at_end": "train.best_by (the best weights are always kept)",
+    "early_stopping_patience": "train.early_stopping",
+    "logging_dir": "log.trackers (they write into the run's folder)",
+    "run_name": "--out",
+    "data_seed": "seed",
+    "use_mps_device": "hardware.device=mps",
+    "attn_implementation": "model.attention",
+    "hidden_dropout_prob": "model.dropout",
+    "do_lower_case": "model.lowercase",
+    "ignore_mismatched_sizes": "model.replace_head",
+    "dataset_name": "data.source",
+    "dataset_config_name": "data.config",
+    "num_labels": "task.labels (their names)",
+    "n_best_size": "task.n_best",
+    "null_score_diff_threshold": "task.no_answer_threshold",
 }
 
 
@@ -70,6 +91,14 @@ class Section(BaseModel):
 
     # YAML reads `1` as a number, while labels and column names are text
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, coerce_numbers_to_str=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: object, info: ValidationInfo) -> object:
+        # pydantic would read `epochs: true` as 1
+        if isinstance(value, bool) and _is_number(cls.model_fields[str(info.field_name)].annotation):
+            raise ValueError("Input should be a number")
+        return value
 
 
 def read_yaml(path: Path) -> Tree:
@@ -97,8 +126,10 @@ def parse_yaml(text: str, where: str) -> object:
     from ruamel.yaml.error import YAMLError
 
     try:
-        return YAML(typ="safe", pure=True).load(text)
-    except (YAMLError, ValueError, RecursionError) as error:
+        tree = YAML(typ="safe", pure=True).load(text)
+        json.dumps(tree, default=str)  # an anchor within itself, a list as a key: YAML, but no plain values
+        return tree
+    except (YAMLError, ValueError, TypeError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error)
@@ -124,35 +155,41 @@ def override(tree: Tree, assignments: Sequence[str]) -> Tree:
     Raises:
         BertkitError: an assignment has no `=`, or goes below a value that is not a section.
     """
-    result = _copy(tree)
+    result = dict(tree)
     for assignment in assignments:
         dotted, separator, value = assignment.partition("=")
         if not separator or not dotted:
             raise BertkitError(
                 f"{assignment!r} is not a setting", hint="settings read key=value, such as train.epochs=2"
             )
-        *sections, key = dotted.split(".")
-        node = result
-        for section in sections:
-            below = node.setdefault(section, {})
-            if not isinstance(below, dict):
-                raise BertkitError(f"{dotted}: {section!r} holds a value and has no keys below it")
-            node = below
-        node[key] = _value(value.strip(), where=dotted)
+        result = put(result, dotted, _value(value.strip(), where=dotted))
+    return result
+
+
+def put(tree: Mapping[str, object], dotted: str, value: object) -> Tree:
+    """A copy of `tree` with one value set.
+
+    Raises:
+        BertkitError: it would go below a value that is not a section.
+    """
+    *sections, key = dotted.split(".")
+    result = node = dict(tree)
+    for section in sections:
+        below = {} if node.get(section) is None else node[section]
+        if not isinstance(below, Mapping):
+            raise BertkitError(f"{dotted}: {section!r} holds a value and has no keys below it")
+        node[section] = dict(below)
+        node = node[section]
+    node[key] = value
     return result
 
 
 def _value(text: str, where: str) -> object:
-    """A value as YAML reads it, but for what only looks like YAML: `#1 String` is no comment, `a: b` no mapping."""
-    if not text or text.startswith("#"):
-        return text
-    if not text.startswith(("{", "[", "'", '"')) and (" #" in text or ": " in text or text.endswith(":")):
-        return text
-    return parse_yaml(text, where)
-
-
-def _copy(tree: object) -> typing.Any:
-    return {key: _copy(value) for key, value in tree.items()} if isinstance(tree, dict) else tree
+    """A value as YAML reads it, but for what only looks like YAML: `#1 String` is no comment, `-` no list."""
+    if text.startswith(("{", "[", "'", '"')):
+        return parse_yaml(text, where)
+    value = parse_yaml(text, where) if re.fullmatch(r"~|[\w.+-]*\w[\w.+-]*", text) else text
+    return value if value is None or isinstance(value, bool | int | float | str) else text
 
 
 def flatten(tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:
@@ -177,31 +214,60 @@ def validate(model: type[AnyModel], tree: Mapping[str, object], where: str = "")
     try:
         return model.model_validate(tree)
     except ValidationError as error:
-        raise _explain(model, error.errors()[0], where) from None
+        raise _explain(model, tree, error.errors(), where) from None
 
 
-def _explain(model: type[BaseModel], detail: ErrorDetails, where: str) -> BertkitError:
-    location = [str(part) for part in detail["loc"] if not str(part).startswith(("function-", "constrained-"))]
+def _explain(model: type[BaseModel], tree: object, details: list[ErrorDetails], where: str) -> BertkitError:
+    first = _location(tree, details[0])
+    # the branches of a union each say what is wrong: the one that got furthest was meant
+    rivals = [(_location(tree, detail), detail) for detail in details]
+    location, detail = max((rival for rival in rivals if rival[0][: len(first)] == first), key=lambda rival: len(rival[0]))
     parent, key = _section_at(model, location[:-1]), location[-1] if location else ""
     path = ".".join(filter(None, [where, *location[:-1]]))
     kind, value = detail["type"], detail["input"]
     if kind == "extra_forbidden":
-        known = list(parent.model_fields) if parent else []
-        ours = FOREIGN_NAMES.get(key)
-        if nearest(key, known) is None and ours and ours not in {f"{path}.{key}", key}:
-            hint = f"here it is {ours}"
-        else:
-            hint = did_you_mean(key, known)
-        return BertkitError(f"{path or 'recipe'}: unknown key {key!r}", hint=hint)
+        return BertkitError(f"{path or 'recipe'}: unknown key {key!r}", hint=_suggest(model, parent, path, key))
     full = ".".join(filter(None, [path, key]))
     if kind == "missing":
-        return BertkitError(f"{full}: is required", hint=_describe(parent, key))
+        return BertkitError(f"{full}: is required", hint=_describe(model, location))
     if kind == "literal_error":
         choices = [part.strip(" '") for part in str(detail["ctx"]["expected"]).replace(" or ", ",").split(",")]
         return BertkitError(f"{full}: unknown value {value!r}", hint=did_you_mean(str(value), choices))
-    message = str(detail["ctx"]["error"]) if "error" in detail.get("ctx", {}) else detail["msg"]
     shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
-    return BertkitError(f"{full or where}: {one_line(message)}, not {shown}", hint=_describe(parent, key))
+    if kind == "model_type":
+        keys = _section_at(model, location)
+        return BertkitError(
+            f"{full}: is a section with keys, not {shown}", hint=f"its keys: {', '.join(keys.model_fields if keys else ())}"
+        )
+    message = one_line(detail.get("ctx", {}).get("error", detail["msg"]))
+    # a rule about several keys says itself which
+    about = "" if kind == "value_error" and isinstance(value, Mapping) else f", not {shown}"
+    return BertkitError(f"{full or where}: {message}{about}", hint=_describe(model, location))
+
+
+def _location(tree: object, detail: ErrorDetails) -> list[str]:
+    """The keys that lead to a mistake, without the names that pydantic gives to validators and union branches."""
+    location = []
+    for place, part in enumerate(detail["loc"]):
+        is_index = isinstance(part, int) and isinstance(tree, list | tuple) and part < len(tree)
+        is_there = is_index or (isinstance(tree, Mapping) and part in tree)
+        is_missing = detail["type"] == "missing" and place == len(detail["loc"]) - 1
+        if is_there or is_missing:
+            location.append(str(part))
+        if is_there:
+            tree = tree[part]
+    return location
+
+
+def _suggest(model: type[BaseModel], parent: type[BaseModel] | None, path: str, key: str) -> str:
+    """Where an unknown key belongs: a foreign name in ours, another section, or the nearest name."""
+    ours = FOREIGN_NAMES.get(key)
+    if ours is None:
+        homes = {name: _section_at(model, [name]) for name in model.model_fields}
+        ours = next((f"{name}.{key}" for name, home in homes.items() if home and key in home.model_fields), None)
+    if ours and ours not in (f"{path}.{key}", key):
+        return f"here it is {ours}"
+    return did_you_mean(key, list(parent.model_fields) if parent else [])
 
 
 def _section_at(model: type[BaseModel] | None, location: Sequence[str]) -> type[BaseModel] | None:
@@ -218,6 +284,15 @@ def _is_union(annotation: object) -> bool:
     return typing.get_origin(annotation) in (typing.Union, types.UnionType)
 
 
-def _describe(model: type[BaseModel] | None, key: str) -> str:
-    field = model.model_fields.get(key) if model else None
-    return f"{key}: {field.description}" if field and field.description else ""
+def _is_number(annotation: object) -> bool:
+    return annotation in (int, float) or any(map(_is_number, typing.get_args(annotation)))
+
+
+def _describe(model: type[BaseModel], location: Sequence[str]) -> str:
+    """What the innermost setting on the way to a place is for."""
+    for depth in range(len(location), 0, -1):
+        section = _section_at(model, location[: depth - 1])
+        field = section.model_fields.get(location[depth - 1]) if section else None
+        if field and field.description:
+            return f"{location[depth - 1]}: {field.description}"
+    return ""

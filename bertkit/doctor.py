@@ -26,7 +26,9 @@ def examine() -> dict[str, dict[str, str]]:
 
     own_the_cores(None)
     import torch
+    from huggingface_hub import constants
 
+    from bertkit import __version__
     from bertkit.recipe import HardwareConfig
     from bertkit.train.place import choose_place
 
@@ -38,10 +40,10 @@ def examine() -> dict[str, dict[str, str]]:
             **(gpus or {"gpu": "none that torch can use"}),
             "chosen": place.summary,
         },
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "versions": {"bertkit": __version__, "python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "places": {
-            "hub cache": _folder(os.environ.get("HF_HOME", "~/.cache/huggingface")),
-            "hub": "offline (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else "asked for what is not in the cache",
+            "hub cache": _folder(constants.HF_HUB_CACHE),
+            "hub": "offline (HF_HUB_OFFLINE is set)" if constants.HF_HUB_OFFLINE else "asked for what is not in the cache",
             "this folder": f"{shutil.disk_usage('.').free / 2**30:.0f} GiB free",
         },
         "extras": {

@@ -53,15 +53,17 @@ class Coverage(NamedTuple):
 
 def coverage_table(parts: dict[str, Coverage]) -> Table:
     """The coverage of each split, for findings.json."""
-    return Table(
-        title="Coverage",
-        caption="What windows and decoding leave to a perfect model; nothing else is cut.",
-        columns=("split", "rows", "windows", "rows in several windows", "reachable", "short side cut", "smaller overlap", "words without pieces"),
-        rows=tuple(
-            (split, part.rows, part.windows, part.windowed, part.reached / max(part.rows, 1), len(part.shortened), len(part.crowded), part.pieceless)
-            for split, part in parts.items()
-        ),
+    columns = (
+        "split", "rows", "windows", "rows in several windows", "reachable", "short side cut", "smaller overlap",
+        "words without pieces",
     )  # fmt: skip
+    rows = (
+        (split, part.rows, part.windows, part.windowed, part.reached / max(part.rows, 1), len(part.shortened),
+         len(part.crowded), part.pieceless)
+        for split, part in parts.items()
+    )  # fmt: skip
+    caption = "What windows and decoding leave to a perfect model; nothing else is cut."
+    return Table(title="Coverage", caption=caption, columns=columns, rows=tuple(rows))
 
 
 class Part(NamedTuple):

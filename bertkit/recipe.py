@@ -8,20 +8,31 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    StrictInt,
+    field_validator,
+)
 
 from bertkit.config import Section, Tree, flatten, override, read_yaml, validate
 from bertkit.errors import BertkitError
 
-Share = float
+Share = Annotated[float, Field(ge=0, lt=1)]
 # `log.trackers=wandb` is short for `log.trackers=[wandb]`
 Many = Annotated[tuple[str, ...], BeforeValidator(lambda value: value if isinstance(value, list | tuple) else (value,))]
+Folder = Annotated[str, AfterValidator(lambda name: str(Path(name).expanduser()) if name.startswith("~") else name)]
 
 
 class ModelConfig(Section):
     """Which checkpoint, and what of it is new."""
 
-    checkpoint: str = Field(
+    checkpoint: Folder = Field(
         "google-bert/bert-base-uncased", description="Hub id or folder with config, safetensors weights and tokenizer"
     )
     revision: str | None = Field(None, description="Hub revision (branch, tag or commit)")
@@ -34,8 +45,8 @@ class ModelConfig(Section):
     lowercase: bool | None = Field(
         None, description="lowercase the text; null: as the tokenizer's files say, or as its vocabulary looks"
     )
-    dropout: float | None = Field(
-        None, ge=0, lt=1, description="one rate for every dropout of the model; null: as the checkpoint says"
+    dropout: Share | None = Field(
+        None, description="one rate for every dropout of the model; null: as the checkpoint says"
     )
     attention: Literal["auto", "sdpa", "eager"] = Field("auto", description="transformers' attention implementation")
     trust_remote_code: bool = Field(False, description="run Python code that a Hub repository brings along")
@@ -51,10 +62,10 @@ class DataConfig(Section):
     train: str | None = Field(None, description="training file (csv tsv jsonl json parquet conllu, also .gz .xz) or split")
     validation: str | None = Field(None, description="validation file or split; null: a share of train is held back")
     test: str | None = Field(None, description="test file or split, scored once, with the best checkpoint")
-    columns: dict[str, str | int] = Field(
+    columns: dict[str, str | StrictInt] = Field(
         default_factory=dict, description="task column: column of the file (a name, or a position when it has no header)"
     )
-    validation_share: Share = Field(0.1, gt=0, lt=1, description="share of train held back when there is no validation")
+    validation_share: Share = Field(0.1, gt=0, description="share of train held back when there is no validation")
     train_rows: PositiveInt | None = Field(None, description="use a random subset of this many training rows")
     validation_rows: PositiveInt | None = Field(None, description="use a random subset of this many validation rows")
     ignore_labels: Many = Field((), description="rows with these labels are left out, and counted")
@@ -85,10 +96,10 @@ class TrainConfig(Section):
     schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="learning rate after the warm-up")
     warmup: NonNegativeFloat = Field(0.1, description="warm-up: a share of all steps below 1, a number of steps from 1 on")
     weight_decay: NonNegativeFloat = Field(0.01, description="decoupled weight decay; not on biases and norms")
-    adam_betas: tuple[float, float] = Field((0.9, 0.999), description="decay rates of AdamW's two moments")
+    adam_betas: tuple[Share, Share] = Field((0.9, 0.999), description="decay rates of AdamW's two moments")
     adam_epsilon: PositiveFloat = Field(1e-8, description="epsilon of AdamW")
     gradient_clip: NonNegativeFloat = Field(1.0, description="largest global gradient norm; 0: no clipping")
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
+    label_smoothing: Share = Field(0.0, description="share of the target spread over all classes")
     class_weights: Literal["balanced"] | dict[str, PositiveFloat] | None = Field(
         None, description="weight of each class in the loss: balanced (inverse frequency), or label: weight"
     )
@@ -170,10 +181,13 @@ def load_recipe(source: str | Path | Mapping[str, object], assignments: Sequence
     Raises:
         BertkitError: a missing file, an unknown key, or a value out of range; one line, with a suggestion.
     """
-    tree = dict(source) if isinstance(source, Mapping) else read_yaml(Path(source))
-    if isinstance(tree.get("task"), str):
-        tree["task"] = {"name": tree["task"]}
-    return validate(Recipe, override(tree, assignments))
+    tree = source if isinstance(source, Mapping) else read_yaml(Path(source))
+    for assignment in ("", *assignments):
+        tree = override(tree, [assignment] if assignment else [])
+        if isinstance(tree.get("task"), str):
+            tree["task"] = {"name": tree["task"]}
+    # a section whose lines are all commented out reads as null
+    return validate(Recipe, {section: value for section, value in tree.items() if value is not None})
 
 
 def fingerprint(recipe: Recipe, resolved: Mapping[str, object]) -> dict[str, object]:

@@ -102,7 +102,8 @@ def finetune(
         say(f"{name}: {part.describe()}")
     say(f"model: {loaded.summary}")
     if recipe.hardware.gradient_checkpointing:
-        loaded.model.gradient_checkpointing_enable()
+        # renamed in transformers 5.2x; the old name goes in 6
+        getattr(loaded.model, "activation_checkpointing_enable", loaded.model.gradient_checkpointing_enable)()
     store, targets = train_part.store, stack_targets(task, targets_of(task, train_part))
     weights = _class_weights(recipe, task, targets)
     plan = Plan(

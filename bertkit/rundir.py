@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bertkit.errors import BertkitError
@@ -85,7 +85,10 @@ class RunDir:
             BertkitError: the file is missing or broken.
         """
         try:
-            return json.loads(self[name].read_text(encoding="utf-8"))
+            value = json.loads(self[name].read_text(encoding="utf-8"))
+            if not isinstance(value, dict):
+                raise ValueError("it holds no object")
+            return value
         except FileNotFoundError:
             raise BertkitError(f"{self[name]} is missing", hint="the run did not finish; go on with --resume") from None
         except (OSError, ValueError) as error:
@@ -122,20 +125,23 @@ class RunDir:
 @contextmanager
 def written_atomically(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`, for a file or a folder: synced and renamed at the end, removed on failure."""
-    temporary = path.with_name(f".tmp-{path.name}")
-    _remove(temporary)
+    temporary, old = path.with_name(f".tmp-{path.name}"), path.with_name(f".old-{path.name}")
     try:
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            _remove(temporary)
             yield temporary
             for file in [temporary, *temporary.rglob("*")] if temporary.is_dir() else [temporary]:
                 _sync(file)
-            if temporary.is_dir():
-                _remove(path)  # a folder cannot be renamed over one that is not empty
+            _remove(old)
+            if path.is_dir():
+                os.replace(path, old)  # a folder cannot be renamed over one that is not empty
             os.replace(temporary, path)
             _sync(path.parent)
+            _remove(old)
     except BaseException:
-        _remove(temporary)
+        with suppress(OSError):
+            _remove(temporary)
         raise
 
 

@@ -46,8 +46,9 @@ def resolve_labels(
         labels = tuple(sorted(found, key=_natural))
     if len(labels) < 2:
         raise BertkitError(
-            f"train: a classifier needs two labels or more, and the rows have {len(labels)}: {', '.join(labels)}",
-            hint="check data.columns and data.train_rows, or name all labels in task.labels",
+            f"{'task.labels' if recipe else 'train'}: a classifier needs two labels or more, and there is "
+            + (f"only {labels[0]!r}" if labels else "none"),
+            hint="name all labels in task.labels" + ("" if recipe else ", or check data.columns and data.train_rows"),
         )
     return labels
 

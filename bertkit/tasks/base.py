@@ -144,7 +144,7 @@ def task_class(name: str) -> type[Task]:
         if isinstance(entry, type) and issubclass(entry, Task) and entry.__module__ == module_name
     ]
     if not classes:
-        raise BertkitError(f"task.name: module {name!r} holds no Task", hint="define one subclass of bertkit.Task in it")
+        raise BertkitError(f"task.name: module {name!r} holds no Task", hint="define a subclass of bertkit.Task in it")
     return classes[-1]
 
 

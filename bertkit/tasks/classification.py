@@ -1,4 +1,4 @@
-"""Which class, which labels or what number has a text or a pair of texts? Long texts are read in windows and averaged."""
+"""Which class, which labels or what number has a text, or a pair of texts? The windows of long texts are averaged."""
 
 from __future__ import annotations
 
@@ -39,9 +39,12 @@ class Classification(Task):
         return {"class": self.metric, "labels": "f1_micro", "number": "pearson_spearman"}[self.kind]
 
     @model_validator(mode="after")
-    def _f1_has_positive(self) -> Self:
+    def _positive_is_a_label(self) -> Self:
         if self.metric == "f1" and self.positive is None:
             raise ValueError("metric: f1 needs the label that counts as positive, task.positive")
+        if self.positive is not None and self.labels and self.positive not in self.labels:
+            # F1 would be undefined at every evaluation
+            raise ValueError(f"positive: {self.positive!r} is none of the labels {', '.join(self.labels)}")
         return self
 
     @property
@@ -82,6 +85,13 @@ class Classification(Task):
             "label": self.labels[int(shares.argmax())],
             "probabilities": dict(zip(self.labels, shares.tolist(), strict=True)),
         }
+
+    def is_recovered(self, row: Row, prediction: Prediction) -> bool:
+        given, right = prediction["label"], row["label"]
+        if self.kind == "labels":
+            return set(given) == set(right)
+        # a model puts out float32, which has no 0.1
+        return bool(np.float32(given) == np.float32(right)) if self.kind == "number" else given == right
 
     def score(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scores:
         from bertkit.metrics import classification, regression

@@ -27,7 +27,8 @@ class Pos(Task):
     name: str = "pos"
     labels: tuple[str, ...] = Field((), description="tags in the order of their ids; empty: found in the data")
     fallback: str | None = Field(
-        None, description="tag of a word that the tokenizer makes no piece of; null: X or O where they are tags, else the first"
+        None,
+        description="tag of a word that the tokenizer makes no piece of; null: X or O if that is a tag, else the first",
     )
 
     columns = Columns(words=("words",), tags="tags")
@@ -66,8 +67,9 @@ class Pos(Task):
         for output in outputs:
             owned = output.window.words[output.window.words >= 0]
             shares = softmax(output.logits[0])
-            for word, best, share in zip(owned.tolist(), shares.argmax(-1).tolist(), shares.max(-1).tolist(), strict=True):
-                tags[word], certainty[word] = self.labels[best], share
+            best = shares.argmax(-1)
+            for place, word in enumerate(owned.tolist()):
+                tags[word], certainty[word] = self.labels[best[place]], float(shares[place, best[place]])
         return {"words": list(words), "tags": tags, "probabilities": certainty}
 
     def score(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scores:

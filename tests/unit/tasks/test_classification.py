@@ -1,0 +1,111 @@
+"""Classification keeps the contract of tasks with a class, several labels or a number, on one text or two."""
+
+import numpy as np
+import pytest
+
+from bertkit.data.windows import Pair, Window
+from bertkit.errors import BertkitError
+from bertkit.tasks.base import Output, make_task
+from bertkit.tasks.classification import Classification
+from tests.unit.tasks.contract import TaskContract, random_outputs
+
+TEXTS = (
+    "The bakery on the corner sold its last loaf before nine.",
+    "面包是世界上最古老的食物之一，做法也很简单。",
+    "La cre\u0300me bru\u0302le\u0301e was cold, 🙂 and we left early.",
+)
+
+
+class TestClass(TaskContract):
+    # labels that YAML and JSON could take for something else
+    task = Classification(labels=("no", "1", "é"), metric="f1_macro")
+    rows = tuple({"id": str(id), "text": text, "label": ("1", "no", "é")[id]} for id, text in enumerate(TEXTS))
+
+    def test_the_answer_is_the_most_probable_label(self, maker):
+        for row, outputs in zip(self.rows, random_outputs(self.task, self.rows, maker), strict=True):
+            given = self.task.decode(row, outputs)
+            assert list(given["probabilities"]) == list(self.task.labels)
+            assert sum(given["probabilities"].values()) == pytest.approx(1)
+            assert given["probabilities"][given["label"]] == max(given["probabilities"].values())
+
+
+class TestPairOfTexts(TaskContract):
+    task = Classification(pair=True, labels=("yes", "no"), metric="f1", positive="yes")
+    rows = tuple(
+        {"id": str(id), "text": TEXTS[id], "second": TEXTS[id - 1], "label": label}
+        for id, label in enumerate(("yes", "no", "yes"))
+    )
+
+    def test_both_texts_are_read(self):
+        assert self.task.inputs(self.rows[1]) == Pair(TEXTS[1], TEXTS[0], "longer")
+
+
+class TestSeveralLabels(TaskContract):
+    task = Classification(kind="labels", labels=("a", "b", "c"))
+    rows = tuple({"id": str(id), "text": text, "label": (("a", "c"), (), ("b",))[id]} for id, text in enumerate(TEXTS))
+
+    def test_each_label_is_chosen_from_one_half_on(self, maker):
+        window = random_outputs(self.task, self.rows, maker)[0][0].window
+        given = self.task.decode(self.rows[0], [Output(window, (np.array([0.0, -0.1, 3.0], np.float32),))])
+        assert given["label"] == ("a", "c")
+        assert given["probabilities"] == pytest.approx({"a": 0.5, "b": 0.475, "c": 0.953}, abs=1e-3)
+
+    def test_the_order_of_labels_in_a_row_says_nothing(self):
+        row = {**self.rows[0], "label": ("c", "a")}
+        assert self.task.is_recovered(row, {"label": ("a", "c")})
+        assert not self.task.is_recovered(row, {"label": ("a",)})
+
+
+class TestNumber(TaskContract):
+    task = Classification(kind="number")
+    # 0.1 has no exact float32
+    rows = tuple({"id": str(id), "text": text, "label": (0.1, 5.0, -2.5)[id]} for id, text in enumerate(TEXTS))
+
+
+def test_windows_are_averaged_as_logits():
+    task = Classification(labels=("a", "b"))
+    outputs = outputs_of([[2.0, 0.0], [0.0, 1.0], [0.0, 0.5]])
+    given = task.decode({"label": "a"}, outputs)
+    gap = (2.0 - 1.0 - 0.5) / 3
+    assert given == {
+        "label": "a",
+        "probabilities": pytest.approx({"a": 1 / (1 + np.exp(-gap)), "b": 1 / (1 + np.exp(gap))}),
+    }
+
+
+def outputs_of(logits: list[list[float]]) -> list[Output]:
+    nothing = np.zeros((0, 2), np.int32), np.zeros(0, np.int32)
+    return [
+        Output(Window(0, number, len(logits), *nothing), (np.array(scores, np.float32),))
+        for number, scores in enumerate(logits)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "headline"),
+    [
+        ({}, "accuracy"),
+        ({"metric": "matthews"}, "matthews"),
+        ({"metric": "f1", "positive": "a"}, "f1"),
+        ({"positive": "a"}, "accuracy"),
+        ({"kind": "labels"}, "f1_micro"),
+        ({"kind": "number"}, "pearson_spearman"),
+    ],
+)
+def test_the_headline_is_the_first_score(settings, headline):
+    task = Classification(labels=("a", "b"), **settings)
+    gold = {"class": "a", "labels": ("a",), "number": 1.0}[task.kind]
+    assert task.headline == headline
+    assert next(iter(task.score([{"label": gold}], [{"label": gold}]))) == headline
+
+
+def test_f1_without_a_positive_label_is_refused():
+    with pytest.raises(BertkitError) as caught:
+        make_task({"name": "classification", "metric": "f1"})
+    assert caught.value.message == "task: metric: f1 needs the label that counts as positive, task.positive"
+
+
+def test_a_positive_label_that_is_no_label_is_refused():
+    with pytest.raises(BertkitError) as caught:
+        make_task({"name": "classification", "labels": ["yes", "no"], "metric": "f1", "positive": "yess"})
+    assert caught.value.message == "task: positive: 'yess' is none of the labels yes, no"

@@ -1,0 +1,243 @@
+"""The laws that earn trust in the loop: exact resume, exact accumulation, and that it learns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from bertkit.errors import BertkitError, Interrupted
+from bertkit.rundir import RunDir
+from bertkit.run import finetune, load
+from bertkit.train import checkpoint, keep
+
+BUNDLED = {"sentiment": "sentiment.csv", "nli": "nli.jsonl", "pos": "pos.conllu", "qa": "qa.json"}
+TASKS = tuple(BUNDLED)
+
+
+def recipe(task: str, **train: object) -> dict:
+    """A small run of a task from scratch, in float32 on one thread."""
+    return {
+        "task": task,
+        "model": {"checkpoint": "bundled:tiny", "init": "scratch"},
+        "data": {"train": f"bundled:{BUNDLED[task]}", "train_rows": 24, "validation_rows": 4},
+        "windows": {"max_length": 64},
+        "train": {"batch_size": 8, "steps": 10, "epochs": 10, "learning_rate": 1e-3, **train},
+        "hardware": {"precision": "fp32", "threads": 1},
+    }
+
+
+def losses(run: Path) -> list[float]:
+    return [record["loss"] for record in RunDir(run).read_history() if "loss" in record]
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing may catch it and tidy up."""
+
+
+def kill_after(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """End the run without warning once the checkpoint of `step` is written."""
+    save = keep.Keeper.save
+
+    def save_and_die(self: keep.Keeper, at: int) -> str:
+        name = save(self, at)
+        if at == step:
+            raise Killed
+        return name
+
+    monkeypatch.setattr(keep.Keeper, "save", save_and_die)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_run_resumed_at_any_checkpoint_is_bit_identical(task: str, tmp_path: Path) -> None:
+    plan = recipe(task, checkpoint_every=1, evaluate_every=2, steps=6)
+    finetune(plan, tmp_path / "whole", quiet=True)
+    for step in range(1, 6):
+        with pytest.MonkeyPatch.context() as patch:
+            kill_after(step, patch)
+            with pytest.raises(Killed):
+                finetune(plan, tmp_path / f"cut{step}", quiet=True)
+        finetune(plan, tmp_path / f"cut{step}", resume=True, quiet=True)
+        for name in ("history.jsonl", "model/model.safetensors", "predictions.jsonl"):
+            whole, cut = (tmp_path / run / name for run in ("whole", f"cut{step}"))
+            assert whole.read_bytes() == cut.read_bytes(), f"{name} differs after a cut at step {step}"
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(self: keep.Keeper, at: int) -> str:
+        raise Killed
+
+    plan = recipe("sentiment")
+    finetune(plan, tmp_path / "whole", quiet=True)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(keep.Keeper, "save", die)
+        finetune(plan, tmp_path / "cut", quiet=True)
+    finetune(plan, tmp_path / "cut", resume=True, quiet=True)
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_micro_batches_do_not_change_what_is_learned(task: str, tmp_path: Path) -> None:
+    found = {}
+    for tokens in (64, 200, 10_000):
+        plan = recipe(task)
+        plan["model"]["dropout"] = 0.0
+        plan["hardware"]["micro_batch_tokens"] = tokens
+        finetune(plan, tmp_path / str(tokens), quiet=True)
+        found[tokens] = losses(tmp_path / str(tokens))
+    assert found[64] == pytest.approx(found[10_000], abs=1e-6)
+    assert found[200] == pytest.approx(found[10_000], abs=1e-6)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_eight_rows_are_learned_by_heart(task: str, tmp_path: Path) -> None:
+    plan = recipe(task, steps=150, learning_rate=5e-3, epochs=150, schedule="constant", warmup=0, evaluate_every=1000)
+    plan["model"]["dropout"] = 0.0
+    plan["data"] = {"train": f"bundled:{BUNDLED[task]}", "train_rows": 8, "validation_rows": 1}
+    plan["windows"] = {"max_length": 128}
+    finetune(plan, tmp_path / "run", quiet=True)
+    assert losses(tmp_path / "run")[-1] < 0.05
+
+
+def test_the_padded_tokens_of_a_step_stay_within_the_budget(tmp_path: Path) -> None:
+    plan = recipe("sentiment")
+    plan["hardware"]["micro_batch_tokens"] = 128
+    finetune(plan, tmp_path / "run", quiet=True)
+    steps = [record for record in RunDir(tmp_path / "run").read_history() if "loss" in record]
+    assert all(step["tokens"] <= step["padded"] for step in steps)
+
+
+def test_early_stopping_keeps_the_best_weights(tmp_path: Path) -> None:
+    plan = recipe("sentiment", steps=40, epochs=40, evaluate_every=2, early_stopping=2, learning_rate=1e-5)
+    metrics = finetune(plan, tmp_path / "run", quiet=True)
+    best = metrics["best"]
+    assert metrics["train"]["steps"] == best["step"] + 4
+    assert metrics["accuracy"] == best["value"]
+    assert finetune(plan, tmp_path / "run", resume=True, quiet=True) == metrics
+
+
+def test_best_and_last_are_kept_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = recipe("sentiment", checkpoint_every=2, evaluate_every=2)
+    seen: list[set[str]] = []
+    save = keep.Keeper.save
+
+    def save_and_look(self: keep.Keeper, at: int) -> str:
+        name = save(self, at)
+        seen.append({str(path.relative_to(self.run.checkpoints)) for path in self.run.checkpoints.rglob("*.*")})
+        return name
+
+    monkeypatch.setattr(keep.Keeper, "save", save_and_look)
+    finetune(plan, tmp_path / "run", quiet=True)
+    whole = {f"step-000004/{name}" for name in ("model.safetensors", "optimizer.safetensors", "state.json")}
+    assert seen[1] == whole | {"best/model.safetensors", "best/state.json"}
+    # in the end the best weights are the model
+    assert {path.name for path in (tmp_path / "run/checkpoints").iterdir()} == {"step-000010"}
+
+
+def test_the_model_holds_the_best_weights_not_the_last(tmp_path: Path) -> None:
+    plan = recipe("sentiment", steps=12, evaluate_every=3, learning_rate=3e-3)
+    metrics = finetune(plan, tmp_path / "run", quiet=True)
+    last = load_file(tmp_path / "run/checkpoints/step-000012/model.safetensors")
+    model = load_file(tmp_path / "run/model/model.safetensors")
+    is_last_best = metrics["best"]["step"] == 12
+    assert torch.equal(last["classifier.weight"], model["classifier.weight"]) == is_last_best
+
+
+def test_a_resumed_run_with_other_settings_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = recipe("sentiment", checkpoint_every=2)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_after(4, patch)
+        finetune(plan, tmp_path / "run", quiet=True)
+    other = recipe("sentiment", checkpoint_every=2, batch_size=4)
+    other["seed"] = 1
+    with pytest.raises(BertkitError, match=r"train\.batch_size: 8 -> 4") as raised:
+        finetune(other, tmp_path / "run", resume=True, quiet=True)
+    assert "seed: 0 -> 1" in raised.value.message
+    assert "--out" in raised.value.hint
+
+
+def test_a_truncated_checkpoint_is_refused_and_the_one_before_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = recipe("sentiment", checkpoint_every=2, keep=2)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        kill_after(4, patch)
+        finetune(plan, tmp_path / "run", quiet=True)
+    weights = tmp_path / "run/checkpoints/step-000004/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(BertkitError, match="truncated") as raised:
+        finetune(plan, tmp_path / "run", resume=True, quiet=True)
+    assert "step-000002" in raised.value.hint
+
+
+def test_a_stop_signal_saves_a_checkpoint_and_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+    import signal
+
+    plan = recipe("sentiment", checkpoint_every=100)
+    whole = finetune(plan, tmp_path / "whole", quiet=True)
+    observe = keep.Watch.__call__
+
+    def stop_at_five(self: keep.Watch, steps: list) -> bool:
+        if steps[-1].step == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return observe(self, steps)
+
+    plan["log"] = {"every": 1}
+    with monkeypatch.context() as patch:
+        patch.setattr(keep.Watch, "__call__", stop_at_five)
+        with pytest.raises(Interrupted, match="step-00000") as raised:
+            finetune(plan, tmp_path / "cut", quiet=True)
+    assert "--resume" in raised.value.hint
+    again = finetune(plan, tmp_path / "cut", resume=True, quiet=True)
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+    assert again["splits"] == whole["splits"]
+
+
+def test_a_broken_loss_names_its_step_and_the_last_good_checkpoint(tmp_path: Path) -> None:
+    plan = recipe("sentiment", learning_rate=1e30, warmup=0, gradient_clip=0, checkpoint_every=1, schedule="constant")
+    with pytest.raises(BertkitError, match=r"the loss of step \d+ is nan; the last good checkpoint is step-00000\d") as raised:
+        finetune(plan, tmp_path / "run", quiet=True)
+    assert "train.learning_rate" in raised.value.hint
+    for path in checkpoint.steps(tmp_path / "run/checkpoints"):
+        assert all(torch.isfinite(tensor).all() for tensor in load_file(path / "model.safetensors").values())
+
+
+@pytest.mark.parametrize("order", ["random", "length"])
+def test_every_window_is_seen_once_an_epoch(order: str, tmp_path: Path) -> None:
+    plan = recipe("nli", order=order, epochs=2, steps=None)
+    metrics = finetune(plan, tmp_path / "run", quiet=True)
+    steps = [record for record in RunDir(tmp_path / "run").read_history() if "loss" in record]
+    assert sum(step["windows"] for step in steps) == 2 * metrics["train"]["windows"]
+
+
+def test_the_head_and_the_order_follow_the_seed(tmp_path: Path) -> None:
+    found = {}
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        finetune({**recipe("sentiment"), "seed": seed}, tmp_path / name, quiet=True)
+        found[name] = losses(tmp_path / name)
+    assert found["a"] == found["b"]
+    assert found["a"] != found["c"]
+
+
+def test_gradient_checkpointing_learns_the_same(tmp_path: Path, tiny: Callable[[str], Path]) -> None:
+    found = []
+    for value in (False, True):
+        plan = recipe("sentiment")
+        plan["model"] = {"checkpoint": str(tiny("bert")), "dropout": 0.0}
+        plan["hardware"]["gradient_checkpointing"] = value
+        finetune(plan, tmp_path / str(value), quiet=True)
+        found.append(losses(tmp_path / str(value)))
+    assert found[0] == pytest.approx(found[1], abs=1e-6)
+
+
+def test_a_finished_run_answers_like_the_model_that_was_trained(tmp_path: Path) -> None:
+    finetune(recipe("sentiment"), tmp_path / "run", quiet=True)
+    written = [json.loads(line) for line in (tmp_path / "run/predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    again = list(load(tmp_path / "run").predict([row["text"] for row in written]))
+    for row, prediction in zip(written, again, strict=True):
+        assert prediction["probabilities"] == pytest.approx(row["probabilities"], abs=1e-6)
