@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from itertools import chain, islice
@@ -214,16 +215,20 @@ def main() -> None:
 
 def _guarded(arguments: list[str]) -> int:
     try:
-        return typer.main.get_command(app)(arguments, prog_name="bertkit", standalone_mode=False) or 0
+        code = typer.main.get_command(app)(arguments, prog_name="bertkit", standalone_mode=False) or 0
+        sys.stdout.flush()
+        return _fail("interrupted", "", code) if code == 130 else code  # so typer answers a KeyboardInterrupt
     except BertkitError as error:
         return _fail(error.message, error.hint, 2)
     except Interrupted as error:
         return _fail(error.message, error.hint, 130)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", "", 130)
-    except BrokenPipeError:
-        # the reader of our output has gone, as with `| head`
-        sys.stdout = None
+    except (BrokenPipeError, SystemExit) as error:
+        # the reader of our output has gone, as with `| head`; inside a command typer makes it a SystemExit
+        if not isinstance(error.__context__ if isinstance(error, SystemExit) else error, BrokenPipeError):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # for what is still buffered
         return 0
     except Exception as error:
         # click's usage errors, whose home differs between versions of typer

@@ -53,6 +53,11 @@ class Window(NamedTuple):
     words: np.ndarray
 
 
+def is_answerable(spans: np.ndarray) -> np.ndarray:
+    """(...) bool: which tokens, by their (..., 2) spans, can begin or end an answer; white space and specials cannot."""
+    return spans[..., 1] > spans[..., 0]
+
+
 @dataclass(frozen=True)
 class WindowStore:
     """All windows of some rows as flat arrays; T tokens over N windows and R rows.

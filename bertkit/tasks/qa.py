@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, Self
 
 import numpy as np
 from pydantic import Field, PositiveInt
 
 from bertkit.data.sources import Columns
-from bertkit.data.windows import Inputs, Pair, Window
+from bertkit.data.windows import Inputs, Pair, Window, is_answerable
 from bertkit.heads import HeadName
 from bertkit.tasks.base import Output, Prediction, Row, Scores, Target, Task, softmax
 
@@ -59,9 +59,10 @@ class QA(Task):
         """Places of the first and last token of the first answer; [CLS] where it does not stand whole in the window."""
         if not row["answers"]:
             return CLS, CLS
-        gold = row["answers"][0]
-        begin, end = gold["start"], gold["start"] + len(gold["text"])
-        is_context = window.spans[:, 0] >= 0
+        text, begin = row["answers"][0]["text"], row["answers"][0]["start"]
+        # white space around an answer is in no token
+        begin, end = begin + len(text) - len(text.lstrip()), begin + len(text.rstrip())
+        is_context = is_answerable(window.spans)
         # the tokens that cover the answer: the first that ends after its begin, the last that starts before its end
         covering = np.flatnonzero(is_context & (window.spans[:, 1] > begin) & (window.spans[:, 0] < end))
         if not len(covering):
@@ -131,25 +132,35 @@ class QA(Task):
         return prediction["answer"] in golds
 
 
-def spans_of(output: Output, n_best: int, max_length: int) -> Iterator[Candidate]:
-    """The best spans of one window, exactly: every start <= end within `max_length` tokens competes.
+def spans_of(output: Output, n_best: int, max_length: int) -> list[Candidate]:
+    """The best spans of one window, the best first: every start <= end within `max_length` tokens competes.
 
     Only context tokens do, so high scores on the question or on padding cannot crowd an answer out.
     """
     start_logits, end_logits = output.logits
-    context = np.flatnonzero(output.window.spans[:, 1] > output.window.spans[:, 0])
+    context = np.flatnonzero(is_answerable(output.window.spans))
     if not len(context):
-        return
-    starts, ends = start_logits[context], end_logits[context]
+        return []
+    starts, ends, spans = start_logits[context], end_logits[context], output.window.spans[context]
     # (P, L): span from place p over l + 1 tokens; short of the window's end, -inf
     padded = np.concatenate([ends, np.full(max_length - 1, -np.inf, ends.dtype)])
-    scores = starts[:, None] + np.lib.stride_tricks.sliding_window_view(padded, max_length)
-    flat = scores.ravel()
-    kept = np.argpartition(flat, -n_best)[-n_best:] if len(flat) > n_best else np.arange(len(flat))
-    spans = output.window.spans[context]
-    for place in kept[np.isfinite(flat[kept])]:
-        first, length = divmod(int(place), max_length)
-        yield Candidate(int(spans[first, 0]), int(spans[first + length, 1]), float(flat[place]))
+    scores = (starts[:, None] + np.lib.stride_tricks.sliding_window_view(padded, max_length)).ravel()
+    wanted = n_best
+    while True:
+        # all that tie with the last one are kept: a partition would choose among them by chance
+        least = -np.inf if wanted >= len(scores) else np.partition(scores, -wanted)[-wanted]
+        kept = np.flatnonzero((scores >= least) & np.isfinite(scores))
+        first, length = np.divmod(kept, max_length)
+        begin, end = spans[first, 0], spans[first + length, 1]
+        # the pieces of one character have one span, so several places can stand for the same characters
+        best: dict[tuple[int, int], float] = {}
+        for place in np.lexsort((end, begin, -scores[kept])):  # the order of _rank
+            best.setdefault((int(begin[place]), int(end[place])), float(scores[kept[place]]))
+            if len(best) == n_best:
+                break
+        if len(best) == n_best or wanted >= len(scores):
+            return [Candidate(*span, score) for span, score in best.items()]
+        wanted *= 4
 
 
 def _rank(candidate: Candidate) -> tuple[float, int, int]:

@@ -47,7 +47,7 @@ def test_help_imports_nothing_heavy():
 import sys
 from bertkit.cli import _guarded
 codes = {_guarded([*words, "--help"]) for words in ([], ["train"], ["evaluate"], ["predict"], ["recipe"], ["doctor"])}
-heavy = {"torch", "transformers", "datasets", "numpy", "evaluate", "accelerate", "pydantic"} & set(sys.modules)
+heavy = {"torch", "transformers", "datasets", "numpy", "evaluate", "accelerate"} & set(sys.modules)
 light = [_guarded(words) for words in (["tasks"], ["recipe", "list"], ["recipe", "show", "qa"], ["train", "nope"])]
 later = {"torch", "transformers", "datasets", "evaluate", "accelerate"} & set(sys.modules)
 print(codes, sorted(heavy), light, sorted(later), file=sys.stderr)
@@ -124,12 +124,13 @@ def test_the_schema_knows_every_task_and_section(bertkit):
 
 
 def test_a_reader_that_goes_away_is_no_error():
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bertkit", "recipe", "schema"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    process.stdout.close()  # as `| head` does
-    assert process.stderr.read() == ""
-    assert process.wait() == 0
+    for words in (["recipe", "schema"], ["tasks"]):  # more than a buffer holds, and less
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bertkit", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        process.stdout.close()  # as `| head` does
+        assert process.stderr.read() == ""
+        assert process.wait() == 0
 
 
 def test_a_bug_keeps_its_traceback(bertkit, monkeypatch):
@@ -166,6 +167,13 @@ def test_the_thread_in_processes_of_its_own(tmp_path):
     done = shell("predict", run, "--text", "Très bien 我", "-q", env={**os.environ, "PYTHONIOENCODING": "ascii"})
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["label"] in ("positive", "negative")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_smoke_recipes_run_to_the_end(bertkit, tmp_path, task):
+    done = bertkit("train", f"smoke/{task}", "--out", tmp_path / "run", "data.train_rows=16", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["train"]["steps"] == 3
 
 
 @pytest.mark.parametrize("task", TASKS)
