@@ -258,9 +258,9 @@ def _print(metrics: dict, as_json: bool) -> None:
         return
     from bertkit.metrics.shown import describe_scores
 
-    shown = {name: value for name, value in metrics.items() if value is None or isinstance(value, int | float)}
-    shown.pop("seed", None)
-    print(f"{metrics.get('split') or metrics.get('data')}: {describe_scores(shown)}")
+    for split, scores in (metrics.get("splits") or {metrics["data"]: metrics}).items():
+        shown = {name: value for name, value in scores.items() if value is None or isinstance(value, int | float)}
+        print(f"{split}: {describe_scores(shown)}")
 
 
 def _settings(settings: list[str] | None) -> list[str]:

@@ -20,7 +20,6 @@ from bertkit.errors import BertkitError, did_you_mean
 from bertkit.findings import to_json
 from bertkit.heads import HEADS
 from bertkit.launch import own_the_cores
-from bertkit.metrics.shown import describe_scores
 from bertkit.recipe import ModelConfig, Recipe, check_windows, fingerprint, load_recipe
 from bertkit.rundir import SCHEMA, RunDir, disk_errors, next_name, write_atomically, written_atomically
 from bertkit.splits import bind_labels, checksums, path_of, read_split, read_splits, say_skipped
@@ -195,8 +194,6 @@ def _finish(
         run.write_json("metrics.json", metrics)
         keeper.drop_best()
     predictor.accelerator.wait_for_everyone()
-    for name, scores in results.items():
-        say(f"{name}: {describe_scores(scores)}")
     say(f"run: {run.path} (model: {run.model})")
     return metrics
 

@@ -37,12 +37,14 @@ def maker_of(
     return WindowMaker(tokenizer_of(tiny, family, words).backend_tokenizer, config)
 
 
-def plain_spans(text: str, offsets: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The tokenizer's offsets as windows keep them, character by character.
+def plain_spans(
+    text: str, offsets: list[tuple[int, int]], whole: list[tuple[int, int]] | None = None
+) -> list[tuple[int, int]]:
+    """The tokenizer's offsets as windows keep them, character by character; `whole` are those of the whole text.
 
     White space before a piece is no part of it; a combining mark that no piece covers belongs to the piece before it.
     """
-    covered = {place for start, end in offsets for place in range(start, end)}
+    covered = {place for start, end in whole or offsets for place in range(start, end)}
     spans = []
     for start, end in offsets:
         while start < end and text[start].isspace():

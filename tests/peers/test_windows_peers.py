@@ -33,20 +33,27 @@ def ours(tiny, family, config, inputs, spans=False) -> WindowStore:
     return WindowMaker(tokenizer.backend_tokenizer, config)([inputs], spans)
 
 
-def assert_same(store: WindowStore, peer, text: str | None = None) -> None:
+def assert_same(store: WindowStore, peer, text: str | None = None, side: int = 0) -> None:
     """Ids and types of every window; and the spans of `text`, but for white space and combining marks."""
     assert [ids.tolist() for ids in np.split(store.input_ids, store.offsets[1:-1])] == peer["input_ids"]
-    assert [types.tolist() for types in np.split(store.token_type_ids, store.offsets[1:-1])] == peer["token_type_ids"]
+    # where models have no types, transformers gives later windows others than the first
+    if "token_type_ids" in peer:
+        types = np.split(store.token_type_ids, store.offsets[1:-1])
+        assert [window.tolist() for window in types] == peer["token_type_ids"]
     if text is None:
         return
-    side = 1 if 1 in peer.sequence_ids(0) else 0
+    whole = [
+        offset
+        for number, offsets in enumerate(peer["offset_mapping"])
+        for offset, owner in zip(offsets, peer.sequence_ids(number), strict=True)
+        if owner == side
+    ]
     for number, offsets in enumerate(peer["offset_mapping"]):
         on_side = [place for place, owner in enumerate(peer.sequence_ids(number)) if owner == side]
         given = store[number].spans
         assert np.flatnonzero(given[:, 0] >= 0).tolist() == on_side
-        # the first and the last piece are left out: what covers their neighbours is not in this window
-        expected = plain_spans(text, [offsets[place] for place in on_side])
-        assert [tuple(span) for span in given[on_side[1:-1]].tolist()] == expected[1:-1]
+        expected = plain_spans(text, [offsets[place] for place in on_side], whole)
+        assert [tuple(span) for span in given[on_side].tolist()] == expected
 
 
 @families
@@ -57,7 +64,7 @@ def test_windows_of_one_text(tiny, family, text, length, data):
     stride = data.draw(st.integers(0, length - 3)) if data else 4
     peer = peer_of(tiny, family)(
         [text], truncation=True, max_length=length, stride=stride, return_overflowing_tokens=True,
-        return_offsets_mapping=True, return_token_type_ids=True,
+        return_offsets_mapping=True,
     )  # fmt: skip
     assert_same(ours(tiny, family, WindowsConfig(max_length=length, stride=stride), text, spans=True), peer, text)
 
@@ -70,18 +77,18 @@ def test_windows_of_one_text(tiny, family, text, length, data):
 def test_windows_of_pairs(tiny, family, long, short, text, length, data):
     tokenizer = peer_of(tiny, family)
     short_count = len(tokenizer(short, add_special_tokens=False)["input_ids"])
-    room = length - tokenizer.num_special_tokens_to_add(pair=True) - short_count
+    room = length - tokenizer.num_special_tokens_to_add(pair=True) - max(short_count, 1)
     # where a question leaves no room, transformers fails, and ours is cut shorter: see tests/properties
     assume(room >= 1)
     stride = data.draw(st.integers(0, room - 1)) if data else 0
     pair = (short, text) if long == "second" else (text, short)
     peer = tokenizer(
         *([side] for side in pair), truncation=f"only_{long}", max_length=length, stride=stride,
-        return_overflowing_tokens=True, return_offsets_mapping=True, return_token_type_ids=True,
+        return_overflowing_tokens=True, return_offsets_mapping=True,
     )  # fmt: skip
     config = WindowsConfig(max_length=length, stride=stride, max_short_length=length)
     store = ours(tiny, family, config, Pair(*pair, long), spans=True)
-    assert_same(store, peer, text if long == "second" else None)
+    assert_same(store, peer, text, side=0 if long == "first" else 1)
 
 
 @families
@@ -91,11 +98,11 @@ def test_windows_of_pairs(tiny, family, long, short, text, length, data):
 def test_short_texts_are_read_as_the_tokenizer_reads_them(tiny, family, first, second):
     tokenizer = peer_of(tiny, family)
     for inputs, given_texts in ((first, (first,)), (Pair(first, second), (first, second))):
-        peer = tokenizer(*given_texts, return_token_type_ids=True)
+        # alone, an empty second text would be taken for none
+        peer = tokenizer(*([text] for text in given_texts))
         store = ours(tiny, family, WindowsConfig(max_length=384, stride=128), inputs)
-        assert store.input_ids.tolist() == peer["input_ids"]
-        assert store.token_type_ids.tolist() == peer["token_type_ids"]
-        assert len(store) == 1
+        assert [store.input_ids.tolist()] == peer["input_ids"]
+        assert peer.get("token_type_ids", [store.token_type_ids.tolist()]) == [store.token_type_ids.tolist()]
 
 
 @families
@@ -105,7 +112,7 @@ def test_windows_of_words(tiny, family, words, length, data):
     stride = data.draw(st.integers(0, length - 3))
     peer = peer_of(tiny, family, words=True)(
         [words], is_split_into_words=True, truncation=True, max_length=length, stride=stride,
-        return_overflowing_tokens=True, return_token_type_ids=True,
+        return_overflowing_tokens=True,
     )  # fmt: skip
     store = ours(tiny, family, WindowsConfig(max_length=length, stride=stride), Words(words))
     assert_same(store, peer)

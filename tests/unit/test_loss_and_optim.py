@@ -1,0 +1,254 @@
+"""Losses are sums that any split of a batch adds up to; learning rates are a pure function of the step."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+from transformers import get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
+
+from bertkit.data.collate import IGNORED
+from bertkit.recipe import TrainConfig
+from bertkit.train.loss import balanced_weights, make_loss, masses
+from bertkit.train.optim import learning_rate_at, make_optimizer
+
+quick = settings(max_examples=60, deadline=None, derandomize=True)
+HEADS = ("class", "labels", "number", "token", "span")
+C, S = 3, 7  # classes, padded length
+
+
+def batch_of(head: str, rows: int, seed: int) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
+    """Logits and targets of some windows, (B, ...) each; of the tokens of a tagged window, some have no target."""
+    source = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=source) * 3
+
+    if head == "labels":
+        return [normal(rows, C)], {"labels": (normal(rows, C) > 0).float()}
+    if head == "number":
+        return [normal(rows, 1)], {"labels": normal(rows)}
+    if head == "span":
+        answerable = normal(rows, S) > 0
+        answerable[:, 0] = True
+        places = [torch.multinomial(answerable.float(), 1, generator=source).squeeze(1) for _ in range(2)]
+        targets = {"start_positions": places[0], "end_positions": places[1], "answerable": answerable}
+        return [normal(rows, S), normal(rows, S)], targets
+    shape = (rows, S) if head == "token" else (rows,)
+    labels = torch.randint(0, C, shape, generator=source)
+    if head == "token":
+        labels = labels.masked_fill(normal(rows, S) > 0, IGNORED)
+    return [normal(*shape, C)], {"labels": labels}
+
+
+def masses_of(head: str, targets: dict[str, torch.Tensor], weights: list[float] | None = None) -> np.ndarray:
+    """The masses of a padded batch, as of windows that are all S tokens long."""
+    rows = len(next(iter(targets.values())))
+    arrays = {name: tensor.reshape(-1).numpy() if head == "token" else tensor.numpy() for name, tensor in targets.items()}
+    return masses(head, arrays, np.arange(rows + 1) * S, weights)
+
+
+def options(head: str, is_weighted: bool, smoothing: float) -> tuple[TrainConfig, list[float] | None]:
+    return TrainConfig(label_smoothing=smoothing), [0.5, 1.0, 2.5] if is_weighted and head in ("class", "token") else None
+
+
+@pytest.mark.parametrize("head", HEADS)
+@quick
+@given(st.integers(1, 9), st.integers(0, 999), st.booleans(), st.sampled_from([0.0, 0.1]), st.data())
+def test_any_split_of_a_batch_adds_up_to_the_same_sum_and_mass(head, rows, seed, is_weighted, smoothing, data):
+    config, weights = options(head, is_weighted, smoothing)
+    loss = make_loss(head, config, weights)
+    logits, targets = batch_of(head, rows, seed)
+    order = data.draw(st.permutations(range(rows)))
+    cuts = sorted(data.draw(st.sets(st.integers(1, rows), max_size=4)))
+    parts = [part for part in np.split(np.array(order), cuts) if len(part)]
+    summed = sum(
+        loss([scores[part] for scores in logits], {name: values[part] for name, values in targets.items()})
+        for part in map(torch.from_numpy, parts)
+    )
+    whole = loss(logits, targets)
+    assert whole.dtype == torch.float32
+    assert whole.shape == ()
+    assert summed.item() == pytest.approx(whole.item(), rel=1e-5, abs=1e-5)
+    mass = masses_of(head, targets, weights)
+    assert mass.shape == (rows,)
+    parted = sum(masses_of(head, {name: values[part] for name, values in targets.items()}, weights).sum() for part in parts)
+    assert parted == pytest.approx(mass.sum())
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("is_weighted", [False, True])
+@pytest.mark.parametrize("head", ["class", "token"])
+def test_sum_over_mass_is_the_mean_of_torch(head, is_weighted, smoothing):
+    config, weights = options(head, is_weighted, smoothing)
+    logits, targets = batch_of(head, 6, seed=1)
+    ours = make_loss(head, config, weights)(logits, targets) / masses_of(head, targets, weights).sum()
+    torchs = functional.cross_entropy(
+        logits[0].reshape(-1, C), targets["labels"].reshape(-1), weight=None if weights is None else torch.tensor(weights),
+        label_smoothing=smoothing,
+    )  # fmt: skip
+    assert ours.item() == pytest.approx(torchs.item(), rel=1e-6)
+
+
+def test_sum_over_mass_is_the_mean_of_torch_for_other_heads():
+    for head, expected in (
+        ("labels", lambda logits, targets: functional.binary_cross_entropy_with_logits(logits[0], targets["labels"])),
+        ("number", lambda logits, targets: functional.mse_loss(logits[0].squeeze(-1), targets["labels"])),
+        ("span", lambda logits, targets: sum(
+            functional.cross_entropy(scores.masked_fill(~targets["answerable"], -1e30), targets[name])
+            for scores, name in zip(logits, ("start_positions", "end_positions"), strict=True)
+        ) / 2),
+    ):  # fmt: skip
+        logits, targets = batch_of(head, 6, seed=2)
+        ours = make_loss(head, TrainConfig())(logits, targets) / masses_of(head, targets).sum()
+        assert ours.item() == pytest.approx(expected(logits, targets).item(), rel=1e-6), head
+
+
+def test_one_row_of_a_number_head_is_no_batch_of_rows():
+    # (1, 1) must become (1,), not a scalar that spreads over others
+    loss = make_loss("number", TrainConfig())([torch.tensor([[2.0]])], {"labels": torch.tensor([5.0])})
+    assert loss.item() == 9.0
+
+
+def test_masses_of_windows_of_different_lengths():
+    labels = np.array([0, IGNORED, 2, IGNORED, IGNORED, 1, 1, 0])
+    offsets = np.array([0, 3, 5, 5, 8])
+    assert masses("token", {"labels": labels}, offsets).tolist() == [2, 0, 0, 3]
+    assert masses("token", {"labels": labels}, offsets, [1.0, 0.5, 4.0]).tolist() == [5, 0, 0, 2]
+    assert masses("class", {"labels": np.array([2, 0])}, np.array([0, 4, 9]), [1.0, 0.5, 4.0]).tolist() == [4, 1]
+
+
+def test_a_batch_in_which_no_token_has_a_target_learns_nothing():
+    logits, targets = batch_of("token", 2, seed=0)
+    logits[0].requires_grad_()
+    targets["labels"].fill_(IGNORED)
+    loss = make_loss("token", TrainConfig(label_smoothing=0.1))(logits, targets)
+    loss.backward()
+    assert loss.item() == 0
+    assert logits[0].grad.abs().max() == 0
+    assert masses_of("token", targets).tolist() == [0, 0]
+
+
+@quick
+@given(st.integers(1, 6), st.integers(0, 999), st.integers(1, 9))
+def test_padding_changes_neither_loss_nor_gradient_of_spans_and_tags(rows, seed, padding):
+    for head in ("span", "token"):
+        loss = make_loss(head, TrainConfig())
+        logits, targets = batch_of(head, rows, seed)
+        closed = {"answerable": False, "labels": IGNORED}
+        padded = {
+            name: functional.pad(values, (0, padding), value=closed[name]) if name in closed else values
+            for name, values in targets.items()
+        }
+        wide = [torch.cat([scores, torch.full((rows, padding, *scores.shape[2:]), 99.0)], 1) for scores in logits]
+        for scores in (*logits, *wide):
+            scores.requires_grad_()
+        short, long = loss(logits, targets), loss(wide, padded)
+        assert long.item() == pytest.approx(short.item(), rel=1e-6)
+        short.backward()
+        long.backward()
+        for ours, wider in zip(logits, wide, strict=True):
+            assert torch.allclose(ours.grad, wider.grad[:, :S], atol=1e-6)
+            assert not wider.grad[:, S:].any()
+
+
+def test_question_and_white_space_do_not_compete_in_the_span_loss():
+    targets = {
+        "start_positions": torch.tensor([2]),
+        "end_positions": torch.tensor([2]),
+        "answerable": torch.tensor([[True, False, True, False]]),
+    }
+    scores = torch.tensor([[0.0, 50.0, 3.0, 50.0]])
+    loss = make_loss("span", TrainConfig())([scores, scores], targets)
+    assert loss.item() == pytest.approx(np.log(1 + np.exp(-3)), rel=1e-5)
+
+
+def test_half_precision_logits_are_summed_in_float32():
+    logits, targets = batch_of("class", 9, seed=0)
+    half = [scores.bfloat16() for scores in logits]
+    loss = make_loss("class", TrainConfig())
+    assert loss(half, targets).dtype == torch.float32
+    assert loss(half, targets).item() == loss([scores.float() for scores in half], targets).item()
+
+
+@quick
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=60))
+def test_balanced_weights_are_those_of_scikit_learn(labels):
+    from sklearn.utils.class_weight import compute_class_weight
+
+    weights = balanced_weights(np.array([*labels, IGNORED]), 5)
+    classes = np.unique(labels)
+    # scikit-learn knows only the classes that it sees
+    expected = compute_class_weight("balanced", classes=classes, y=np.array(labels)) * len(classes) / 5
+    assert [weights[label] for label in classes] == pytest.approx(expected.tolist())
+    assert np.isfinite(weights).all()
+
+
+# Learning rates.
+
+
+def rates(step_count: int, **settings: object) -> list[float]:
+    config = TrainConfig(learning_rate=2.0, **settings)
+    return [learning_rate_at(step, step_count, config) for step in range(step_count)]
+
+
+def peer_rates(make, step_count: int, warmup: int) -> list[float]:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
+    schedule = make(optimizer, warmup, step_count)
+    found = []
+    for _ in range(step_count):
+        found.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("schedule", "make"), [("linear", get_linear_schedule_with_warmup), ("cosine", get_cosine_schedule_with_warmup)]
+)
+@pytest.mark.parametrize(("step_count", "warmup"), [(20, 0), (20, 5), (7, 1), (50, 49), (1, 0)])
+def test_rates_after_the_warm_up_are_those_of_transformers(schedule, make, step_count, warmup):
+    ours = rates(step_count, schedule=schedule, warmup=warmup)
+    assert ours[warmup:] == pytest.approx(peer_rates(make, step_count, warmup)[warmup:], abs=1e-12)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
+@quick
+@given(st.integers(1, 200), st.one_of(st.floats(0, 0.999), st.integers(1, 300)))
+def test_rates_rise_to_the_peak_and_never_leave_it_behind(schedule, step_count, warmup):
+    found = rates(step_count, schedule=schedule, warmup=warmup)
+    assert all(0 < rate <= 2.0 for rate in found)
+    warmed = int(np.ceil(warmup * step_count if warmup < 1 else warmup))
+    rising, falling = found[:warmed], found[warmed:]
+    assert rising == sorted(rising)
+    assert falling == sorted(falling, reverse=True)
+    if warmed > 1 and step_count > 1:
+        assert rising[0] < rising[1]
+    if schedule == "constant":
+        assert set(falling) <= {2.0}
+
+
+def test_a_warm_up_is_a_share_below_one_and_steps_from_one_on():
+    assert rates(10, warmup=0.4, schedule="constant") == rates(10, warmup=4, schedule="constant")
+    assert rates(10, warmup=4, schedule="constant") == pytest.approx([0.4, 0.8, 1.2, 1.6] + [2.0] * 6)
+    assert rates(4, warmup=1, schedule="constant") == [1.0, 2.0, 2.0, 2.0]
+    assert rates(4, warmup=0, schedule="linear") == [2.0, 1.5, 1.0, 0.5]
+
+
+# The optimiser.
+
+
+def test_biases_and_norms_do_not_decay():
+    model = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 4), nn.LayerNorm(4))
+    model[0].weight.requires_grad_(False)
+    config = TrainConfig(weight_decay=0.1, learning_rate=0.5, adam_betas=(0.8, 0.9), adam_epsilon=1e-6)
+    decayed, free = make_optimizer(model, config).param_groups
+    assert [id(parameter) for parameter in decayed["params"]] == [id(model[1].weight)]
+    assert {id(parameter) for parameter in free["params"]} == {id(model[1].bias), id(model[2].weight), id(model[2].bias)}
+    assert (decayed["weight_decay"], free["weight_decay"]) == (0.1, 0.0)
+    for group in (decayed, free):
+        assert (group["lr"], group["betas"], group["eps"]) == (0.5, (0.8, 0.9), 1e-6)
