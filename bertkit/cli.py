@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
@@ -25,23 +26,31 @@ app = typer.Typer(
 recipes = typer.Typer(help="List, show, check and copy the recipes that come with bertkit.", no_args_is_help=True)
 app.add_typer(recipes, name="recipe", rich_help_panel=None)
 
-Settings = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as train.epochs=2.", show_default=False)
+What = Annotated[
+    str, typer.Argument(metavar="TASK|RECIPE", help="A task, a recipe's name, or a YAML file.", show_default=False)
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on stdout, and nothing else there.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as train.epochs=2.", show_default=False),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print the result as one JSON object on stdout, and nothing else there.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder that `bertkit train --out` wrote.", show_default=False)]
+RunFolder = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Folder that `bertkit train --out` wrote.", show_default=False)
+]
 
 
 @app.command()
 def train(
-    what: Annotated[str, typer.Argument(metavar="TASK|RECIPE", help="A task, a recipe's name, or a YAML file.", show_default=False)],
+    what: What,
     settings: Settings = None,
     model: Annotated[str | None, typer.Option("--model", "-m", help="Hub id or folder of the checkpoint.")] = None,
     train_file: Annotated[str | None, typer.Option("--train", help="Training rows.")] = None,
-    validation: Annotated[str | None, typer.Option("--validation", help="Validation rows; else a share is held back.")] = None,
-    test: Annotated[str | None, typer.Option("--test", help="Test rows, scored once at the end.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run; else the next name in runs/.")] = None,
+    validation: Annotated[str | None, typer.Option(help="Validation rows; else a share is held back.")] = None,
+    test: Annotated[str | None, typer.Option(help="Test rows, scored once at the end.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run; else the next in runs/.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -79,7 +88,7 @@ def evaluate(
 def predict(
     run: RunFolder,
     settings: Settings = None,
-    source: Annotated[str | None, typer.Option("--input", "-i", help="Rows without answers: csv, tsv, jsonl, conllu, SQuAD json, txt.")] = None,
+    source: Annotated[str | None, typer.Option("--input", "-i", help="Rows, as csv, jsonl, conllu, json, txt.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="JSON-lines file to write; else stdout.")] = None,
     text: Annotated[str | None, typer.Option(help="One text.")] = None,
     second: Annotated[str | None, typer.Option(help="The second text, for tasks that read two.")] = None,
@@ -210,6 +219,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8")  # JSON lines are, whatever the terminal says
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
+    sys.path.append(os.getcwd())  # where a task of the user's own may lie; last, so that it shadows nothing
     sys.exit(_guarded(sys.argv[1:]))
 
 
@@ -295,14 +306,18 @@ def _ask(predictor: Predictor, texts: dict[str, str]) -> Iterator[dict[str, obje
     """Answer the texts of the options, after a look at whether the run reads such."""
     task = predictor.task
     columns = task.reads.text or ("text",)
-    flags = ("--question", "--context") if columns == ("question", "context") else ("--text", "--second")[: len(columns)]
+    flags = (
+        ("--question", "--context") if columns == ("question", "context") else ("--text", "--second")[: len(columns)]
+    )
     if tuple(texts) != flags:
         raise BertkitError(
             f"{' and '.join(texts)}: this is a run of {task.name}, which reads {' and '.join(columns)}",
             hint=f"give {' and '.join(flags)}",
         )
     if flags[0] == "--question" and not (texts["--question"].strip() and texts["--context"].strip()):
-        raise BertkitError("--question and --context must hold some text", hint="there is nothing to ask, or no document")
+        raise BertkitError(
+            "--question and --context must hold some text", hint="there is nothing to ask, or no document"
+        )
     given = tuple(texts.values())
     return predictor.predict([given if len(given) > 1 else given[0]])
 

@@ -138,9 +138,17 @@ def parse_yaml(text: str, where: str) -> object:
 
 def dump_yaml(tree: Mapping[str, object]) -> str:
     """The tree as YAML, keys in their given order."""
-    from ruamel.yaml import YAML
+    from ruamel.yaml import YAML, SafeRepresenter
 
+    class Escaped(SafeRepresenter):
+        """In quotes of other kinds, line breaks such as U+0085 would be folded into spaces."""
+
+        def represent_str(self, text: str) -> object:
+            return self.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
+
+    Escaped.add_representer(str, Escaped.represent_str)
     writer = YAML(typ="safe", pure=True)
+    writer.Representer = Escaped
     writer.default_flow_style = False
     writer.sort_base_mapping_type_on_output = False
     writer.width = 110
@@ -221,7 +229,9 @@ def _explain(model: type[BaseModel], tree: object, details: list[ErrorDetails], 
     first = _location(tree, details[0])
     # the branches of a union each say what is wrong: the one that got furthest was meant
     rivals = [(_location(tree, detail), detail) for detail in details]
-    location, detail = max((rival for rival in rivals if rival[0][: len(first)] == first), key=lambda rival: len(rival[0]))
+    location, detail = max(
+        (rival for rival in rivals if rival[0][: len(first)] == first), key=lambda rival: len(rival[0])
+    )
     parent, key = _section_at(model, location[:-1]), location[-1] if location else ""
     path = ".".join(filter(None, [where, *location[:-1]]))
     kind, value = detail["type"], detail["input"]
@@ -237,7 +247,8 @@ def _explain(model: type[BaseModel], tree: object, details: list[ErrorDetails], 
     if kind == "model_type":
         keys = _section_at(model, location)
         return BertkitError(
-            f"{full}: is a section with keys, not {shown}", hint=f"its keys: {', '.join(keys.model_fields if keys else ())}"
+            f"{full}: is a section with keys, not {shown}",
+            hint=f"its keys: {', '.join(keys.model_fields if keys else ())}",
         )
     message = one_line(detail.get("ctx", {}).get("error", detail["msg"]))
     # a rule about several keys says itself which

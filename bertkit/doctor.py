@@ -9,7 +9,17 @@ import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "evaluate", "scikit-learn", "pydantic", "typer")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "accelerate",
+    "datasets",
+    "evaluate",
+    "scikit-learn",
+    "pydantic",
+    "typer",
+)
 EXTRAS = {
     "tensorboard": "log.trackers=tensorboard",
     "wandb": "log.trackers=wandb",
@@ -40,14 +50,19 @@ def examine() -> dict[str, dict[str, str]]:
             **(gpus or {"gpu": "none that torch can use"}),
             "chosen": place.summary,
         },
-        "versions": {"bertkit": __version__, "python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "versions": {
+            "bertkit": __version__,
+            "python": platform.python_version(),
+            **{name: _version(name) for name in PACKAGES},
+        },
         "places": {
             "hub cache": _folder(constants.HF_HUB_CACHE),
-            "hub": "offline (HF_HUB_OFFLINE is set)" if constants.HF_HUB_OFFLINE else "asked for what is not in the cache",
+            "hub": "offline (HF_HUB_OFFLINE is set)" if constants.HF_HUB_OFFLINE else "asked for what the cache lacks",
             "this folder": f"{shutil.disk_usage('.').free / 2**30:.0f} GiB free",
         },
         "extras": {
-            name: f"{'there' if importlib.util.find_spec(name) else 'missing'}: needed for {use}" for name, use in EXTRAS.items()
+            name: f"{'there' if importlib.util.find_spec(name) else 'missing'}: needed for {use}"
+            for name, use in EXTRAS.items()
         },
     }  # fmt: skip
 
@@ -56,7 +71,9 @@ def _gpu(number: int) -> str:
     import torch
 
     properties = torch.cuda.get_device_properties(number)
-    return f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, compute {properties.major}.{properties.minor}"
+    return (
+        f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, compute {properties.major}.{properties.minor}"
+    )
 
 
 def _memory() -> str:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bertkit.data.windows import WindowMaker, WindowStore
+from bertkit.data.windows import Window, WindowMaker, WindowStore
 from bertkit.findings import Table
 from bertkit.heads import HEADS
 from bertkit.tasks.base import Row, Target, Task, oracle
@@ -108,12 +108,10 @@ def cover(task: Task, parts: Sequence[Part]) -> Coverage:
         crowded += [ids[row] for row in store.crowded]
         # class heads answer from any window, so an oracle is always right there
         if HEADS[task.head].per_token:
-            outputs = [
-                oracle(task, store[window], target) for window, target in enumerate(targets_of(task, Part(rows, store)))
-            ]
             window = 0
             for row, name, count in zip(rows, ids, store.counts.tolist(), strict=True):
-                if not task.is_recovered(row, task.decode(row, outputs[window : window + count])):
+                windows = [store[number] for number in range(window, window + count)]
+                if not any(_is_reached(task, wanted, windows) for wanted in task.alternatives(row)):
                     unreached.append(name)
                 window += count
     row_count = sum(len(part.rows) for part in parts)
@@ -127,3 +125,8 @@ def cover(task: Task, parts: Sequence[Part]) -> Coverage:
         crowded=tuple(crowded),
         pieceless=sum(part.store.pieceless for part in parts),
     )
+
+
+def _is_reached(task: Task, row: Row, windows: Sequence[Window]) -> bool:
+    outputs = [oracle(task, window, task.target(row, window)) for window in windows]
+    return task.is_recovered(row, task.decode(row, outputs))

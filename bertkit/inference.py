@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import reprlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,10 @@ class Predictor:
         """One prediction a row, in order; memory is bounded by a part of the rows and the longest row.
 
         Args:
-            rows: dicts with the task's columns; or plain texts (a string, or a tuple for tasks of two texts).
+            rows: dicts with the task's columns; or plain texts (a string, or a tuple for tasks of two texts; words come
+                as a list, or as a string that is cut into words).
+        Raises:
+            BertkitError: a row that lacks a column, or holds something else than text.
         """
         for part in self.parts(map(self._as_row, rows)):
             yield from self._answer(part)
@@ -87,21 +91,29 @@ class Predictor:
 
     def _as_row(self, given: Row | str | Sequence[str]) -> Row:
         columns = self.task.reads
-        if isinstance(given, str) and columns.words:
-            from bertkit.data.sources import words_of
-
-            return {"id": "0", columns.words[0]: words_of(given)}
-        texts = (given,) if isinstance(given, str) else given
-        if isinstance(texts, list | tuple):
-            if len(texts) != len(columns.text):
+        names = (*columns.text, *columns.words)
+        if isinstance(given, Mapping):
+            values = dict(given)
+            if missing := [name for name in names if name not in given]:
+                raise BertkitError(f"a row has no {missing[0]!r}", hint=f"rows of {self.task.name} have it")
+        elif columns.words:
+            values = {columns.words[0]: given}
+        else:
+            texts = given if isinstance(given, list | tuple) else (given,)
+            if len(texts) != len(names):
                 raise BertkitError(
-                    f"{self.task.name} reads {' and '.join(columns.text)}, and {len(texts)} texts were given",
-                    hint=f"give a tuple of {len(columns.text)} texts, or a dict with these keys",
+                    f"{self.task.name} reads {' and '.join(names)}, and {len(texts)} "
+                    f"{'text was' if len(texts) == 1 else 'texts were'} given",
+                    hint=f"give a tuple of {len(names)} texts, or a dict with these keys",
                 )
-            return {"id": "0", **dict(zip(columns.text, texts, strict=True))}
-        if missing := [name for name in (*columns.text, *columns.words) if name not in given]:
-            raise BertkitError(f"a row has no {missing[0]!r}", hint=f"rows of {self.task.name} have it")
-        return {"id": "0", **given}
+            values = dict(zip(names, texts, strict=True))
+        for name in columns.text:
+            if not _is_text(values[name]):
+                shown = reprlib.repr(values[name])
+                raise BertkitError(f"a row's {name!r} is {shown}, not text", hint="give a str, whole characters only")
+        for name in columns.words:
+            values[name] = _words(values[name], name)
+        return {"id": "0", **values}
 
     def _outputs(self, store: WindowStore) -> Iterator[list[Output]]:
         """What the model says of every window, row by row, each row's windows in order.
@@ -146,3 +158,20 @@ class Predictor:
                 kept[number] = tuple(array[place].copy() for array in logits)
         return kept
 
+
+def _is_text(value: object) -> bool:
+    try:
+        return isinstance(value, str) and value.encode() is not None
+    except UnicodeEncodeError:  # half a character, which no tokenizer takes
+        return False
+
+
+def _words(value: object, name: str) -> list[str]:
+    from bertkit.data.sources import words_of
+
+    if _is_text(value):
+        return words_of(value)
+    if not isinstance(value, list | tuple) or not all(map(_is_text, value)):
+        shown = reprlib.repr(value)
+        raise BertkitError(f"a row's {name!r} is {shown}, not words", hint="give a list of str, or one str")
+    return list(value)

@@ -59,11 +59,14 @@ class DataConfig(Section):
         None, description="Hub dataset id or folder; train, validation and test then name its splits"
     )
     config: str | None = Field(None, description="configuration name of the Hub dataset")
-    train: str | None = Field(None, description="training file (csv tsv jsonl json parquet conllu, also .gz .xz) or split")
+    train: str | None = Field(
+        None, description="training file (csv tsv jsonl json parquet conllu, also .gz .xz) or split"
+    )
     validation: str | None = Field(None, description="validation file or split; null: a share of train is held back")
     test: str | None = Field(None, description="test file or split, scored once, with the best checkpoint")
     columns: dict[str, str | StrictInt] = Field(
-        default_factory=dict, description="task column: column of the file (a name, or a position when it has no header)"
+        default_factory=dict,
+        description="task column: column of the file (a name, or a position when it has no header)",
     )
     validation_share: Share = Field(0.1, gt=0, description="share of train held back when there is no validation")
     train_rows: PositiveInt | None = Field(None, description="use a random subset of this many training rows")
@@ -94,7 +97,9 @@ class TrainConfig(Section):
     epochs: PositiveInt = Field(3, description="passes over the training windows")
     steps: PositiveInt | None = Field(None, description="stop after this many steps, also in mid-epoch")
     schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="learning rate after the warm-up")
-    warmup: NonNegativeFloat = Field(0.1, description="warm-up: a share of all steps below 1, a number of steps from 1 on")
+    warmup: NonNegativeFloat = Field(
+        0.1, description="warm-up: a share of all steps below 1, a number of steps from 1 on"
+    )
     weight_decay: NonNegativeFloat = Field(0.01, description="decoupled weight decay; not on biases and norms")
     adam_betas: tuple[Share, Share] = Field((0.9, 0.999), description="decay rates of AdamW's two moments")
     adam_epsilon: PositiveFloat = Field(1e-8, description="epsilon of AdamW")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from bertkit.config import validate
 from bertkit.data.labels import check_labels, resolve_labels, split_held_back, subset
 from bertkit.data.sources import Rows, read_rows
 from bertkit.errors import BertkitError, did_you_mean
@@ -72,7 +73,8 @@ def bind_labels(
     )
     for name in ("validation", "test"):
         check_labels({label for row in getattr(splits, name) for label in task.labels_of(row)}, labels, name)
-    return task.model_copy(update={"labels": labels})
+    # validated again, for settings that name a label
+    return validate(type(task), {**task.model_dump(), "labels": labels}, where="task")
 
 
 def path_of(name: str) -> str:

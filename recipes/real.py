@@ -50,6 +50,46 @@ RUNS = (
 )  # fmt: skip
 
 
+COVERED = (
+    ("qa", ("squad/dev-v1.1.json", "squad/train_v1.1-style_15articles.json", "squad_v2/dev-v2.0_cs224n_half.json",
+            "squad_v2/train-v2.0_first11articles.json", "xquad/xquad.en.json", "xquad/xquad.de.json", "xquad/xquad.ar.json",
+            "tydiqa/tydiqa.goldp.en.train.json", "cmrc2018/cmrc2018_trial.json")),
+    ("pos", ("ud/en_ewt/en_ewt-ud-train.conllu", "ud/en_ewt/en_ewt-ud-dev.conllu", "ud/en_ewt/en_ewt-ud-test.conllu",
+             "ud/de_gsd/de_gsd-ud-dev.conllu")),
+)  # fmt: skip
+
+
+def coverage(model: str) -> None:
+    """Print what an oracle reaches on every file with spans or words, in windows of 384 tokens with an overlap of 128."""
+    from bertkit.data.labels import resolve_labels
+    from bertkit.data.sources import read_rows
+    from bertkit.data.windows import WindowMaker
+    from bertkit.encode import cover, cut_rows
+    from bertkit.models.load import load_tokenizer
+    from bertkit.recipe import ModelConfig, WindowsConfig, check_windows
+    from bertkit.tasks.base import make_task
+
+    maker = WindowMaker(load_tokenizer(ModelConfig(checkpoint=model)).backend_tokenizer, check_windows(WindowsConfig(), 512))
+    print("| file | rows | bad rows | windows | reached | at any length | not reached, such as |\n|---|---|---|---|---|---|---|")
+    for name, files in COVERED:
+        for file in files:
+            task = make_task({"name": name} | ({"unanswerable": True} if "v2" in file else {}))
+            found = read_rows(
+                str(DATA / file), task.reads, skip_bad_rows=True, unanswerable=getattr(task, "unanswerable", False)
+            )
+            if name == "pos":
+                seen = {tag for row in found.rows for tag in row["tags"]}
+                task = task.model_copy(update={"labels": resolve_labels(seen, inventory=task.inventory)})
+            parts = [cut_rows(task, found.rows, maker)]
+            reach = cover(task, parts)
+            # answers of more than 30 tokens are out of reach by task.max_answer_length alone
+            longer = task.model_copy(update={"max_answer_length": 384}) if name == "qa" else task
+            any_length = cover(longer, parts).reached / reach.rows
+            missed = f"{len(reach.unreached)}: {', '.join(reach.unreached[:3])}" if reach.unreached else "none"
+            share = reach.reached / reach.rows
+            print(f"| {file} | {reach.rows:,} | {len(found.skipped)} | {reach.windows:,} | {share:.4f} | {any_length:.4f} | {missed} |", flush=True)
+
+
 def derive(folder: Path) -> None:
     """The MNLI subset cut in two: its first 18,000 rows to train on, its last 2,000 to score."""
     lines = (DATA / "glue/MNLI/train_subset.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
@@ -93,7 +133,11 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="folder of the checkpoint")
     parser.add_argument("--out", type=Path, default=Path("runs/real"))
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a further setting of every run")
+    parser.add_argument("--coverage", action="store_true", help="only print what an oracle reaches on each file")
     options = parser.parse_args()
+    if options.coverage:
+        coverage(options.model)
+        return
     derive(options.out / "derived")
     rows = []
     for real in RUNS:

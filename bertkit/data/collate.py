@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bertkit.data.windows import WindowStore
+from bertkit.data.windows import WindowStore, is_answerable
 
 IGNORED = -100  # target of a token that has none, as in torch's cross entropy
 
@@ -39,7 +39,7 @@ class Collator:
 
         Returns:
             The model's inputs, (B, S) each; and what the loss needs: the targets, (B, ...) or (B, S), and
-            `answerable` (B, S) bool, true on the long side and on [CLS], when the store keeps spans.
+            `answerable` (B, S) bool, true on the text of the long side and on [CLS], when the store keeps spans.
         """
         store, windows = self.store, np.asarray(windows)
         lengths = store.lengths[windows]
@@ -59,7 +59,7 @@ class Collator:
             chosen = np.where(is_token, values[place], IGNORED) if self.per_token else values[windows]
             targets[name] = torch.from_numpy(chosen)
         if store.spans is not None:
-            answerable = is_token & (store.spans[place, 0] >= 0)
+            answerable = is_token & is_answerable(store.spans[place])
             answerable[:, 0] = True  # [CLS] stands for "no answer here"
             targets["answerable"] = torch.from_numpy(answerable)
         return inputs, targets

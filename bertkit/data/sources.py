@@ -112,9 +112,7 @@ def read_rows(
     return Rows(rows, class_names, tuple(bad), ignored)
 
 
-def to_file(
-    source: str, columns: Columns, known: Sequence[str], mapping: Mapping[str, str | int], split: str
-) -> File:
+def to_file(source: str, columns: Columns, known: Sequence[str], mapping: Mapping[str, str | int], split: str) -> File:
     """The source, and under which names its kind of file has the task's columns."""
     name, path = find(source, split)
     _, ending, packing = name_parts(path)
@@ -179,6 +177,8 @@ def locate(file: File, table: Table, columns: Columns, optional: Sequence[str]) 
             usual = [other for other in unused if other in USUAL_NAMES.get(column, ())]
             guess = next(iter(usual or unused[: len(unused) == 1]), nearest(name, unused) or nearest(column, unused))
             hint = f"add data.columns.{column}={guess or 'NAME'}" if unused else "no column is left for it"
+            if name_parts(file.path)[1] == ".conllu" and not columns.words:
+                hint = "CoNLL-U holds words and their tags, for tasks such as pos"
             if file.header:
                 hint += f", or a position if the file has no header line: data.columns.{column}=0"
             has = ", ".join(cut(other) for other in table.names[:50]) or "none"

@@ -54,7 +54,7 @@ class Window(NamedTuple):
 
 
 def is_answerable(spans: np.ndarray) -> np.ndarray:
-    """(...) bool: which tokens, by their (..., 2) spans, can begin or end an answer; white space and specials cannot."""
+    """(...) bool: which tokens, by their (..., 2) spans, can begin or end an answer: not white space, nor specials."""
     return spans[..., 1] > spans[..., 0]
 
 

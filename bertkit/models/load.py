@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import transformers
+from tokenizers.pre_tokenizers import PreTokenizer
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from bertkit.errors import BertkitError
@@ -21,6 +23,15 @@ transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 
 UNLIMITED = 10**9  # tokenizers without a declared length say 1e30
+POSITIONS_BEHIND_PADDING = frozenset({
+    "roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "mpnet", "longformer", "xmod",
+    "data2vec-text", "ibert", "luke",
+})  # fmt: skip
+PROBLEMS = {  # how other programs read the logits: Hugging Face's pipelines follow it
+    "class": "single_label_classification",
+    "labels": "multi_label_classification",
+    "number": "regression",
+}
 
 
 class Loaded(NamedTuple):
@@ -80,8 +91,10 @@ def load_tokenizer(config: ModelConfig, words: bool = False) -> PreTrainedTokeni
         options["do_lower_case"] = config.lowercase
     with _hub_errors(config.checkpoint):
         tokenizer = AutoTokenizer.from_pretrained(config.checkpoint, **options)
-        if words and _needs_prefix_space(tokenizer):
+        if words and (changed := _spaced_words(tokenizer)):
+            # some classes build their pre-tokenizer from this option, others from tokenizer.json alone
             tokenizer = AutoTokenizer.from_pretrained(config.checkpoint, add_prefix_space=True, **options)
+            tokenizer.backend_tokenizer.pre_tokenizer = changed
     if not tokenizer.is_fast:
         raise BertkitError(
             f"model.checkpoint: {config.checkpoint} has no fast tokenizer, which windows and offsets need",
@@ -89,15 +102,30 @@ def load_tokenizer(config: ModelConfig, words: bool = False) -> PreTrainedTokeni
         )
     if tokenizer.pad_token_id is None:
         raise BertkitError(f"model.checkpoint: the tokenizer of {config.checkpoint} has no padding token")
+    if config.lowercase is not None and config.lowercase != _lowercases(tokenizer):
+        raise BertkitError(
+            f"model.lowercase: the tokenizer of {config.checkpoint} "
+            f"{'keeps capitals' if config.lowercase else 'lowercases'}, whatever is set",
+            hint="leave it out",
+        )
     return tokenizer
 
 
 def longest_input(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Tokens that the model can read at once."""
+    """Tokens that the model can read at once.
+
+    Raises:
+        BertkitError: the tokenizer has tokens that the model does not know.
+    """
+    known = getattr(config, "vocab_size", None) or UNLIMITED
+    if len(tokenizer) > known:
+        raise BertkitError(
+            f"model.checkpoint: the tokenizer has {len(tokenizer)} tokens and the model knows {known}",
+            hint="check that the tokenizer's files and config.json belong together",
+        )
     limit = getattr(config, "max_position_embeddings", None) or UNLIMITED
-    if config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer", "xlm-roberta-xl"):
-        # their positions start behind the padding id
-        limit -= (config.pad_token_id or 1) + 1
+    if config.model_type in POSITIONS_BEHIND_PADDING:
+        limit -= (1 if config.pad_token_id is None else config.pad_token_id) + 1
     return int(min(limit, tokenizer.model_max_length, UNLIMITED))
 
 
@@ -111,11 +139,13 @@ def load_model(config: ModelConfig, head: HeadName, labels: Sequence[str], seed:
         BertkitError: no safetensors weights, or a head of another size without `model.replace_head`.
     """
     architecture = load_config(config)
+    architecture.problem_type = None  # of what the checkpoint was trained on before
     if head == "number":
         architecture.num_labels = 1
     elif labels:
         architecture.id2label = dict(enumerate(labels))
         architecture.label2id = {label: index for index, label in enumerate(labels)}
+    architecture.problem_type = PROBLEMS.get(head)
     if config.dropout is not None:
         set_dropout(architecture, config.dropout)
     auto_class = getattr(transformers, HEADS[head].auto_class)
@@ -129,7 +159,8 @@ def load_model(config: ModelConfig, head: HeadName, labels: Sequence[str], seed:
             model = auto_class.from_config(architecture, dtype=torch.float32, **options)
         count = sum(parameter.numel() for parameter in model.parameters())
         names = tuple(name for name, _ in model.named_parameters())
-        return Loaded(model, f"{architecture.model_type}: all {count / 1e6:.1f} M weights are new (init=scratch)", names)
+        summary = f"{architecture.model_type}: all {count / 1e6:.1f} M weights are new (init=scratch)"
+        return Loaded(model, summary, names)
     with _hub_errors(config.checkpoint):
         model, info = auto_class.from_pretrained(
             config.checkpoint,
@@ -142,21 +173,13 @@ def load_model(config: ModelConfig, head: HeadName, labels: Sequence[str], seed:
             **options,
         )
     mismatched = sorted(entry[0] if isinstance(entry, tuple) else entry for entry in info["mismatched_keys"])
+    new = tuple(sorted({*info["missing_keys"], *mismatched}))
+    _check_body(model, config.checkpoint, info["missing_keys"], mismatched)
     if mismatched and not config.replace_head:
         raise BertkitError(
-            f"model.checkpoint: {config.checkpoint} has {mismatched[0]} for another number of labels than {len(labels)}",
+            f"model.checkpoint: {config.checkpoint} has {mismatched[0]} for another number of labels than "
+            f"{model.config.num_labels}",
             hint="set task.labels as the checkpoint has them, or allow a new head with model.replace_head=true",
-        )
-    new = tuple(sorted({*info["missing_keys"], *mismatched}))
-    body = {name for name, _ in model.base_model.named_parameters()}
-    prefix = f"{model.base_model_prefix}."
-    # a pooler is part of the body, but many checkpoints were saved without one
-    missing_body = [name for name in new if name.startswith(prefix) and ".pooler." not in name]
-    if len(missing_body) > len(body) / 2:
-        raise BertkitError(
-            f"model.checkpoint: the weights in {config.checkpoint} are not those of its config "
-            f"({architecture.model_type}): {len(missing_body)} of {len(body)} tensors are missing, such as {missing_body[0]}",
-            hint="check that config.json and model.safetensors belong together",
         )
     total = sum(parameter.numel() for parameter in model.parameters())
     parameters = dict(model.named_parameters())
@@ -165,6 +188,24 @@ def load_model(config: ModelConfig, head: HeadName, labels: Sequence[str], seed:
         f"new: {', '.join(new)} ({fresh:,})" if new else "nothing new"
     )
     return Loaded(model, summary, new)
+
+
+def _check_body(model: PreTrainedModel, checkpoint: str, missing: Collection[str], mismatched: Collection[str]) -> None:
+    """Only the head may be new; a pooler as well, for many checkpoints were saved without one."""
+    prefix = f"{model.base_model_prefix}."
+    count = sum(1 for _ in model.base_model.named_parameters())
+    for names, what in (
+        (sorted(name for name in missing if ".pooler." not in name), "missing"),
+        (sorted(mismatched), "of another shape"),
+    ):
+        inner = [name for name in names if name.startswith(prefix)]
+        if inner:
+            raise BertkitError(
+                f"model.checkpoint: the weights in {checkpoint} are not those of its config "
+                f"({model.config.model_type}): {len(inner)} of {count} tensors "
+                f"{'is' if len(inner) == 1 else 'are'} {what}, such as {inner[0]}",
+                hint="check that config.json and model.safetensors belong together",
+            )
 
 
 def set_dropout(architecture: PretrainedConfig, rate: float) -> None:
@@ -182,10 +223,25 @@ def forward_inputs(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -
     return frozenset(name for name in tokenizer.model_input_names if name in accepted)
 
 
-def _needs_prefix_space(tokenizer: PreTrainedTokenizerBase) -> bool:
-    return "ByteLevel" in repr(tokenizer.backend_tokenizer.pre_tokenizer) and not getattr(
-        tokenizer, "add_prefix_space", False
-    )
+def _spaced_words(tokenizer: PreTrainedTokenizerBase) -> PreTokenizer | None:
+    """A pre-tokenizer that counts the space before a word to every word of a list, where this one would not."""
+    state = json.loads(tokenizer.backend_tokenizer.to_str())["pre_tokenizer"] or {}
+    changed = False
+    for part in state.get("pretokenizers", [state]):
+        if part.get("type") == "ByteLevel" and not part["add_prefix_space"]:
+            part["add_prefix_space"] = changed = True
+        elif part.get("type") == "Metaspace" and part["prepend_scheme"] == "first":
+            part["prepend_scheme"], changed = "always", True
+    if not changed:
+        return None
+    spaced = tokenizer.backend_tokenizer.pre_tokenizer
+    spaced.__setstate__(json.dumps(state).encode())
+    return spaced
+
+
+def _lowercases(tokenizer: PreTrainedTokenizerBase) -> bool:
+    normalizer = tokenizer.backend_tokenizer.normalizer
+    return normalizer is not None and normalizer.normalize_str("A") == "a"
 
 
 def _has_capitals(vocabulary: Path) -> bool:
@@ -216,7 +272,7 @@ def _check_folder(checkpoint: str, with_weights: bool) -> None:
         )  # fmt: skip
 
 
-class _hub_errors:  # noqa: N801 - reads as a phrase: with _hub_errors(...)
+class _hub_errors:  # reads as a phrase: with _hub_errors(...)
     """Turns what transformers and the Hub client raise for a missing or broken checkpoint into one error."""
 
     def __init__(self, checkpoint: str) -> None:

@@ -97,6 +97,10 @@ class Task(Section):
         """A copy with the settings that are chosen on validation predictions, such as a threshold."""
         return self
 
+    def alternatives(self, row: Row) -> Sequence[Row]:
+        """The row once for each answer that counts as right, for the oracle; `target` then aims at that one."""
+        return (row,)
+
     def is_recovered(self, row: Row, prediction: Prediction) -> bool:
         """Whether a prediction is exactly right, for the oracle round trip."""
         return prediction[self.answer] == row[self.gold]

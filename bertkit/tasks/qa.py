@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple, Self
 
 import numpy as np
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from bertkit.data.sources import Columns
 from bertkit.data.windows import Inputs, Pair, Window, is_answerable
@@ -35,13 +35,19 @@ class QA(Task):
     no_answer_threshold: float = Field(
         0.0, description="answer nothing when score(no answer) - score(best span) exceeds this; tuned on validation"
     )
-    max_answer_length: PositiveInt = Field(30, description="tokens of an answer at most")
+    max_answer_length: PositiveInt = Field(30, description="tokens of an answer at most; 100 by default in Chinese")
     n_best: PositiveInt = Field(20, description="answers kept for each question")
     language: Literal["en", "zh"] = Field("en", description="scoring: en: the SQuAD rules; zh: F1 over characters")
 
     columns = Columns(text=("question", "context"), answers="answers")
     answer = "answer"
     with_spans = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _characters_are_tokens(cls, section: dict[str, object]) -> dict[str, object]:
+        # in Chinese every character is a token: of the CMRC 2018 trial answers, a third have more than 30
+        return {"max_answer_length": 100, **section} if section.get("language") == "zh" else section
 
     @property
     def head(self) -> HeadName:
@@ -126,6 +132,9 @@ class QA(Task):
             [bool(texts) for texts in golds],
         )
         return self if threshold is None else self.model_copy(update={"no_answer_threshold": threshold})
+
+    def alternatives(self, row: Row) -> Sequence[Row]:
+        return [{**row, "answers": [answer]} for answer in row["answers"]] or [row]
 
     def is_recovered(self, row: Row, prediction: Prediction) -> bool:
         golds = [answer["text"] for answer in row["answers"]] or [""]

@@ -23,9 +23,16 @@ HEADLINES = {
     "qa": ("f1", {"f1", "exact_match"}),
 }
 FILES = {
-    "recipe.yaml", "task.json", "environment.json", "history.jsonl", "metrics.json", "predictions.jsonl",
-    "findings.json", "checkpoints", "model",
-}  # fmt: skip
+    "recipe.yaml",
+    "task.json",
+    "environment.json",
+    "history.jsonl",
+    "metrics.json",
+    "predictions.jsonl",
+    "findings.json",
+    "checkpoints",
+    "model",
+}
 
 
 def shell(*arguments: object, **options) -> subprocess.CompletedProcess:
@@ -149,9 +156,18 @@ def test_the_thread_in_processes_of_its_own(tmp_path):
     run, rows = tmp_path / "run", tmp_path / "rows.csv"
     rows.write_text("text,label\nGood food,positive\nNever again,negative\n")
     done = shell(
-        "train", "sentiment", *SMALL, "--train", "bundled:sentiment.csv", "--test", rows, "train.steps=3", "--json",
-        "--out", run,
-    )  # fmt: skip
+        "train",
+        "sentiment",
+        *SMALL,
+        "--train",
+        "bundled:sentiment.csv",
+        "--test",
+        rows,
+        "train.steps=3",
+        "--json",
+        "--out",
+        run,
+    )
     assert done.returncode == 0, done.stderr
     metrics = json.loads(done.stdout)
     assert done.stdout.count("\n") == 1
@@ -242,12 +258,46 @@ def test_rows_for_prediction_need_no_gold(bertkit, finished, tmp_path):
 def test_settings_of_data_and_hardware_may_differ_from_the_runs(bertkit, finished, tmp_path):
     (tmp_path / "rows.csv").write_text("review,mood\nfine,positive\nbad,negative\nso so,-\n,negative\n")
     done = bertkit(
-        "evaluate", finished("sentiment"), "data.columns={text: review, label: mood}", "data.ignore_labels=-",
-        "hardware.evaluation_tokens=64", "--data", tmp_path / "rows.csv", "--json",
-    )  # fmt: skip
+        "evaluate",
+        finished("sentiment"),
+        "data.columns={text: review, label: mood}",
+        "data.ignore_labels=-",
+        "hardware.evaluation_tokens=64",
+        "--data",
+        tmp_path / "rows.csv",
+        "--json",
+    )
     assert done.code == 0, done.err
     assert json.loads(done.out)["rows"] == 3
     assert "1 rows with ignored labels are left out" in done.err
+
+
+def test_a_task_of_ones_own_lies_in_the_folder_where_one_works(tmp_path):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "stances.py").write_text(
+        "from bertkit.tasks.classification import Classification\n\n\n"
+        "class Stance(Classification):\n    name: str = 'own.stances'\n    side: int = 3\n"
+    )
+    code = "import sys; from bertkit.cli import main; sys.argv[1:] = ['recipe', 'show', 'own.stances']; main()"
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, (
+        done.stderr
+    )  # -P: as the installed command, which does not search this folder by itself
+    assert "side: 3" in done.stdout
+
+
+def test_warnings_are_one_line():
+    code = "import warnings; from bertkit import cli; cli._guarded = lambda _: warnings.warn('beware'); cli.main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "warning: beware\n")
+
+
+def test_trackers_write_into_the_run(bertkit, tmp_path):
+    pytest.importorskip("tensorboard")
+    done = bertkit(*LONG, "train.steps=1", "log.trackers=tensorboard", "--out", tmp_path / "run")
+    assert done.code == 0, done.err
+    assert list((tmp_path / "run" / "bertkit").glob("events.out.tfevents.*"))
+    assert {path.name for path in (tmp_path / "run").iterdir()} == FILES | {"bertkit"}
 
 
 # what a run leaves behind
@@ -265,8 +315,11 @@ def test_a_run_directory_holds_its_contract(finished, task):
     assert environment["data"]["train"].startswith("sha256:")
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["step-000003"]
     assert {path.name for path in (run / "model").iterdir()} == {
-        "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
-    }  # fmt: skip
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -306,13 +359,27 @@ def test_only_the_last_checkpoint_and_the_best_weights_are_kept(bertkit, tmp_pat
 
     monkeypatch.setattr(Keeper, "save", save_and_look)
     done = bertkit(
-        "train", "sentiment", *SMALL, "--train", "bundled:sentiment.csv", "train.steps=4", "train.checkpoint_every=1",
-        "train.evaluate_every=1", "data.train_rows=16", "data.validation_rows=4", "train.batch_size=4", "--out", run,
-    )  # fmt: skip
+        "train",
+        "sentiment",
+        *SMALL,
+        "--train",
+        "bundled:sentiment.csv",
+        "train.steps=4",
+        "train.checkpoint_every=1",
+        "train.evaluate_every=1",
+        "data.train_rows=16",
+        "data.validation_rows=4",
+        "train.batch_size=4",
+        "--out",
+        run,
+    )
     assert done.code == 0, done.err
     assert len(seen) == 4
     for step, files in enumerate(seen, start=1):
-        last = [f"checkpoints/step-{step:06d}/{name}" for name in ("model.safetensors", "optimizer.safetensors", "state.json")]
+        last = [
+            f"checkpoints/step-{step:06d}/{name}"
+            for name in ("model.safetensors", "optimizer.safetensors", "state.json")
+        ]
         assert files == ["checkpoints/best/model.safetensors", "checkpoints/best/state.json", *last]
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-000004"]
     weights = (run / "model" / "model.safetensors").stat().st_size
@@ -323,9 +390,19 @@ def test_only_the_last_checkpoint_and_the_best_weights_are_kept(bertkit, tmp_pat
 # stopping and going on
 
 LONG = (
-    "train", "sentiment", *SMALL, "--train", "bundled:sentiment.csv", "train.batch_size=8", "train.epochs=1",
-    "train.checkpoint_every=2", "train.steps=8", "data.train_rows=64", "data.validation_rows=8", "-q",
-)  # fmt: skip
+    "train",
+    "sentiment",
+    *SMALL,
+    "--train",
+    "bundled:sentiment.csv",
+    "train.batch_size=8",
+    "train.epochs=1",
+    "train.checkpoint_every=2",
+    "train.steps=8",
+    "data.train_rows=64",
+    "data.validation_rows=8",
+    "-q",
+)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -347,7 +424,8 @@ def test_a_stopped_run_goes_on_to_the_same_digits(bertkit, tmp_path, monkeypatch
     monkeypatch.undo()
     assert (done.code, done.out) == (130, "")
     assert done.err == (
-        "error: stopped at step 4 of 8; checkpoint step-000004 is saved\nhint: go on with the same command and --resume\n"
+        "error: stopped at step 4 of 8; checkpoint step-000004 is saved\n"
+        "hint: go on with the same command and --resume\n"
     )
     assert not (cut / "metrics.json").exists()
     assert bertkit(*LONG, "--out", cut).code == 2  # never overwritten
@@ -364,9 +442,20 @@ def test_a_stopped_run_goes_on_to_the_same_digits(bertkit, tmp_path, monkeypatch
 
 def test_a_process_that_is_interrupted_ends_with_130(tmp_path):
     process = subprocess.Popen(
-        [sys.executable, "-m", "bertkit", *LONG, "train.steps=null", "train.epochs=500", "--out", str(tmp_path / "run")],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "bertkit",
+            *LONG,
+            "train.steps=null",
+            "train.epochs=500",
+            "--out",
+            str(tmp_path / "run"),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     began = time.monotonic()
     while not list(tmp_path.glob("run/checkpoints/step-*")) and time.monotonic() - began < 60:
         time.sleep(0.05)

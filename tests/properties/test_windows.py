@@ -151,6 +151,8 @@ def test_spans_slice_the_text_of_the_long_side_without_white_space(tiny, family,
         room = total - short_count
         start = window.number * (room - min(config.stride, room - 1))
         assert found == expected[start : start + room]
+        ids = store.input_ids[store.offsets[window.number] + on_long_side]
+        assert ids.tolist() == encoding.ids[start : start + room]
         covered[start] = found
     assert sum(map(len, covered.values())) >= len(expected)
     for start, end in expected:

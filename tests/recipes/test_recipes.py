@@ -53,7 +53,8 @@ def test_a_recipe_is_short_and_begins_with_what_it_is_and_how_to_run_it(path):
 def test_a_recipe_says_only_what_differs_from_the_defaults(path):
     tree = read_yaml(path)
     defaults = flatten(Recipe(task={"name": "x"}).tree()) | {
-        f"task.{name}": value for name, value in make_task({"name": tree["task"]["name"]}).model_dump(mode="json").items()
+        f"task.{name}": value
+        for name, value in make_task({"name": tree["task"]["name"]}).model_dump(mode="json").items()
     }
     repeated = [f"{key}: {value}" for key, value in flatten(tree).items() if defaults.get(key) == value]
     assert repeated in ([], [f"task.name: {tree['task']['name']}"])

@@ -66,7 +66,7 @@ def test_yaml_is_read_as_its_version_1_2_says(text, value):
         ("a: " + "9" * 5000, "here: not YAML (Exceeds the limit (4300 digits)"),
         ("a: &x {b: *x}", "here: not YAML (Circular reference detected)"),
         ("? [a, b]\n: c", "here: not YAML (keys must be"),
-        ("[" * 5000, "here: not YAML (maximum recursion depth exceeded"),
+        ("[" * 1000, "here: not YAML (maximum recursion depth exceeded"),
     ],
 )
 def test_what_is_no_yaml_is_one_error_with_its_line(text, problem):
@@ -111,8 +111,14 @@ def test_what_is_dumped_as_yaml_reads_back():
         ('"#1"', "#1"),
         (" spaced ", "spaced"),
         ("", ""),
-        *((text, text) for text in ("#1 String", "a #b", "a: b", "a:", "-", "- x", "---", "...", "*", "&a b", "!x", "|")),
-        *((text, text) for text in ("%", "@x", "`x`", "> x", "?", "!!str 5", "2024-01-01", "a=b", "C:\\x", "é 我", "a, b")),
+        *(
+            (text, text)
+            for text in ("#1 String", "a #b", "a: b", "a:", "-", "- x", "---", "...", "*", "&a b", "!x", "|")
+        ),
+        *(
+            (text, text)
+            for text in ("%", "@x", "`x`", "> x", "?", "!!str 5", "2024-01-01", "a=b", "C:\\x", "é 我", "a, b")
+        ),
     ],
 )
 def test_values_on_the_command_line_are_yaml_where_they_are_plain(text, value):
@@ -156,12 +162,32 @@ def test_flat_keys_are_dotted():
         ({"title": "x", "colour": {"nam": "red"}}, "colour: unknown key 'nam'", "did you mean 'name'? one of: name,"),
         ({"title": "x", "share": 1}, "recipe: unknown key 'share'", "here it is colour.share"),
         ({"title": "x", "colour": {"name": "gren"}}, "colour.name: unknown value 'gren'", "did you mean 'green'?"),
-        ({"title": "x", "colour": {"share": 2}}, "colour.share: Input should be less than or equal to 1, not 2", "share: how"),
-        ({"title": "x", "colour": {"share": "nan"}}, "colour.share: Input should be a finite number, not 'nan'", "share: "),
-        ({"title": "x", "colour": "red"}, "colour: is a section with keys, not 'red'", "its keys: name, share, weights, "),
+        (
+            {"title": "x", "colour": {"share": 2}},
+            "colour.share: Input should be less than or equal to 1, not 2",
+            "share: how",
+        ),
+        (
+            {"title": "x", "colour": {"share": "nan"}},
+            "colour.share: Input should be a finite number, not 'nan'",
+            "share: ",
+        ),
+        (
+            {"title": "x", "colour": "red"},
+            "colour: is a section with keys, not 'red'",
+            "its keys: name, share, weights, ",
+        ),
         ({"title": "x", "colour": {"weights": "evn"}}, "colour.weights: unknown value 'evn'", "did you mean 'even'?"),
-        ({"title": "x", "colour": {"weights": {"a": 0}}}, "colour.weights.a: Input should be greater than 0, not 0", ""),
-        ({"title": "x", "colour": {"places": {"a": [1]}}}, "colour.places.a: Input should be a valid string, not [1]", ""),
+        (
+            {"title": "x", "colour": {"weights": {"a": 0}}},
+            "colour.weights.a: Input should be greater than 0, not 0",
+            "",
+        ),
+        (
+            {"title": "x", "colour": {"places": {"a": [1]}}},
+            "colour.places.a: Input should be a valid string, not [1]",
+            "",
+        ),
         ({"title": "x", "size": [1]}, "size.1: is required", ""),
         ({"title": "x", "size": [1, "b"]}, "size.1: Input should be a valid integer, unable to parse string as", ""),
         ({"title": ["x" * 99]}, "title: Input should be a valid string, not ['xxxxxxxxx", "title: what"),

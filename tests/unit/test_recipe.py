@@ -54,7 +54,10 @@ def test_home_folders_are_written_with_a_tilde():
     [
         ("train.learning_rate=0", "train.learning_rate: Input should be greater than 0, not 0"),
         ("train.epochs=0", "train.epochs: Input should be greater than 0, not 0"),
-        ("train.epochs=2.5", "train.epochs: Input should be a valid integer, got a number with a fractional part, not 2.5"),
+        (
+            "train.epochs=2.5",
+            "train.epochs: Input should be a valid integer, got a number with a fractional part, not 2.5",
+        ),
         ("train.epochs=true", "train.epochs: Input should be a number, not True"),
         ("train.learning_rate=true", "train.learning_rate: Input should be a number, not True"),
         ("train.adam_betas=[1.5, 0.9]", "train.adam_betas.0: Input should be less than 1, not 1.5"),
@@ -96,13 +99,28 @@ def test_the_resolved_tree_is_a_recipe_again(tmp_path):
 # the fingerprint
 
 SAME = (
-    "hardware.device=cpu", "hardware.micro_batch_tokens=5", "log.every=3", "data.train=other.csv", "train.keep=3",
-    "train.checkpoint_every=7", "model.checkpoint=moved", "data.columns.text=review",
-)  # fmt: skip
+    "hardware.device=cpu",
+    "hardware.micro_batch_tokens=5",
+    "log.every=3",
+    "data.train=other.csv",
+    "train.keep=3",
+    "train.checkpoint_every=7",
+    "model.checkpoint=moved",
+    "data.columns.text=review",
+)
 OTHER = (
-    "seed=1", "train.epochs=4", "train.batch_size=8", "train.learning_rate=1", "train.steps=5", "data.train_rows=9",
-    "windows.stride=3", "task.labels=[a, b]", "model.dropout=0.2", "train.order=length", "train.evaluate_every=3",
-)  # fmt: skip
+    "seed=1",
+    "train.epochs=4",
+    "train.batch_size=8",
+    "train.learning_rate=1",
+    "train.steps=5",
+    "data.train_rows=9",
+    "windows.stride=3",
+    "task.labels=[a, b]",
+    "model.dropout=0.2",
+    "train.order=length",
+    "train.evaluate_every=3",
+)
 
 
 @pytest.mark.parametrize("assignment", SAME)
@@ -128,8 +146,11 @@ def test_what_was_chosen_on_the_machine_is_in_the_fingerprint():
 
 
 def test_every_knob_says_what_it_is():
-    fields = [(name, field) for name, section in Recipe.model_fields.items() for field in
-              getattr(section.annotation, "model_fields", {name: section}).items()]  # fmt: skip
+    fields = [
+        (name, field)
+        for name, section in Recipe.model_fields.items()
+        for field in getattr(section.annotation, "model_fields", {name: section}).items()
+    ]
     assert len(fields) > 40
     assert [f"{section}.{name}" for section, (name, field) in fields if not field.description] == []
     assert len(flatten(recipe_of().tree())) > 40

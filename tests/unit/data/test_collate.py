@@ -23,7 +23,9 @@ PAD = 7
 def stored(tiny, with_spans: bool = True) -> WindowStore:
     """Windows of 4 to 16 tokens over pairs of different sizes; `bread  \\n` ends in pieces of white space only."""
     pairs = [Pair("who", "bread  \n" * count, "second") for count in (0, 1, 3, 9)]
-    return maker_of(tiny, "byte-level", 16, 3)([*pairs, Pair("a a a a", "bread", "second")], spans=with_spans)
+    store = maker_of(tiny, "byte-level", 16, 3)([*pairs, Pair("a a a a", "bread", "second")], spans=with_spans)
+    assert len(store) >= 7
+    return store
 
 
 def plain_batch(store: WindowStore, windows: list[int], multiple: int) -> dict[str, list[list[int]]]:
@@ -42,12 +44,16 @@ def plain_batch(store: WindowStore, windows: list[int], multiple: int) -> dict[s
         batch["token_type_ids"].append([*store.token_type_ids[start:stop].tolist(), *padding])
         if store.spans is not None:
             spans = store.spans[start:stop].tolist()
-            batch["answerable"].append([int(not place or end > begin) for place, (begin, end) in enumerate(spans)] + padding)
+            can_answer = [int(not place or end > begin) for place, (begin, end) in enumerate(spans)]
+            batch["answerable"].append(can_answer + padding)
     return batch
 
 
+chosen = st.lists(st.integers(0, 6), min_size=1, max_size=8)
+
+
 @quick
-@given(st.lists(st.integers(0, 6), min_size=1, max_size=8), st.integers(1, 24), st.booleans(), st.sets(st.sampled_from(sorted(ALL))))
+@given(chosen, st.integers(1, 24), st.booleans(), st.sets(st.sampled_from(sorted(ALL))))
 def test_a_batch_is_its_windows_one_by_one(tiny, windows, multiple, with_spans, names):
     store = stored(tiny, with_spans)
     inputs, targets = Collator(store, PAD, frozenset(names), multiple=multiple)(windows)
@@ -60,7 +66,7 @@ def test_a_batch_is_its_windows_one_by_one(tiny, windows, multiple, with_spans, 
 
 
 @quick
-@given(st.lists(st.integers(0, 6), min_size=1, max_size=8), st.integers(1, 24))
+@given(chosen, st.integers(1, 24))
 def test_targets_follow_their_windows_and_tokens(tiny, windows, multiple):
     store = stored(tiny)
     per_window = {
@@ -81,10 +87,8 @@ def test_targets_follow_their_windows_and_tokens(tiny, windows, multiple):
 def test_right_answers_are_always_answerable(tiny, family):
     context = "bread \n  is old\u200b, 面包 cafe\u0301 🙂 " * 6
     answers = ["old", "\n  is", "面包", "cafe\u0301 🙂 ", " "]
-    rows = [
-        {"id": str(id), "question": "who", "context": context, "answers": [{"text": text, "start": context.rindex(text)}]}
-        for id, text in enumerate(answers)
-    ]
+    golds = [[{"text": text, "start": context.rindex(text)}] for text in answers]
+    rows = [{"id": "0", "question": "who", "context": context, "answers": gold} for gold in golds]
     part = cut_rows(QA(), rows, maker_of(tiny, family, 32, 12))
     targets = stack_targets(QA(), targets_of(QA(), part))
     _, batch = Collator(part.store, PAD, ALL, targets)(np.arange(len(part.store)))

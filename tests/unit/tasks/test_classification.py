@@ -1,5 +1,7 @@
 """Classification keeps the contract of tasks with a class, several labels or a number, on one text or two."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -71,6 +73,13 @@ def test_windows_are_averaged_as_logits():
         "label": "a",
         "probabilities": pytest.approx({"a": 1 / (1 + np.exp(-gap)), "b": 1 / (1 + np.exp(gap))}),
     }
+
+
+def test_not_even_the_last_digit_depends_on_the_order_of_windows():
+    task = Classification(labels=("a", "b"))
+    outputs = outputs_of([[1e16, 0.0], [1.0, 0.0], [-1e16, 0.5], [1.0, 0.0]])
+    answers = {repr(task.decode({"label": "a"}, order)) for order in itertools.permutations(outputs)}
+    assert len(answers) == 1
 
 
 def outputs_of(logits: list[list[float]]) -> list[Output]:

@@ -270,6 +270,14 @@ def test_windows_that_hold_an_answer_point_at_it_and_others_at_nothing(tiny, fam
             assert context[window.spans[start, 0] : window.spans[end, 1]] == stripped
 
 
+def test_an_answer_is_whole_although_its_edge_leaves_no_piece(tiny):
+    # WordPiece drops the marks at both ends of the document, where no other window could hold them
+    row = row_of("\ufeffbread rises\u200b", "\ufeffbread rises\u200b")
+    part = cut_rows(QA(), [row], maker_of(tiny))
+    (start, end), window = targets_of(QA(), part)[0], part.store[0]
+    assert (window.spans[start, 0], window.spans[end, 1]) == (1, 12)
+
+
 @families
 def test_answers_are_measured_in_tokens(tiny, family):
     context = " ".join(["a"] * 60)
@@ -326,3 +334,9 @@ def test_the_score_is_that_of_the_answers_given(drawn):
     scores = task.score(predictions, rows)
     for name in ("f1", "exact_match", "has_answer_f1", "no_answer_accuracy"):
         assert scores[name] == final[name]
+
+
+def test_a_chinese_answer_may_have_more_tokens_unless_it_is_set():
+    assert make_task({"name": "qa"}).max_answer_length == 30
+    assert make_task({"name": "qa", "language": "zh"}).max_answer_length == 100
+    assert make_task({"name": "qa", "language": "zh", "max_answer_length": 7}).max_answer_length == 7

@@ -1,0 +1,144 @@
+"""Imports go downward only, siblings do not know each other, and heavy libraries stay in their rooms."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "bertkit"
+FILES = sorted(PACKAGE.rglob("*.py"))
+FLOORS = {  # room -> floor
+    "__main__": 10,
+    "cli": 9,
+    "doctor": 8,
+    "studies": 8,
+    "run": 7,
+    "inference": 6,
+    "splits": 6,
+    "outcome": 6,
+    "encode": 5.5,
+    "tasks": 5,
+    "train": 5,
+    "models": 5,
+    "data": 4,
+    "recipe": 3,
+    "report": 3,
+    "config": 2,
+    "rundir": 2,
+    "launch": 2,
+    "objectives": 2,
+    "errors": 1,
+    "heads": 1,
+    "findings": 1,
+    "metrics": 1,
+    "": 0,
+}
+ROOMS = {  # library -> where it may be imported; inside functions only, where the room has a star
+    "torch": {"models", "train", "inference", "studies", "data.collate", "doctor*"},
+    "transformers": {"models", "studies"},
+    "accelerate": {"run*", "train", "inference", "launch"},
+    "typer": {"cli"},
+    "evaluate": {"metrics*"},
+    "matplotlib": {"report*"},
+    "datasets": {"data.opening*", "metrics*"},
+    "huggingface_hub": {"models", "doctor*"},
+}
+
+
+class Import(NamedTuple):
+    """One import statement of one module."""
+
+    by: str  # dotted name below bertkit
+    what: str  # dotted name, of bertkit's own modules below bertkit
+    is_ours: bool
+    is_lazy: bool
+    line: int
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").removesuffix(".")
+
+
+MODULES = {name_of(path): path for path in FILES}
+
+
+def imports_of(name: str) -> Iterator[Import]:
+    def visit(node: ast.AST, is_lazy: bool) -> Iterator[Import]:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            for part in node.orelse:
+                yield from visit(part, is_lazy)
+            return
+        found = []
+        if isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}:{node.lineno}: a relative import"
+            # `from bertkit.train import loop` imports a module, `from bertkit.errors import nearest` a name of one
+            found = [
+                f"{node.module}.{alias.name}"
+                if f"{node.module}.{alias.name}".removeprefix("bertkit.") in MODULES
+                else node.module
+                for alias in node.names
+            ]
+        for dotted in found:
+            is_ours = dotted.split(".")[0] == "bertkit"
+            inner = dotted.removeprefix("bertkit").removeprefix(".") if is_ours else dotted
+            yield Import(name, inner, is_ours, is_lazy, node.lineno)
+        is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for child in ast.iter_child_nodes(node):
+            yield from visit(child, is_lazy or is_function)
+
+    yield from visit(ast.parse(MODULES[name].read_text(encoding="utf-8")), False)
+
+
+def room(name: str) -> str:
+    return name.split(".")[0]
+
+
+def test_the_house_is_found_and_every_room_has_a_floor():
+    assert len(FILES) > 40
+    assert sum(1 for name in MODULES for entry in imports_of(name) if entry.is_ours) > 100
+    assert {room(name) for name in MODULES} <= set(FLOORS)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_go_downward_only(name):
+    wrong = [
+        f"{name}:{entry.line} (floor {FLOORS[room(name)]}) imports {entry.what} (floor {FLOORS[room(entry.what)]})"
+        for entry in imports_of(name)
+        if entry.is_ours
+        and room(entry.what) != room(name)
+        and FLOORS[room(entry.what)] >= FLOORS[room(name)]
+        # the basement: `errors` for everyone, also on its own floor
+        and not (FLOORS[room(name)] == 1 and entry.what == "errors")
+    ]
+    assert wrong == []
+
+
+def test_no_module_imports_itself_by_a_detour():
+    graph = {name: {entry.what for entry in imports_of(name) if entry.is_ours} - {name} for name in MODULES}
+    assert len(list(TopologicalSorter(graph).static_order())) >= len(MODULES)  # raises CycleError
+
+
+@pytest.mark.parametrize("library", ROOMS)
+def test_libraries_stay_in_their_rooms(library):
+    def is_allowed(entry: Import) -> bool:
+        for place in (entry.by, room(entry.by)):
+            if place in ROOMS[library] or (entry.is_lazy and f"{place}*" in ROOMS[library]):
+                return True
+        return False
+
+    uses = [
+        entry for name in MODULES for entry in imports_of(name) if not entry.is_ours and room(entry.what) == library
+    ]
+    assert [f"{entry.by}:{entry.line}" for entry in uses if not is_allowed(entry)] == []
+
+
+def test_every_library_of_the_table_that_is_a_dependency_is_used():
+    used = {room(entry.what) for name in MODULES for entry in imports_of(name) if not entry.is_ours}
+    assert {"torch", "transformers", "accelerate", "typer", "evaluate", "datasets"} <= used

@@ -1,0 +1,214 @@
+"""A prediction depends on its row alone: not on the batch, the part, the order or the company it came in."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from dataclasses import replace
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+import bertkit.inference
+from bertkit.data.windows import WindowMaker
+from bertkit.encode import cut_rows
+from bertkit.errors import BertkitError
+from bertkit.inference import Predictor
+from bertkit.models.load import forward_inputs, load_model
+from bertkit.recipe import ModelConfig, WindowsConfig
+from bertkit.tasks.base import Task
+from bertkit.tasks.classification import Classification
+from bertkit.tasks.nli import NLI
+from bertkit.tasks.pos import Pos
+from bertkit.tasks.qa import QA
+from bertkit.tasks.sentiment import Sentiment
+from tests.families import FAMILIES, tokenizer_of
+
+SIZES = (3, 60, 0, 17, 1, 90, 8)  # in words: one window or many, in no order
+TEXTS = ["the old bread rises in the oven at night 北京 cafe\u0301 🙂. " * 9][0].split()
+TASKS: dict[str, Task] = {
+    "sentiment": Sentiment(labels=("a", "b", "c")),
+    "nli": NLI(labels=("a", "b", "c")),
+    "several labels": Classification(kind="labels", labels=("a", "b")),
+    "number": Classification(kind="number"),
+    "pos": Pos(labels=("A", "B", "C")),
+    "qa": QA(),
+    "unanswerable qa": QA(unanswerable=True),
+}
+
+
+def text_of(size: int) -> str:
+    return " ".join(TEXTS[place % len(TEXTS)] for place in range(size))
+
+
+def rows_of(task: Task) -> list[dict[str, object]]:
+    """Rows of all sizes, without gold answers."""
+    rows = []
+    for id, size in enumerate(SIZES):
+        long = {task.reads.text[-1]: text_of(size)} if task.reads.text else {"words": text_of(size).split()}
+        rows.append({"id": str(id), **dict.fromkeys(task.reads.text, "who rises"), **long})
+    return rows
+
+
+@pytest.fixture(scope="module")
+def predictor(tiny):
+    """`predictor(task)`: with a random model that has opinions."""
+    made: dict[tuple[Task, str], Predictor] = {}
+
+    def of(task: Task, family: str = "wordpiece", **changes: object) -> Predictor:
+        if (task, family) not in made:
+            config = ModelConfig(checkpoint=str(tiny(FAMILIES[family])))
+            model = load_model(config, task.head, task.labels, seed=0).model.eval()
+            with torch.no_grad():
+                # a new head gives all rows about the same
+                for name, parameter in model.named_parameters():
+                    if not name.startswith(model.base_model_prefix):
+                        parameter.mul_(10)
+            tokenizer = tokenizer_of(tiny, family, words=bool(task.reads.words))
+            maker = WindowMaker(tokenizer.backend_tokenizer, WindowsConfig(max_length=32, stride=8))
+            inputs, accelerator = forward_inputs(model, tokenizer), Accelerator(cpu=True)
+            made[task, family] = Predictor(task, model, maker, tokenizer.pad_token_id, inputs, accelerator, 4096)
+        return replace(made[task, family], **changes)
+
+    return of
+
+
+def assert_alike(ours: object, theirs: object) -> None:
+    """Equal, but for the last digits of floats."""
+    if isinstance(ours, float):
+        assert ours == pytest.approx(theirs, abs=1e-6)
+    elif isinstance(ours, dict):
+        assert ours.keys() == theirs.keys()
+        for key in ours:
+            assert_alike(ours[key], theirs[key])
+    elif isinstance(ours, list | tuple):
+        assert len(ours) == len(theirs)
+        for one, other in zip(ours, theirs, strict=True):
+            assert_alike(one, other)
+    else:
+        assert ours == theirs
+
+
+@pytest.mark.parametrize("family", ["wordpiece", "byte-level"])
+@pytest.mark.parametrize("name", TASKS)
+def test_predictions_depend_on_their_row_alone(predictor, name, family):
+    task = TASKS[name]
+    rows = rows_of(task)
+    expected = list(predictor(task, family).predict(rows))
+    assert len(expected) == len(rows)
+    assert len({repr(prediction) for prediction in expected}) == len(rows), "the model has opinions"
+    for budget in (1, 64, 200):
+        assert_alike(list(predictor(task, family, token_budget=budget).predict(rows)), expected)
+    for place, row in enumerate(rows):
+        assert_alike(list(predictor(task, family).predict([row])), [expected[place]])
+    assert_alike(list(predictor(task, family).predict(reversed(rows))), expected[::-1])
+    assert_alike(list(predictor(task, family).predict(rows + rows)), expected + expected)
+
+
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize(("limit", "value"), [("PART_ROWS", 1), ("PART_ROWS", 3), ("PART_CHARACTERS", 120)])
+def test_parts_leave_no_seam(predictor, monkeypatch, name, limit, value):
+    task = TASKS[name]
+    rows = rows_of(task)
+    expected = list(predictor(task).predict(rows))
+    monkeypatch.setattr(bertkit.inference, limit, value)
+    parts = list(predictor(task).parts(rows))
+    assert len(parts) > 1
+    assert [row for part in parts for row in part.rows] == rows
+    assert_alike(list(predictor(task).predict(rows)), expected)
+
+
+def test_predictions_come_while_rows_are_still_read(predictor, monkeypatch):
+    monkeypatch.setattr(bertkit.inference, "PART_ROWS", 2)
+    endless = (text_of(size) for size in itertools.cycle(SIZES))
+    assert len(list(itertools.islice(predictor(TASKS["sentiment"]).predict(endless), 5))) == 5
+
+
+def test_no_rows_are_no_predictions(predictor):
+    assert list(predictor(TASKS["qa"]).predict([])) == []
+
+
+def test_rows_come_as_dicts_texts_or_tuples(predictor):
+    text, words = "the old bread rises", ["the", "old", "bread", "rises"]
+    for name, forms in {
+        "sentiment": [{"text": text}, {"id": "7", "text": text, "label": "a", "more": 1}, text, (text,), [text]],
+        "nli": [{"premise": text, "hypothesis": "old"}, (text, "old"), [text, "old"]],
+        "qa": [{"question": "who", "context": text}, ("who", text)],
+        "pos": [{"words": words}, {"words": text}, text, words, tuple(words)],
+    }.items():
+        given = list(predictor(TASKS[name]).predict(forms))
+        assert_alike(given, [given[0]] * len(forms))
+
+
+WHOLE = "give a str, whole characters only"
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "message", "hint"),
+    [
+        ("nli", "a", "nli reads premise and hypothesis, and 1 text was given",
+         "give a tuple of 2 texts, or a dict with these keys"),
+        ("sentiment", ("a", "b"), "sentiment reads text, and 2 texts were given",
+         "give a tuple of 1 texts, or a dict with these keys"),
+        ("qa", {"question": "who"}, "a row has no 'context'", "rows of qa have it"),
+        ("pos", {"text": "who"}, "a row has no 'words'", "rows of pos have it"),
+        ("sentiment", 5, "a row's 'text' is 5, not text", WHOLE),
+        ("sentiment", {"text": None}, "a row's 'text' is None, not text", WHOLE),
+        ("nli", ("a", b"b"), "a row's 'hypothesis' is b'b', not text", WHOLE),
+        ("pos", 5, "a row's 'words' is 5, not words", "give a list of str, or one str"),
+        ("pos", ["a", 1], "a row's 'words' is ['a', 1], not words", "give a list of str, or one str"),
+        ("sentiment", "a\ud83d", "a row's 'text' is 'a\\ud83d', not text", WHOLE),
+    ],
+)  # fmt: skip
+def test_rows_that_cannot_be_read_are_refused_by_name(predictor, name, row, message, hint):
+    with pytest.raises(BertkitError) as caught:
+        list(predictor(TASKS[name]).predict([row]))
+    assert (caught.value.message, caught.value.hint) == (message, hint)
+
+
+def test_rows_given_are_not_changed(predictor):
+    for task in TASKS.values():
+        rows = rows_of(task)
+        before = copy.deepcopy(rows)
+        list(predictor(task).predict(rows))
+        assert rows == before
+
+
+def test_evaluation_scores_its_own_predictions_as_often_as_asked(predictor):
+    task = TASKS["sentiment"]
+    rows = [{**row, "label": "abc"[place % 3]} for place, row in enumerate(rows_of(task))]
+    parts = list(predictor(task).parts(rows))
+    scores, predictions = predictor(task).evaluate(parts)
+    assert_alike(predictions, list(predictor(task).predict(rows)))
+    assert scores == task.score(predictions, rows)
+    assert predictor(task).evaluate(parts) == (scores, predictions)
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+def test_the_model_is_put_back_as_it_was(predictor, is_training):
+    ready = predictor(TASKS["sentiment"])
+    expected = list(ready.predict(["the bread"]))
+    ready.model.train(is_training)
+    # dropout would show in the predictions
+    assert list(ready.predict(["the bread"])) == expected
+    assert ready.model.training == is_training
+    assert all(parameter.grad is None for parameter in ready.model.parameters())
+
+
+def test_no_forward_pass_exceeds_the_budget(predictor):
+    ready = predictor(TASKS["sentiment"], token_budget=100)
+    shapes = []
+
+    def watch(model: torch.nn.Module, given: tuple, named: dict) -> None:
+        shapes.append(tuple(named["input_ids"].shape))
+
+    hook = ready.model.register_forward_pre_hook(watch, with_kwargs=True)
+    try:
+        list(ready.predict(rows_of(ready.task)))
+    finally:
+        hook.remove()
+    store = cut_rows(ready.task, rows_of(ready.task), ready.maker).store
+    assert sum(batch for batch, _ in shapes) == len(store)
+    assert all(batch * length <= 100 for batch, length in shapes)
+    assert len(shapes) < len(store)
