@@ -25,7 +25,18 @@ _HOMES = {
     "load_recipe": "recipe",
     "predict": "run",
 }
-__all__ = sorted([*_HOMES, "__version__"])  # noqa: PLE0604 - the names of the table above
+__all__ = [
+    "BertkitError",
+    "Predictor",
+    "Recipe",
+    "Task",
+    "__version__",
+    "evaluate",
+    "finetune",
+    "load",
+    "load_recipe",
+    "predict",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -44,7 +44,7 @@ def nearest(name: str, choices: Iterable[str]) -> str | None:
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """A hint of the form `did you mean 'x'? one of: x, y`, ready for `BertkitError`; a long list gives way to the guess."""
+    """A hint of the form `did you mean 'x'? one of: x, y`; a long list gives way to the guess."""
     known = [str(choice) for choice in choices]
     guess = nearest(name, known)
     listing = f"one of: {', '.join(known)}" if known else "there is nothing to choose from"

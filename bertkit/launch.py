@@ -13,6 +13,10 @@ def own_the_cores(threads: int | None) -> None:
     with two cores a step of 0.3 s took 6 s. A process that was given fewer threads is not bound, for it is meant to
     run beside others, and all would bind to the same first cores.
     """
-    if "torch" in sys.modules or (threads is not None and threads < (os.cpu_count() or 1)) or "LOCAL_RANK" in os.environ:
+    if (
+        "torch" in sys.modules
+        or (threads is not None and threads < (os.cpu_count() or 1))
+        or "LOCAL_RANK" in os.environ
+    ):
         return
     os.environ.setdefault("OMP_PROC_BIND", "true")

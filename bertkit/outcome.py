@@ -10,16 +10,25 @@ from bertkit.tasks.base import Prediction, Row, Task
 
 
 def findings(
-    task: Task, rows: Sequence[Row], predictions: Sequence[Prediction], covered: Mapping[str, Coverage], history: Sequence[Mapping]
-) -> list[Finding]:  # fmt: skip
+    task: Task,
+    rows: Sequence[Row],
+    predictions: Sequence[Prediction],
+    covered: Mapping[str, Coverage],
+    history: Sequence[Mapping],
+) -> list[Finding]:
     """What a reader would look at: the loss, the coverage, and which classes are mistaken for which."""
     steps = [record for record in history if "loss" in record]
     found: list[Finding] = [coverage_table(dict(covered))]
     if steps:
-        found.append(Series(
-            title="Training loss", x_label="step", y_label="loss", x=tuple(float(record["step"]) for record in steps),
-            lines={"train": tuple(record["loss"] for record in steps)},
-        ))  # fmt: skip
+        found.append(
+            Series(
+                title="Training loss",
+                x_label="step",
+                y_label="loss",
+                x=tuple(float(record["step"]) for record in steps),
+                lines={"train": tuple(record["loss"] for record in steps)},
+            )
+        )
     if task.head in ("class", "token") and rows:
         found += _confusion(task, rows, predictions)
     return found
@@ -35,14 +44,23 @@ def _confusion(task: Task, rows: Sequence[Row], predictions: Sequence[Prediction
     seen = {label: sum(counts[label].values()) for label in task.labels}
     return [
         Heatmap(
-            title="Confusion", caption="Rows: gold; columns: predicted; counts.", row_label="gold", column_label="predicted",
-            rows=task.labels, columns=task.labels, values=tuple(tuple(map(float, counts[gold].values())) for gold in task.labels),
+            title="Confusion",
+            caption="Rows: gold; columns: predicted; counts.",
+            row_label="gold",
+            column_label="predicted",
+            rows=task.labels,
+            columns=task.labels,
+            values=tuple(tuple(map(float, counts[gold].values())) for gold in task.labels),
         ),
         Table(
-            title="Accuracy by label", columns=("label", "count", "accuracy"),
-            rows=tuple((label, seen[label], counts[label][label] / seen[label] if seen[label] else None) for label in task.labels),
+            title="Accuracy by label",
+            columns=("label", "count", "accuracy"),
+            rows=tuple(
+                (label, seen[label], counts[label][label] / seen[label] if seen[label] else None)
+                for label in task.labels
+            ),
         ),
-    ]  # fmt: skip
+    ]
 
 
 def records(task: Task, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Iterator[dict[str, object]]:

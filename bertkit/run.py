@@ -22,7 +22,7 @@ from bertkit.heads import HEADS
 from bertkit.launch import own_the_cores
 from bertkit.recipe import ModelConfig, Recipe, check_windows, fingerprint, load_recipe
 from bertkit.rundir import SCHEMA, RunDir, disk_errors, next_name, write_atomically, written_atomically
-from bertkit.splits import bind_labels, checksums, path_of, read_split, read_splits, say_skipped
+from bertkit.splits import bind_labels, checksums, labels_in, path_of, read_split, read_splits, say_skipped
 from bertkit.tasks.base import Prediction, Row, Task, make_task, task_class
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def finetune(
     windows = check_windows(recipe.windows, longest_input(architecture, tokenizer))
     if windows.max_length < recipe.windows.max_length:
         say(f"windows: this model reads {windows.max_length} tokens at once, not {recipe.windows.max_length}")
-    task = bind_labels(task, splits, label_names, getattr(architecture, "id2label", None))
+    task = bind_labels(recipe, task, splits, label_names, getattr(architecture, "id2label", None))
     best_by = _best_by(recipe, task, splits.validation)
     recipe = recipe.model_copy(update={"windows": windows, "task": task.model_dump(mode="json")})
     loaded = load_model(checkpoint, task.head, task.labels, recipe.seed)
@@ -187,7 +187,9 @@ def _finish(
     if predictor.accelerator.is_main_process:
         run.write_jsonl("predictions.jsonl", records(predictor.task, rows, predictions))
         run.write_json("task.json", predictor.task.model_dump(mode="json"))
-        run.write_json("findings.json", to_json(findings(predictor.task, rows, predictions, covered, run.read_history())))
+        run.write_json(
+            "findings.json", to_json(findings(predictor.task, rows, predictions, covered, run.read_history()))
+        )
         with written_atomically(run.model) as temporary:
             predictor.model.save_pretrained(temporary)
             tokenizer.save_pretrained(temporary)
@@ -214,15 +216,14 @@ def evaluate(
     recipe, predictor = _open(run, assignments, say)
     found = read_split(recipe, predictor.task, data, split)
     say_skipped(found, data, say)
-    check_labels({label for row in found.rows for label in predictor.task.labels_of(row)}, predictor.task.labels, data)
+    check_labels(labels_in(predictor.task, found.rows), predictor.task.labels, data)
     from bertkit.encode import cover
 
     parts = list(predictor.parts(found.rows))
     say(f"{data}: {cover(predictor.task, parts).describe()}")
     scores, _ = predictor.evaluate(parts)
-    return {
-        "headline": predictor.task.headline, "data": data, **scores, "rows": len(found.rows), "skipped": len(found.skipped)
-    }  # fmt: skip
+    counts = {"rows": len(found.rows), "skipped": len(found.skipped)}
+    return {"headline": predictor.task.headline, "data": data, **scores, **counts}
 
 
 def predict(
@@ -338,9 +339,10 @@ def _best_by(recipe: Recipe, task: Task, validation: Sequence[Row]) -> str:
     if asked is None or not validation:
         return task.headline
     row = validation[0]
-    gold = row[task.gold]
-    right = {"answer": gold[0]["text"] if gold else "", "no_answer_score": 0.0, "best_span": ""}
-    known = list(task.score([right if task.head == "span" else {task.answer: gold}], [row]))
+    right: Prediction = {task.answer: row[task.gold]}
+    if task.head == "span":
+        right = {task.answer: "", "no_answer_score": 0.0, "best_span": ""}
+    known = list(task.score([right], [row]))
     name = asked.removeprefix("eval_").removeprefix("validation_")
     if name not in known:
         raise BertkitError(f"train.best_by: {task.name} has no metric {asked!r}", hint=did_you_mean(name, known))

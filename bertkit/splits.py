@@ -47,7 +47,8 @@ def read_splits(recipe: Recipe, task: Task, say: Callable[[str], None]) -> tuple
     if data.validation is None:
         if len(rows["train"]) < 2:
             raise BertkitError(
-                f"{names['train']}: {len(rows['train'])} row is too few to hold some back", hint="give --validation FILE"
+                f"{names['train']}: {len(rows['train'])} row is too few to hold some back",
+                hint="give --validation FILE",
             )
         kept, held = split_held_back(len(rows["train"]), data.validation_share, recipe.seed)
         rows["validation"] = [rows["train"][row] for row in held]
@@ -62,19 +63,29 @@ def read_splits(recipe: Recipe, task: Task, say: Callable[[str], None]) -> tuple
 
 
 def bind_labels(
-    task: Task, splits: Splits, features: Sequence[str] | None, checkpoint: Mapping[int, str] | None
+    recipe: Recipe, task: Task, splits: Splits, features: Sequence[str] | None, checkpoint: Mapping[int, str] | None
 ) -> Task:
     """A copy of the task with its labels decided, every split checked against them."""
     if task.head in ("span", "number"):
         return task
-    seen = {label for row in splits.train for label in task.labels_of(row)}
     labels = resolve_labels(
-        seen, recipe=task.labels, checkpoint=checkpoint, features=features, inventory=task.inventory
-    )
+        labels_in(task, splits.train), recipe=task.labels, checkpoint=checkpoint, features=features,
+        inventory=task.inventory,
+    )  # fmt: skip
     for name in ("validation", "test"):
-        check_labels({label for row in getattr(splits, name) for label in task.labels_of(row)}, labels, name)
+        file = getattr(recipe.data, name)
+        check_labels(labels_in(task, getattr(splits, name)), labels, f"{name} ({file})" if file else name)
     # validated again, for settings that name a label
     return validate(type(task), {**task.model_dump(), "labels": labels}, where="task")
+
+
+def labels_in(task: Task, rows: Sequence[Row]) -> dict[str, str]:
+    """Label -> id of the first row that has it."""
+    found: dict[str, str] = {}
+    for row in rows:
+        for label in task.labels_of(row):
+            found.setdefault(label, str(row["id"]))
+    return found
 
 
 def path_of(name: str) -> str:

@@ -28,11 +28,25 @@ def save_tiny(architecture: str, folder: Path, length: int = 64, seed: int = 0) 
     return folder
 
 
-def _config(architecture: str, tokenizer: transformers.PreTrainedTokenizerFast, length: int) -> transformers.PretrainedConfig:
-    names = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "max_position_embeddings": length, **SIZE}
+def _config(
+    architecture: str, tokenizer: transformers.PreTrainedTokenizerFast, length: int
+) -> transformers.PretrainedConfig:
+    names = {
+        "vocab_size": len(tokenizer),
+        "pad_token_id": tokenizer.pad_token_id,
+        "max_position_embeddings": length,
+        **SIZE,
+    }
     if architecture == "distilbert":
-        names = {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "max_position_embeddings": length,
-                 "dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}  # fmt: skip
+        names = {
+            "vocab_size": len(tokenizer),
+            "pad_token_id": tokenizer.pad_token_id,
+            "max_position_embeddings": length,
+            "dim": 32,
+            "n_layers": 2,
+            "n_heads": 2,
+            "hidden_dim": 64,
+        }
     elif architecture in ("albert", "electra"):
         names["embedding_size"] = 16
     elif architecture in ("roberta", "xlm-roberta"):
@@ -42,7 +56,12 @@ def _config(architecture: str, tokenizer: transformers.PreTrainedTokenizerFast, 
         names |= {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 16}
     elif architecture == "modernbert":
         ids = {"cls_token_id": tokenizer.cls_token_id, "sep_token_id": tokenizer.sep_token_id}
-        names |= {**ids, "bos_token_id": tokenizer.cls_token_id, "eos_token_id": tokenizer.sep_token_id, "local_attention": 16}
+        names |= {
+            **ids,
+            "bos_token_id": tokenizer.cls_token_id,
+            "eos_token_id": tokenizer.sep_token_id,
+            "local_attention": 16,
+        }
     return transformers.AutoConfig.for_model(architecture, **names)
 
 
@@ -64,9 +83,17 @@ def _byte_level() -> transformers.PreTrainedTokenizerFast:
     raw.decoder = decoders.ByteLevel()
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
     raw.train_from_iterator(
-        texts(), trainers.BpeTrainer(vocab_size=600, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
-    )  # fmt: skip
-    raw.post_processor = processors.RobertaProcessing(("</s>", raw.token_to_id("</s>")), ("<s>", raw.token_to_id("<s>")), add_prefix_space=False)
+        texts(),
+        trainers.BpeTrainer(
+            vocab_size=600,
+            special_tokens=special,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    raw.post_processor = processors.RobertaProcessing(
+        ("</s>", raw.token_to_id("</s>")), ("<s>", raw.token_to_id("<s>")), add_prefix_space=False
+    )
     return _wrap(raw, ["input_ids", "attention_mask"])
 
 
@@ -77,19 +104,29 @@ def _sentence_pieces() -> transformers.PreTrainedTokenizerFast:
     raw.pre_tokenizer = pre_tokenizers.Metaspace()
     raw.decoder = decoders.Metaspace()
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    raw.train_from_iterator(texts(), trainers.UnigramTrainer(vocab_size=600, special_tokens=special, unk_token="<unk>", show_progress=False))
+    raw.train_from_iterator(
+        texts(), trainers.UnigramTrainer(vocab_size=600, special_tokens=special, unk_token="<unk>", show_progress=False)
+    )
     raw.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>",
+        single="<s> $A </s>",
+        pair="<s> $A </s> </s> $B </s>",
         special_tokens=[(token, raw.token_to_id(token)) for token in ("<s>", "</s>")],
-    )  # fmt: skip
+    )
     return _wrap(raw, ["input_ids", "attention_mask"])
 
 
 def _wrap(raw: Tokenizer, inputs: list[str]) -> transformers.PreTrainedTokenizerFast:
     return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=raw, bos_token="<s>", cls_token="<s>", eos_token="</s>", sep_token="</s>", pad_token="<pad>",
-        unk_token="<unk>", mask_token="<mask>", model_input_names=inputs,
-    )  # fmt: skip
+        tokenizer_object=raw,
+        bos_token="<s>",
+        cls_token="<s>",
+        eos_token="</s>",
+        sep_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        mask_token="<mask>",
+        model_input_names=inputs,
+    )
 
 
 def texts() -> list[str]:

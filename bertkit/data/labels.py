@@ -35,7 +35,7 @@ def resolve_labels(
         labels = tuple(recipe)
         if repeated := sorted({label for label in labels if labels.count(label) > 1}):
             raise BertkitError(f"task.labels: {repeated[0]!r} stands twice", hint="name each label once")
-        check_labels(found, labels, where="train")
+        check_labels(seen if isinstance(seen, Mapping) else found, labels, where="train")
     elif matched := _match_checkpoint(found, checkpoint or {}):
         labels = matched
     elif features and found <= set(features):
@@ -53,17 +53,21 @@ def resolve_labels(
     return labels
 
 
-def check_labels(found: Collection[str], labels: Sequence[str], where: str) -> None:
+def check_labels(found: Collection[str] | Mapping[str, str], labels: Sequence[str], where: str) -> None:
     """Refuse labels that the model has no number for.
 
+    Args:
+        found: labels; or label -> id of a row that has it.
+        where: the split and its file, for the message.
     Raises:
-        BertkitError: naming up to five of them and the split they stand in.
+        BertkitError: naming up to five of them and where they stand.
     """
     unknown = sorted(set(found) - set(labels), key=_natural)
     if unknown:
         shown = ", ".join(map(repr, unknown[:5])) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
+        row = f" (row {found[unknown[0]]})" if isinstance(found, Mapping) else ""
         raise BertkitError(
-            f"{where}: unknown label {shown}; the labels are {', '.join(labels)}",
+            f"{where}: unknown label {shown}{row}; the labels are {', '.join(labels)}",
             hint=f"{did_you_mean(unknown[0], labels)}; leave such rows out with data.ignore_labels, "
             "or list every label in task.labels before training",
         )

@@ -140,6 +140,7 @@ def load_model(config: ModelConfig, head: HeadName, labels: Sequence[str], seed:
     """
     architecture = load_config(config)
     architecture.problem_type = None  # of what the checkpoint was trained on before
+    before = tuple(architecture.id2label.values())
     if head == "number":
         architecture.num_labels = 1
     elif labels:
@@ -185,7 +186,14 @@ def load_model(config: ModelConfig, head: HeadName, labels: Sequence[str], seed:
     parameters = dict(model.named_parameters())
     fresh = sum(parameters[name].numel() for name in new if name in parameters)
     summary = f"{architecture.model_type}: {(total - fresh) / 1e6:.1f} M weights from {config.checkpoint}; " + (
-        f"new: {', '.join(new)} ({fresh:,})" if new else "nothing new"
+        f"new: {', '.join(new)} ({fresh:,})"
+        if new
+        else "nothing new"
+        + (
+            f", the head of {', '.join(before)} now says {', '.join(labels)}"
+            if labels and before != tuple(labels)
+            else ""
+        )
     )
     return Loaded(model, summary, new)
 

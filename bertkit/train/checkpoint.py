@@ -67,9 +67,7 @@ def load_weights(path: Path, model: nn.Module) -> None:
         load_model(model, str(path / WEIGHTS))
 
 
-def resume(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, fingerprint: Mapping[str, object]
-) -> dict:
+def resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, fingerprint: Mapping[str, object]) -> dict:
     """Load a checkpoint to go on from.
 
     Returns:
@@ -132,7 +130,7 @@ def _earlier(path: Path) -> str:
     return f"remove that folder to go on from {others[-1]}" if others else "remove that folder to start again"
 
 
-class _broken:  # noqa: N801 - reads as a phrase
+class _broken:
     def __init__(self, path: Path) -> None:
         self.path = path
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from bertkit.train.observe import Progress, Trackers
 
 
+TRACKED = ("loss", "learning_rate", "gradient_norm")  # numbers of a step that trackers get
+
+
 @dataclass
 class Keeper:
     """Checkpoints of a run: the last ones to resume from, and the best weights."""
@@ -119,10 +122,8 @@ class Watch:
             self.run.append_history(step._asdict() for step in steps)
         self.progress.steps(steps)
         for step in steps:
-            self.trackers.log(
-                {"train/loss": step.loss, "train/learning_rate": step.learning_rate, "train/gradient_norm": step.gradient_norm},
-                step.step,
-            )  # fmt: skip
+            values = step._asdict()
+            self.trackers.log({f"train/{name}": values[name] for name in TRACKED}, step.step)
         return self.is_due(steps[-1].step) and self._evaluate(steps[-1].step, steps[-1].epoch)
 
     def _evaluate(self, step: int, epoch: float) -> bool:

@@ -157,8 +157,15 @@ def _one_step(run: Run, step: int, total: int) -> tuple[Step, Tensor, Tensor]:
     if world > 1:
         loss_sum = accelerator.reduce(loss_sum, "sum")
     record = Step(
-        step + 1, (step + 1) / plan.steps_per_epoch, mass, rate, 0.0, len(windows), int(plan.lengths[windows].sum()), padded
-    )  # fmt: skip
+        step + 1,
+        (step + 1) / plan.steps_per_epoch,
+        mass,
+        rate,
+        0.0,
+        len(windows),
+        int(plan.lengths[windows].sum()),
+        padded,
+    )
     # loss and norm stay on the device: reading them here would wait for the step to end
     return record, loss_sum, torch.as_tensor(norm)
 

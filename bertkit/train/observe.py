@@ -120,7 +120,10 @@ class Trackers:
     def __init__(self, accelerator: Accelerator, names: Sequence[str], project: str, settings: Mapping) -> None:
         self._accelerator, self._names = accelerator, names
         if names and accelerator.is_main_process:
-            plain = {key: value if isinstance(value, bool | int | float | str) else str(value) for key, value in settings.items()}
+            plain = {
+                key: value if isinstance(value, bool | int | float | str) else str(value)
+                for key, value in settings.items()
+            }
             accelerator.init_trackers(project, config=plain)
 
     def log(self, values: Mapping[str, float | None], step: int) -> None:

@@ -1,6 +1,6 @@
 """The losses of a short run of each task, as they were: a change of numbers is seen, and then said in the CHANGELOG.
 
-    python -m tests.golden.test_losses    writes losses.json anew
+python -m tests.golden.test_losses    writes losses.json anew
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from bertkit.rundir import RunDir
 from bertkit.run import finetune
+from bertkit.rundir import RunDir
 
 FILE = Path(__file__).with_name("losses.json")
 BUNDLED = {"sentiment": "sentiment.csv", "nli": "nli.jsonl", "pos": "pos.conllu", "qa": "qa.json"}

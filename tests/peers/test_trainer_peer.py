@@ -11,8 +11,8 @@ import transformers
 from torch.utils.data import Dataset, Sampler
 
 from bertkit.data.plan import Plan
-from bertkit.rundir import RunDir
 from bertkit.run import finetune
+from bertkit.rundir import RunDir
 from tests.tiny import save_tiny
 
 STEPS, BATCH = 12, 8
@@ -57,7 +57,14 @@ def test_losses_equal_trainers_without_accumulation(decay: float, tmp_path: Path
     checkpoint = save_tiny("bert", tmp_path / "tiny", length=128)
     validation = tmp_path / "one.csv"
     validation.write_text("text,label\nfine,positive\n", encoding="utf-8")
-    settings = {"batch_size": BATCH, "steps": STEPS, "epochs": 1, "learning_rate": 1e-3, "warmup": 0, "weight_decay": decay}
+    settings = {
+        "batch_size": BATCH,
+        "steps": STEPS,
+        "epochs": 1,
+        "learning_rate": 1e-3,
+        "warmup": 0,
+        "weight_decay": decay,
+    }
     finetune(
         {
             "task": "sentiment", "model": {"checkpoint": str(checkpoint), "dropout": 0.0},
@@ -75,7 +82,9 @@ def test_losses_equal_trainers_without_accumulation(decay: float, tmp_path: Path
         checkpoint, num_labels=2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
     )
     torch.manual_seed(0)
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(checkpoint, config=config, dtype=torch.float32)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(
+        checkpoint, config=config, dtype=torch.float32
+    )
     losses: list[float] = []
 
     class Recorder(transformers.TrainerCallback):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bertkit.data.windows import Window
 from bertkit.encode import cut_rows, targets_of
 from bertkit.metrics.squad import squad_v2
-from bertkit.tasks.base import Output
+from bertkit.tasks.base import Output, make_task
 from bertkit.tasks.qa import CLS, QA, spans_of
 from tests.families import FAMILIES, maker_of
 from tests.strategies import ODD

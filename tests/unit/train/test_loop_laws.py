@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from bertkit.errors import BertkitError, Interrupted
-from bertkit.rundir import RunDir
 from bertkit.run import finetune, load
+from bertkit.rundir import RunDir
 from bertkit.train import checkpoint, keep
 
 BUNDLED = {"sentiment": "sentiment.csv", "nli": "nli.jsonl", "pos": "pos.conllu", "qa": "qa.json"}
@@ -39,11 +39,21 @@ class Killed(BaseException):
     """Stands for kill -9: nothing may catch it and tidy up."""
 
 
+def run_and_kill(plan: dict, out: Path, step: int) -> None:
+    """A run that ends without warning: after the checkpoint of `step`, or before its first one when that is 0."""
+    with pytest.MonkeyPatch.context() as patch:
+        kill_after(step, patch)
+        with pytest.raises(Killed):
+            finetune(plan, out, quiet=True)
+
+
 def kill_after(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """End the run without warning once the checkpoint of `step` is written."""
     save = keep.Keeper.save
 
     def save_and_die(self: keep.Keeper, at: int) -> str:
+        if step == 0:
+            raise Killed
         name = save(self, at)
         if at == step:
             raise Killed
@@ -57,25 +67,17 @@ def test_a_run_resumed_at_any_checkpoint_is_bit_identical(task: str, tmp_path: P
     plan = recipe(task, checkpoint_every=1, evaluate_every=2, steps=6)
     finetune(plan, tmp_path / "whole", quiet=True)
     for step in range(1, 6):
-        with pytest.MonkeyPatch.context() as patch:
-            kill_after(step, patch)
-            with pytest.raises(Killed):
-                finetune(plan, tmp_path / f"cut{step}", quiet=True)
+        run_and_kill(plan, tmp_path / f"cut{step}", step)
         finetune(plan, tmp_path / f"cut{step}", resume=True, quiet=True)
         for name in ("history.jsonl", "model/model.safetensors", "predictions.jsonl"):
             whole, cut = (tmp_path / run / name for run in ("whole", f"cut{step}"))
             assert whole.read_bytes() == cut.read_bytes(), f"{name} differs after a cut at step {step}"
 
 
-def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def die(self: keep.Keeper, at: int) -> str:
-        raise Killed
-
+def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path: Path) -> None:
     plan = recipe("sentiment")
     finetune(plan, tmp_path / "whole", quiet=True)
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(keep.Keeper, "save", die)
-        finetune(plan, tmp_path / "cut", quiet=True)
+    run_and_kill(plan, tmp_path / "cut", 0)
     finetune(plan, tmp_path / "cut", resume=True, quiet=True)
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
 
@@ -147,11 +149,9 @@ def test_the_model_holds_the_best_weights_not_the_last(tmp_path: Path) -> None:
     assert torch.equal(last["classifier.weight"], model["classifier.weight"]) == is_last_best
 
 
-def test_a_resumed_run_with_other_settings_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resumed_run_with_other_settings_is_refused_by_name(tmp_path: Path) -> None:
     plan = recipe("sentiment", checkpoint_every=2)
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        kill_after(4, patch)
-        finetune(plan, tmp_path / "run", quiet=True)
+    run_and_kill(plan, tmp_path / "run", 4)
     other = recipe("sentiment", checkpoint_every=2, batch_size=4)
     other["seed"] = 1
     with pytest.raises(BertkitError, match=r"train\.batch_size: 8 -> 4") as raised:
@@ -160,13 +160,9 @@ def test_a_resumed_run_with_other_settings_is_refused_by_name(tmp_path: Path, mo
     assert "--out" in raised.value.hint
 
 
-def test_a_truncated_checkpoint_is_refused_and_the_one_before_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_truncated_checkpoint_is_refused_and_the_one_before_is_named(tmp_path: Path) -> None:
     plan = recipe("sentiment", checkpoint_every=2, keep=2)
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        kill_after(4, patch)
-        finetune(plan, tmp_path / "run", quiet=True)
+    run_and_kill(plan, tmp_path / "run", 4)
     weights = tmp_path / "run/checkpoints/step-000004/model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(BertkitError, match="truncated") as raised:
@@ -174,7 +170,9 @@ def test_a_truncated_checkpoint_is_refused_and_the_one_before_is_named(
     assert "step-000002" in raised.value.hint
 
 
-def test_a_stop_signal_saves_a_checkpoint_and_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_signal_saves_a_checkpoint_and_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import os
     import signal
 
@@ -200,7 +198,9 @@ def test_a_stop_signal_saves_a_checkpoint_and_says_how_to_go_on(tmp_path: Path, 
 
 def test_a_broken_loss_names_its_step_and_the_last_good_checkpoint(tmp_path: Path) -> None:
     plan = recipe("sentiment", learning_rate=1e30, warmup=0, gradient_clip=0, checkpoint_every=1, schedule="constant")
-    with pytest.raises(BertkitError, match=r"the loss of step \d+ is nan; the last good checkpoint is step-00000\d") as raised:
+    with pytest.raises(
+        BertkitError, match=r"the loss of step \d+ is nan; the last good checkpoint is step-00000\d"
+    ) as raised:
         finetune(plan, tmp_path / "run", quiet=True)
     assert "train.learning_rate" in raised.value.hint
     for path in checkpoint.steps(tmp_path / "run/checkpoints"):
@@ -237,7 +237,9 @@ def test_gradient_checkpointing_learns_the_same(tmp_path: Path, tiny: Callable[[
 
 def test_a_finished_run_answers_like_the_model_that_was_trained(tmp_path: Path) -> None:
     finetune(recipe("sentiment"), tmp_path / "run", quiet=True)
-    written = [json.loads(line) for line in (tmp_path / "run/predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    written = [
+        json.loads(line) for line in (tmp_path / "run/predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     again = list(load(tmp_path / "run").predict([row["text"] for row in written]))
     for row, prediction in zip(written, again, strict=True):
         assert prediction["probabilities"] == pytest.approx(row["probabilities"], abs=1e-6)
