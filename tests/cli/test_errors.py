@@ -146,7 +146,7 @@ def test_missing_files_are_answered_with_the_nearest(refused, write, tmp_path):
     )
 
 
-def test_labels_that_train_does_not_have_are_named_with_their_split(refused, write):
+def test_labels_that_train_does_not_have_are_named_with_their_file_and_row(refused, write):
     train, other = write("train.csv", CSV), write("other.csv", CSV + "so so,neutral\n")
     for split in ("validation", "test"):
         refused(
@@ -156,7 +156,7 @@ def test_labels_that_train_does_not_have_are_named_with_their_split(refused, wri
             train,
             f"--{split}",
             other,
-            message=f"{split}: unknown label 'neutral'; the labels are negative, positive",
+            message=f"{split} ({other}): unknown label 'neutral' (row 4); the labels are negative, positive",
             hint="leave such rows out with data.ignore_labels",
         )
     refused(

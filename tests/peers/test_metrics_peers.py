@@ -109,7 +109,7 @@ def chinese(text: str) -> str:
     out = []
     for character in unicodedata.normalize("NFKC", text).lower():
         category, name = unicodedata.category(character), unicodedata.name(character, "")
-        alone = category == "Nd" or name.startswith(("CJK", "IDEOGRAPHIC", "HIRAGANA", "KATAKANA"))
+        alone = name.startswith(("CJK", "IDEOGRAPHIC", "HIRAGANA", "KATAKANA"))
         if category[0] not in "PS" and category != "Cf":
             out.append(f" {character} " if alone else character)
     return " ".join("".join(out).split())
