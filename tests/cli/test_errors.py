@@ -165,7 +165,7 @@ def test_labels_that_train_does_not_have_are_named_with_their_file_and_row(refus
         "--train",
         other,
         "task.labels=[positive, negative]",
-        message="train: unknown label 'neutral'; the labels are positive, negative",
+        message="train: unknown label 'neutral' (row 4); the labels are positive, negative",
         hint="data.ignore_labels",
     )
     refused(
