@@ -1,4 +1,4 @@
-"""What a run or a study may conclude: tables, series, heatmaps and notes, as plain JSON."""
+"""What a run or a study may conclude: tables, curves, dots, heatmaps, passages and notes, as plain JSON."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ class Finding(BaseModel):
 
 
 class Table(Finding):
-    """Rows under named columns; a missing or undefined cell is None, never a number."""
+    """Rows under named columns; a missing or undefined cell is None, never a number.
+
+    A float is a fraction, which readers see times 100, unless its column is in `plain`; an int is a count.
+    """
 
     kind: Literal["table"] = "table"
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    plain: tuple[str, ...] = ()  # columns whose floats are no fractions: seconds, losses, thresholds
 
 
 class Series(Finding):
@@ -36,6 +40,20 @@ class Series(Finding):
     lines: dict[str, tuple[float | None, ...]]
 
 
+class Dots(Finding):
+    """For each name on the x axis one dot a group, a curve through their average, and a line to compare with."""
+
+    kind: Literal["dots"] = "dots"
+    y_label: str
+    x: tuple[str, ...]
+    groups: dict[str, tuple[float | None, ...]]  # group -> a value for each name on the x axis
+    curve_label: str
+    curve: tuple[float | None, ...]  # a value for each name on the x axis
+    reference: float
+    reference_label: str
+    published: tuple[str, ...] = ()  # names on the x axis that others have measured; drawn hollow, and said
+
+
 class Heatmap(Finding):
     """A matrix of counts or shares, rows by columns."""
 
@@ -45,6 +63,32 @@ class Heatmap(Finding):
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     values: tuple[tuple[float, ...], ...]
+
+
+class Span(BaseModel):
+    """A part of a text: characters `start` to `end`, exclusive."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["gold", "predicted"]
+    start: int
+    end: int
+
+
+class Passage(BaseModel):
+    """One row to read: its texts, what is right, what was answered."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    title: str  # such as the row's id
+    facts: dict[str, str] = {}  # such as gold, predicted, probability
+    texts: dict[str, str]  # column -> text
+    spans: dict[str, tuple[Span, ...]] = {}  # column -> what to mark in its text; spans may overlap
+
+
+class Passages(Finding):
+    """Rows to read, worst first."""
+
+    kind: Literal["passages"] = "passages"
+    passages: tuple[Passage, ...]
 
 
 class Note(Finding):
