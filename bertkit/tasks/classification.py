@@ -23,8 +23,10 @@ class Classification(Task):
     kind: Literal["class", "labels", "number"] = Field(
         "class", description="one class, any number of labels, or a number"
     )
-    metric: Literal["accuracy", "f1_macro", "matthews", "f1"] = Field(
-        "accuracy", description="metric that ranks checkpoints (kind: class); f1 needs positive"
+    metric: Literal["accuracy", "f1_macro", "matthews", "f1", "accuracy_f1"] = Field(
+        "accuracy",
+        description="metric that ranks checkpoints (kind: class); accuracy_f1 is the mean of accuracy and f1, as GLUE "
+        "scores MRPC and QQP; f1 and accuracy_f1 need positive",
     )
     positive: str | None = Field(None, description="the label that f1 counts as positive, for two classes")
 
@@ -40,8 +42,8 @@ class Classification(Task):
 
     @model_validator(mode="after")
     def _positive_is_a_label(self) -> Self:
-        if self.metric == "f1" and self.positive is None:
-            raise ValueError("metric: f1 needs the label that counts as positive, task.positive")
+        if self.metric in ("f1", "accuracy_f1") and self.positive is None:
+            raise ValueError(f"metric: {self.metric} needs the label that counts as positive, task.positive")
         if self.positive is not None and self.labels and self.positive not in self.labels:
             # F1 would be undefined at every evaluation
             raise ValueError(f"positive: {self.positive!r} is none of the labels {', '.join(self.labels)}")
@@ -104,4 +106,8 @@ class Classification(Task):
         scores = classification.classification(given, right)
         if self.positive is not None:
             scores |= classification.binary_f1(given, right, self.positive)
+        if self.metric == "accuracy_f1":
+            both = scores["accuracy"], scores.pop("f1")
+            mean = None if None in both else sum(both) / 2
+            return {"accuracy_f1": mean, "accuracy": scores.pop("accuracy"), "f1": both[1], **scores}
         return {self.headline: scores.pop(self.headline), **scores}

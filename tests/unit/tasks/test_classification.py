@@ -96,6 +96,7 @@ def outputs_of(logits: list[list[float]]) -> list[Output]:
         ({}, "accuracy"),
         ({"metric": "matthews"}, "matthews"),
         ({"metric": "f1", "positive": "a"}, "f1"),
+        ({"metric": "accuracy_f1", "positive": "a"}, "accuracy_f1"),
         ({"positive": "a"}, "accuracy"),
         ({"kind": "labels"}, "f1_micro"),
         ({"kind": "number"}, "pearson_spearman"),
@@ -108,10 +109,28 @@ def test_the_headline_is_the_first_score(settings, headline):
     assert next(iter(task.score([{"label": gold}], [{"label": gold}]))) == headline
 
 
-def test_f1_without_a_positive_label_is_refused():
+@pytest.mark.parametrize("metric", ["f1", "accuracy_f1"])
+def test_f1_without_a_positive_label_is_refused(metric):
     with pytest.raises(BertkitError) as caught:
-        make_task({"name": "classification", "metric": "f1"})
-    assert caught.value.message == "task: metric: f1 needs the label that counts as positive, task.positive"
+        make_task({"name": "classification", "metric": metric})
+    assert caught.value.message == f"task: metric: {metric} needs the label that counts as positive, task.positive"
+
+
+def test_accuracy_f1_is_the_mean_of_both():
+    given = [{"label": label} for label in ("yes", "yes", "yes", "no", "no")]
+    right = [{"label": label} for label in ("yes", "no", "yes", "no", "no")]
+    scores = Classification(labels=("yes", "no"), metric="accuracy_f1", positive="yes").score(given, right)
+    assert list(scores) == ["accuracy_f1", "accuracy", "f1", "f1_macro", "matthews"]
+    # 4 of 5 are right; three predicted and two true "yes" share two
+    assert (scores["accuracy"], scores["f1"]) == (0.8, 0.8)
+    assert scores["accuracy_f1"] == pytest.approx(0.8)
+
+
+def test_accuracy_f1_is_undefined_where_either_is():
+    scores = Classification(labels=("yes", "no"), metric="accuracy_f1", positive="yes").score(
+        [{"label": "no"}], [{"label": "no"}]
+    )
+    assert (scores["accuracy_f1"], scores["accuracy"], scores["f1"]) == (None, 1.0, None)
 
 
 def test_a_positive_label_that_is_no_label_is_refused():
