@@ -1,0 +1,184 @@
+"""The GLUE score, the other averages that are printed under its name, and the human line.
+
+Source: Wang et al. 2018 (an unweighted mean over nine tasks; a task with several metrics counts their mean). The
+diagnostic set AX is reported on its own and enters no average.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Literal, NamedTuple
+
+TITLES = MappingProxyType({
+    "cola": "CoLA", "sst2": "SST-2", "mrpc": "MRPC", "stsb": "STS-B", "qqp": "QQP", "mnli": "MNLI", "qnli": "QNLI",
+    "rte": "RTE", "wnli": "WNLI",
+})  # fmt: skip
+TASKS = tuple(TITLES)
+OFFICIAL = MappingProxyType({  # the metrics of each task, in the order in which papers print them
+    "cola": ("matthews",), "sst2": ("accuracy",), "mrpc": ("f1", "accuracy"), "stsb": ("pearson", "spearman"),
+    "qqp": ("f1", "accuracy"), "mnli": ("matched", "mismatched"), "qnli": ("accuracy",), "rte": ("accuracy",),
+    "wnli": ("accuracy",),
+})  # fmt: skip
+
+Scores = Mapping[str, float | None]  # metric -> fraction, None where undefined
+
+
+class Average(NamedTuple):
+    """One way to make a single number of the tasks.
+
+    Attributes:
+        name: what it is called in print; "GLUE" stands for the official score over all nine tasks only.
+        value: a fraction; None where a part of it is undefined or missing.
+        rule: how it is computed.
+    """
+
+    name: str
+    value: float | None
+    rule: str
+
+
+def task_score(task: str, scores: Scores) -> float | None:
+    """The unweighted mean of a task's official metrics, of those that `scores` holds.
+
+    None when one of them is undefined, or none is there. `is_complete` says whether all are there.
+    """
+    return mean([scores[metric] for metric in OFFICIAL[task] if metric in scores])
+
+
+def is_complete(task: str, scores: Scores) -> bool:
+    """Whether every official metric of the task is there."""
+    return all(metric in scores for metric in OFFICIAL[task])
+
+
+def glue_score(scores: Mapping[str, Scores]) -> Average:
+    """The mean of the task scores: "GLUE" when all nine tasks have all their metrics, else "mean of k of 9 tasks"."""
+    there = [task for task in TASKS if scores.get(task)]
+    value = mean([task_score(task, scores[task]) for task in there])
+    if all(task in there and is_complete(task, scores[task]) for task in TASKS):
+        return Average("GLUE", value, "unweighted mean of the nine task scores")
+    partial = "".join(
+        f"; {TITLES[task]} by {', '.join(metric for metric in OFFICIAL[task] if metric in scores[task])} alone"
+        for task in there
+        if not is_complete(task, scores[task])
+    )
+    left_out = [TITLES[task] for task in TASKS if task not in there]
+    return Average(
+        f"mean of {len(there)} of 9 tasks", value,
+        "unweighted mean of the task scores" + (f"; without {', '.join(left_out)}" if left_out else "") + partial,
+    )  # fmt: skip
+
+
+def other_averages(scores: Mapping[str, Scores]) -> list[Average]:
+    """What else is printed as a GLUE average, by name; None where a part is missing or undefined."""
+
+    def columns(*chosen: tuple[str, str]) -> float | None:
+        return mean([scores.get(task, {}).get(metric) for task, metric in chosen])
+
+    eight = [task for task in TASKS if task != "wnli"]
+    complete = [task_score(task, scores[task]) if is_complete(task, scores.get(task, {})) else None for task in eight]
+    single = ("sst2", "qnli", "rte")
+    accuracies = [(task, "accuracy") for task in single]
+    paper = [("cola", "matthews"), ("mrpc", "f1"), ("stsb", "spearman"), ("qqp", "f1"), *accuracies]
+    both = [("mnli", "matched"), ("mnli", "mismatched")]
+    without = columns(*paper)
+    matched_mean = columns(*both)
+    return [
+        Average("without WNLI", mean(complete), "unweighted mean of the other eight task scores"),
+        Average(
+            "BERT paper", columns(*paper, *both),
+            "nine columns without WNLI: MNLI counts twice, F1 for MRPC and QQP, Spearman for STS-B (Devlin et al. 2019)",
+        ),
+        Average(
+            "BERT paper, eight tasks",
+            None if without is None or matched_mean is None else (without * len(paper) + matched_mean) / 8,
+            "as above, with MNLI counted once",
+        ),
+        Average(
+            "one metric each",
+            columns(("cola", "matthews"), ("mrpc", "accuracy"), ("stsb", "pearson"), ("qqp", "accuracy"), *accuracies,
+                    ("mnli", "matched")),
+            "eight tasks without WNLI: accuracy for MRPC and QQP, Pearson for STS-B, MNLI matched (Liu et al. 2019)",
+        ),
+        Average(
+            "flat mean",
+            columns(*((task, metric) for task in TASKS for metric in OFFICIAL[task])),
+            "mean of all metric columns; differs from GLUE by one to three points",
+        ),
+    ]  # fmt: skip
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    """None when a part is None, or there is none."""
+    return None if not values or None in values else sum(values) / len(values)
+
+
+class Published(NamedTuple):
+    """A row that others have printed.
+
+    Attributes:
+        split: of the scores; dev scores and test scores do not compare (QQP and WNLI least of all).
+        source: where the row stands.
+        scores: task -> metric -> fraction.
+        average: the printed average, a fraction, None where the source prints none.
+    """
+
+    name: str
+    split: Literal["test", "dev"]
+    source: str
+    scores: Mapping[str, Scores]
+    average: float | None
+
+
+def _row(name: str, split: Literal["test", "dev"], source: str, average: float | None, printed: str) -> Published:
+    """From the row as it is printed: one field a task, `/` between its metrics, `-` for what is not printed."""
+    scores = {}
+    for task, field in zip(TASKS, printed.split(), strict=True):
+        values = {
+            metric: float(value) / 100
+            for metric, value in zip(OFFICIAL[task], field.split("/"), strict=True)
+            if value != "-"
+        }
+        if values:
+            scores[task] = values
+    return Published(name, split, source, scores, None if average is None else average / 100)
+
+
+_SMALL = "google-research/bert, README"
+_MT_DNN = "Liu et al. 2019 (MT-DNN), table 2"
+_BERT = "Devlin et al. 2019, table 1"
+_RUN_GLUE = "transformers, examples/pytorch/text-classification, README"
+# order:                                     CoLA SST-2 MRPC STS-B QQP MNLI QNLI RTE WNLI
+PUBLISHED = (
+    _row("BERT-Tiny", "test", _SMALL, 64.2, "0.0 83.2 81.1/71.1 74.3/73.6 62.2/83.4 70.2/70.3 81.5 57.2 62.3"),
+    _row("BERT-Mini", "test", _SMALL, 65.8, "0.0 85.9 81.1/71.8 75.4/73.3 66.4/86.2 74.8/74.3 84.1 57.9 62.3"),
+    _row("BERT-Small", "test", _SMALL, 71.2, "27.8 89.7 83.4/76.2 78.8/77.0 68.1/87.0 77.6/77.0 86.4 61.8 62.3"),
+    _row("BERT-Medium", "test", _SMALL, 73.5, "38.0 89.6 86.6/81.6 80.4/78.4 69.6/87.9 80.0/79.1 87.7 62.2 62.3"),
+    _row("BERT-large", "test", _MT_DNN, 80.5, "60.5 94.9 89.3/85.4 87.6/86.5 72.1/89.3 86.7/85.9 92.7 70.1 65.1"),
+    _row("MT-DNN, not fine-tuned", "test", _MT_DNN, 81.7,
+         "58.9 94.6 90.1/86.4 89.5/88.8 72.7/89.6 86.5/85.8 93.1 79.1 65.1"),
+    _row("MT-DNN", "test", _MT_DNN, 82.7, "62.5 95.6 91.1/88.2 89.5/88.8 72.7/89.6 86.7/86.0 93.1 81.4 65.1"),
+    _row("BERT-base (paper)", "test", _BERT, 79.6, "52.1 93.5 88.9/- -/85.8 71.2/- 84.6/83.4 90.5 66.4 -"),
+    _row("BERT-large (paper)", "test", _BERT, 82.1, "60.5 94.9 89.3/- -/86.5 72.1/- 86.7/85.9 92.7 70.1 -"),
+    _row("bert-base-cased", "dev", _RUN_GLUE, None,
+         "56.53 92.32 88.85/84.07 88.64/88.48 87.49/90.71 83.91/84.10 90.66 65.70 56.34"),
+)  # fmt: skip
+HUMAN = _row(
+    "Human", "test", f"Nangia and Bowman 2019; {_MT_DNN}", 87.1,
+    "66.4 97.8 86.3/80.8 92.7/92.6 59.5/80.4 92.0/92.8 91.2 93.6 95.9",
+)  # fmt: skip
+# what predicting the most frequent label scores on WNLI; a model at this value has learned nothing from it
+WNLI_MAJORITY = MappingProxyType({"test": 0.651, "dev": 0.563})
+
+
+def beside_people(scores: Mapping[str, Scores]) -> dict[str, float | None]:
+    """Task -> task score relative to people (human = 1.0), and `average`: relative to their mean over the same tasks.
+
+    Only tasks with all official metrics are compared. People were scored on test.
+    """
+    complete = [task for task in TASKS if task in scores and is_complete(task, scores[task])]
+    ours = {task: task_score(task, scores[task]) for task in complete}
+    people = {task: task_score(task, HUMAN.scores[task]) for task in complete}
+    relative = {task: None if ours[task] is None else ours[task] / people[task] for task in complete}
+    own, human = mean(list(ours.values())), mean(list(people.values()))
+    return {**relative, "average": None if own is None or human is None else own / human}
