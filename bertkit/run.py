@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
-    from bertkit.encode import Coverage, Part
+    from bertkit.encode import Part
     from bertkit.inference import Predictor
+    from bertkit.outcome import Background
     from bertkit.train.keep import Keeper, Watch
     from bertkit.train.place import Place
 
@@ -71,6 +72,7 @@ def finetune(
     from bertkit.data.plan import Plan
     from bertkit.encode import cover, cut_rows, stack_targets, targets_of
     from bertkit.models.load import load_config, load_model, load_tokenizer, longest_input
+    from bertkit.outcome import Background, tags_seen
     from bertkit.train import keep, loop
     from bertkit.train.loss import make_loss, masses
     from bertkit.train.observe import Trackers, check_trackers, make_progress
@@ -113,6 +115,8 @@ def finetune(
         "model": architecture.model_type,
         "train_windows": _hash(store.input_ids, store.offsets, *targets.values()),
     })  # fmt: skip
+    background = Background(covered, tags_seen(task, splits.train), splits.left_out)
+    del splits, train_part  # training needs the windows, not the rows
 
     place.accelerator.wait_for_everyone()
     if is_main:
@@ -141,7 +145,7 @@ def finetune(
     finally:
         progress.close()
         trackers.close()
-    return _finish(run, recipe, predictor, tokenizer, parts, keeper, watch, covered, say)
+    return _finish(run, recipe, predictor, tokenizer, parts, keeper, watch, background, say)
 
 
 def _finish(
@@ -152,16 +156,16 @@ def _finish(
     parts: Mapping[str, Sequence[Part]],
     keeper: Keeper,
     watch: Watch,
-    covered: Mapping[str, Coverage],
+    background: Background,
     say: Say,
 ) -> dict[str, object]:
     """Score the best weights, and write what a reader of the run needs; metrics.json last, for it says "finished"."""
-    from bertkit.outcome import findings, records
+    from bertkit.outcome import Scored, findings, records
 
     keeper.load_best()
     results: dict[str, object] = {}
-    predictions: list[Prediction] = []
-    rows: list[Row] = []
+    scored: Scored | None = None
+    is_main = predictor.accelerator.is_main_process
     for name, some in parts.items():
         rows = [row for part in some for row in part.rows]
         is_fresh = name == "validation" and watch.best_predictions is not None
@@ -170,7 +174,15 @@ def _finish(
             # settings that are chosen on validation, such as a threshold; they hold for test and from now on
             predictor = replace(predictor, task=tuned)
             predictions = predictor.evaluate(some)[1]
-        results[name] = {**predictor.task.score(predictions, rows), "rows": len(rows)}
+        scores = predictor.task.score(predictions, rows)
+        results[name] = {**scores, "rows": len(rows)}
+        window_counts = [count for part in some for count in part.store.counts.tolist()]
+        scored = Scored(name, predictor.task, rows, predictions, scores, window_counts, background.tags_seen)
+        if is_main:
+            last = name == next(reversed(parts))
+            run.write_jsonl(
+                f"predictions{'' if last else f'.{name}'}.jsonl", records(predictor.task, rows, predictions)
+            )
     split = next(reversed(results), None)
     metrics = {
         "headline": predictor.task.headline,
@@ -179,17 +191,15 @@ def _finish(
         "splits": results,
         "best": keeper.best,
         "train": {
-            "rows": covered["train"].rows, "windows": covered["train"].windows, "steps": keeper.step,
-            "seconds": round(keeper.seconds(), 1),
+            "rows": background.covered["train"].rows, "windows": background.covered["train"].windows,
+            "steps": keeper.step, "seconds": round(keeper.seconds(), 1),
         },
         "seed": recipe.seed,
     }  # fmt: skip
-    if predictor.accelerator.is_main_process:
-        run.write_jsonl("predictions.jsonl", records(predictor.task, rows, predictions))
+    if is_main:
         run.write_json("task.json", predictor.task.model_dump(mode="json"))
-        run.write_json(
-            "findings.json", to_json(findings(predictor.task, rows, predictions, covered, run.read_history()))
-        )
+        found = findings(scored, background, run.read_history(), watch.best_by)
+        run.write_json("findings.json", to_json(found))
         with written_atomically(run.model) as temporary:
             predictor.model.save_pretrained(temporary)
             tokenizer.save_pretrained(temporary)

@@ -19,8 +19,8 @@ class RunDir:
     """The contract between a run and whoever reads it later.
 
     `recipe.yaml` (fully resolved), `task.json` (the task with its labels), `environment.json`, `history.jsonl`,
-    `metrics.json`, `predictions.jsonl`, `findings.json`, `checkpoints/step-000500/`, `model/` (plain
-    `save_pretrained`).
+    `metrics.json`, `predictions.jsonl` (of the last split; `predictions.validation.jsonl` beside it when there is a
+    test split too), `findings.json`, `checkpoints/step-000500/`, `model/` (plain `save_pretrained`).
     """
 
     def __init__(self, path: str | Path) -> None:

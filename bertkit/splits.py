@@ -18,11 +18,12 @@ BUNDLED = "bundled:"  # `bundled:sentiment.csv` and `bundled:tiny` come with the
 
 
 class Splits(NamedTuple):
-    """The rows of a run, by split; a split that is not there is empty."""
+    """The rows of a run, by split, empty where there is none; and what was left out of each, in words."""
 
     train: list[Row]
     validation: list[Row]
     test: list[Row]
+    left_out: dict[str, str]
 
 
 def read_splits(recipe: Recipe, task: Task, say: Callable[[str], None]) -> tuple[Splits, tuple[str, ...] | None]:
@@ -59,7 +60,8 @@ def read_splits(recipe: Recipe, task: Task, say: Callable[[str], None]) -> tuple
         if wanted is not None:
             say(f"{split}: {len(chosen):,} of {len(rows[split]):,} rows, drawn with seed {recipe.seed}")
         rows[split] = [rows[split][row] for row in chosen]
-    return Splits(**rows), found["train"].label_names
+    left_out = {split: text for split, some in found.items() if (text := describe_left_out(some))}
+    return Splits(**rows, left_out=left_out), found["train"].label_names
 
 
 def bind_labels(
@@ -114,6 +116,12 @@ def say_skipped(found: Rows, name: str, say: Callable[[str], None]) -> None:
         say(f"{name}: {len(found.skipped)} bad rows are left out; the first: {found.skipped[0]}")
     if found.ignored_labels:
         say(f"{name}: {found.ignored_labels} rows with ignored labels are left out")
+
+
+def describe_left_out(found: Rows) -> str:
+    """The rows that were not read, counted; empty when there are none."""
+    counts = {"bad rows": len(found.skipped), "rows with ignored labels": found.ignored_labels}
+    return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
 
 
 def checksums(recipe: Recipe) -> dict[str, str]:

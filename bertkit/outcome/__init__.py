@@ -1,0 +1,87 @@
+"""What a run concludes: findings for people to look at, and predictions beside what is right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from bertkit.encode import coverage_table
+from bertkit.findings import Finding, Passages, Series
+from bertkit.metrics.shown import LOWER_IS_BETTER
+from bertkit.outcome import classes, numbers, spans, tagging
+from bertkit.outcome.notes import notes
+from bertkit.outcome.scored import Background, Scored
+from bertkit.outcome.tagging import tags_seen
+from bertkit.tasks.base import Prediction, Row, Task
+
+__all__ = ("Background", "Scored", "findings", "records", "tags_seen")
+
+OF_HEAD = {
+    "class": classes.findings,
+    "labels": classes.label_set_findings,
+    "number": numbers.findings,
+    "token": tagging.findings,
+    "span": spans.findings,
+}
+
+
+def findings(scored: Scored | None, background: Background, history: Sequence[Mapping], best_by: str) -> list[Finding]:
+    """What a reader would look at: what must not be missed, breakdowns, curves, coverage, and rows to read.
+
+    Args:
+        scored: the last split that was scored; None when there is none.
+        background: of all splits.
+        history: records of history.jsonl.
+        best_by: the metric that picked the weights.
+    """
+    of_task = OF_HEAD[scored.task.head](scored) if scored is not None and scored.rows else []
+    headline = next(iter(scored.scores)) if scored is not None else best_by
+    return [
+        *notes(scored, background.left_out),
+        *(finding for finding in of_task if not isinstance(finding, Passages)),
+        *validation_curves(history, dict.fromkeys((headline, best_by))),
+        *loss_curve(history),
+        coverage_table(dict(background.covered)),
+        *(finding for finding in of_task if isinstance(finding, Passages)),
+    ]
+
+
+def loss_curve(history: Sequence[Mapping]) -> list[Series]:
+    """Mean loss of each training step; nothing without a step."""
+    steps = [record for record in history if "loss" in record]
+    if not steps:
+        return []
+    return [
+        Series(
+            title="Training loss",
+            x_label="step",
+            y_label="loss",
+            x=tuple(float(record["step"]) for record in steps),
+            lines={"train": tuple(record["loss"] for record in steps)},
+        )
+    ]
+
+
+def validation_curves(history: Sequence[Mapping], names: Sequence[str]) -> list[Series]:
+    """The named scores of every evaluation; those that are better when low are apart, for their unit is another."""
+    records = [record for record in history if "validation" in record]
+    known = [name for name in names if any(name in record["validation"] for record in records)]
+    shares, errors = [[name for name in known if (name in LOWER_IS_BETTER) is low] for low in (False, True)]
+    return [
+        Series(
+            title=f"Validation {' and '.join(group)}",
+            caption="Fractions." if group is shares else "In the square of the unit of the gold numbers.",
+            x_label="step",
+            y_label=group[0] if len(group) == 1 else "score",
+            x=tuple(float(record["step"]) for record in records),
+            lines={name: tuple(record["validation"].get(name) for record in records) for name in group},
+        )
+        for group in (shares, errors)
+        if group
+    ]
+
+
+def records(task: Task, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Iterator[dict[str, object]]:
+    """Lines of predictions.jsonl: what was read, what is right, what was answered."""
+    for row, prediction in zip(rows, predictions, strict=True):
+        texts = {name: row[name] for name in task.reads.text}
+        yield {"id": row["id"], **texts, "gold": row[task.gold], **prediction}
