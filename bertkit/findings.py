@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from bertkit.errors import BertkitError
 
 Cell = str | int | float | None
 
@@ -101,3 +103,23 @@ class Note(Finding):
 def to_json(findings: Sequence[Finding]) -> list[dict[str, object]]:
     """Findings as JSON values, ready for `findings.json`."""
     return [finding.model_dump() for finding in findings]
+
+
+def from_json(values: object, where: str = "findings") -> list[Finding]:
+    """Findings again, from what `to_json` gave.
+
+    Args:
+        where: the file, for the message.
+    Raises:
+        BertkitError: a kind is unknown, or a finding is broken.
+    """
+    kinds = Annotated[Table | Series | Dots | Heatmap | Passages | Note, Field(discriminator="kind")]
+    try:
+        return list(TypeAdapter(list[kinds]).validate_python(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise BertkitError(
+            f"{where}: no findings ({place + ': ' if place else ''}{first['msg']})",
+            hint="was it written by another version of bertkit?",
+        ) from None
