@@ -126,6 +126,17 @@ def predict(
 
 
 @app.command()
+def report(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run or a study.", show_default=False)],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The file; else DIR/report.html.")] = None,
+) -> None:
+    """Write one page to read, scores and figures and rows: bertkit report runs/reviews"""
+    from bertkit.report.html import write_report
+
+    print(write_report(directory, out))
+
+
+@app.command()
 def tasks() -> None:
     """List the tasks."""
     import ast

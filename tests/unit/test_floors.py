@@ -45,6 +45,7 @@ ROOMS = {  # library -> where it may be imported; inside functions only, where t
     "typer": {"cli"},
     "evaluate": {"metrics*"},
     "matplotlib": {"report*"},
+    "jinja2": {"report*"},
     "datasets": {"data.opening*", "metrics*"},
     "huggingface_hub": {"models", "doctor*"},
 }

@@ -1,0 +1,265 @@
+"""Series, dots and heatmaps as inline SVG that takes its colours from the page around it."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bertkit.findings import Dots, Heatmap, Series
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+POINTS = 400  # of a line; a figure has few more pixels
+SMOOTHED = 100  # a line of more values is drawn pale, below its running mean
+NUMBERED = 20  # a heatmap with more rows or columns has no numbers in its cells
+SHADES = 32  # of a heatmap; one path each, so that 200 x 200 cells stay a small file
+MARKERS = "osD^vPX<>ph*"
+
+# matplotlib draws in colours that nothing else has; in the SVG they become the page's own, light or dark
+INK, FAINT, SHADE, ON_SHADE = "#fe0000", "#fe0001", "#fe0002", "#fe0003"
+GROUPS = tuple(f"#fe01{number:02x}" for number in range(9))
+PAGE_COLOURS = {
+    INK: "currentColor",
+    FAINT: "var(--faint)",
+    SHADE: "var(--shade)",
+    ON_SHADE: "var(--on-shade)",
+    **{colour: f"var(--group-{number})" for number, colour in enumerate(GROUPS)},
+}
+RULES = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "bertkit",
+    "text.parse_math": False,  # a label such as `$x^$` is data
+    "font.size": 10,
+    "axes.labelsize": 10,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.5,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "lines.linewidth": 1.6,
+}
+
+
+def draw(finding: Series | Dots | Heatmap, name: str) -> str:
+    """The figure of a finding as an `<svg>` element; empty when there is nothing to draw.
+
+    Args:
+        name: prefix of every id in the figure, unlike that of any other figure of the page.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    plot = {"series": _series, "dots": _dots, "heatmap": _heatmap}[finding.kind]
+    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **RULES}), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # glyphs that matplotlib's font lacks: the browser has others
+        figure = Figure()
+        if not plot(figure, finding):
+            return ""
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None})
+    return _inline(buffer.getvalue(), name, finding.title)
+
+
+def label(text: str, most: int = 28) -> str:
+    """A data string as a figure can show it: one line, no control characters, not too long."""
+    shown = "".join(
+        character if character.isprintable() or character in "\u200c\u200d" else "\ufffd"
+        for character in " ".join(text.split())
+    )
+    return shown if len(shown) <= most else shown[: most - 1].rstrip() + "…"
+
+
+def thin(x: Sequence[float], y: Sequence[float], most: int = POINTS) -> tuple[list[float], list[float]]:
+    """At most about `most` points that keep the shape: the first, the last, and the extremes of every stretch."""
+    if len(x) <= most:
+        return list(x), list(y)
+    stretch = math.ceil(2 * len(x) / most)
+    kept = {0, len(x) - 1}
+    for begin in range(0, len(x), stretch):
+        places = range(begin, min(begin + stretch, len(x)))
+        kept |= {min(places, key=y.__getitem__), max(places, key=y.__getitem__)}
+    return [x[place] for place in sorted(kept)], [y[place] for place in sorted(kept)]
+
+
+def running_mean(y: Sequence[float], width: int) -> list[float]:
+    """The mean over `width` (odd) values around each; at the ends over fewer, as many on both sides."""
+    total = [0.0]
+    for value in y:
+        total.append(total[-1] + value)
+    reach = [min(place, len(y) - 1 - place, width // 2) for place in range(len(y))]
+    return [(total[place + r + 1] - total[place - r]) / (2 * r + 1) for place, r in enumerate(reach)]
+
+
+def _series(figure: Figure, finding: Series) -> bool:
+    figure.set_size_inches(7.4, 3.4)
+    axes = figure.subplots()
+    colours = iter(GROUPS * (1 + len(finding.lines) // len(GROUPS)))
+    is_drawn = False
+    for name, line in finding.lines.items():
+        points = [(x, y) for x, y in zip(finding.x, line, strict=False) if y is not None and math.isfinite(y)]
+        if not points:
+            continue
+        is_drawn = True
+        x, y = zip(*sorted(points), strict=True)
+        if name == "perfect":  # what a calibration curve is compared with
+            axes.plot(x, y, color=INK, alpha=0.6, linewidth=1, linestyle="--", label=name)
+            continue
+        colour, shown = next(colours), label(name)
+        if len(y) > SMOOTHED:
+            axes.plot(*thin(x, y), color=colour, alpha=0.3, linewidth=0.8)
+            width = max(5, len(y) // 30) // 2 * 2 + 1
+            x, y = thin(x, running_mean(y, width))
+            shown += f" (pale), and its mean over {width} values"
+        axes.plot(x, y, color=colour, label=shown, marker="o" if len(y) <= 40 else "", markersize=4)
+    axes.set_xlabel(label(finding.x_label, 60))
+    axes.set_ylabel(label(finding.y_label, 40))
+    axes.xaxis.get_major_locator().set_params(integer=all(float(x).is_integer() for x in finding.x))
+    axes.xaxis.set_major_formatter(_number)
+    axes.yaxis.set_major_formatter(_number)
+    axes.grid(axis="y")
+    if is_drawn:
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.3, handlelength=1.6)
+    return is_drawn
+
+
+def _dots(figure: Figure, finding: Dots) -> bool:
+    from matplotlib.lines import Line2D
+
+    places = range(len(finding.x))
+    figure.set_size_inches(max(4.6, 0.62 * len(places)), 4.4)
+    axes = figure.subplots()
+    for place in places[1::2]:
+        axes.axvspan(place - 0.5, place + 0.5, color=FAINT, alpha=0.25, linewidth=0)
+    axes.axhline(finding.reference, color=INK, linewidth=1, linestyle=(0, (5, 3)))
+    curve = [math.nan if value is None else value for value in finding.curve]
+    axes.plot(places, curve, color=INK, alpha=0.75, linewidth=1.8, marker="_", markersize=13, markeredgewidth=2.2)
+    legend = [
+        Line2D([], [], color=INK, alpha=0.75, marker="_", markersize=9, label=label(finding.curve_label)),
+        Line2D([], [], color=INK, linewidth=1, linestyle=(0, (5, 3)), label=label(finding.reference_label)),
+    ]
+    is_drawn = any(map(math.isfinite, curve))
+    for number, (group, values) in enumerate(finding.groups.items()):
+        look = {"color": GROUPS[number % len(GROUPS)], "marker": MARKERS[number % len(MARKERS)], "linestyle": ""}
+        shift = 0.64 * ((number + 0.5) / len(finding.groups) - 0.5)  # so that equal scores stand side by side
+        legend.append(Line2D([], [], **look, markersize=6, label=label(group)))
+        for place, name, value in zip(places, finding.x, values, strict=False):
+            if value is not None and math.isfinite(value):
+                is_drawn = True
+                hollow = {"markerfacecolor": "none"} if name in finding.published else {}
+                axes.plot([place + shift], [value], **look, **hollow, markersize=5.5, markeredgewidth=1.3)
+    if finding.published:
+        hollow = {"marker": "o", "markerfacecolor": "none", "linestyle": "", "markeredgewidth": 1.3}
+        legend.append(Line2D([], [], color=INK, **hollow, markersize=6, label="hollow: published by others"))
+    names = [label(name) + (", published" if name in finding.published else "") for name in finding.x]
+    axes.set_xticks(places, names, rotation=40, ha="right", rotation_mode="anchor")
+    axes.tick_params(axis="x", length=0)
+    axes.set_xlim(-0.5, len(places) - 0.5)
+    axes.set_ylabel(label(finding.y_label, 60))
+    axes.yaxis.set_major_formatter(_number)
+    axes.grid(axis="y")
+    axes.legend(handles=legend, loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, labelspacing=0.65)
+    return is_drawn
+
+
+def _heatmap(figure: Figure, finding: Heatmap) -> bool:
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
+    down, across = len(finding.rows), len(finding.columns)
+    if not down or not across:
+        return False
+    cell = min(0.8, max(6.4 / max(down, across) if max(down, across) > NUMBERED else 0.42, 2.4 / max(down, across)))
+    figure.set_size_inches(max(cell * across, 0.4), max(cell * down, 0.4))
+    axes = figure.add_axes((0, 0, 1, 1))
+    shades: dict[int, list[Path]] = {}
+    for row, values in enumerate(finding.values):
+        total = sum(values)
+        for column, value in enumerate(values):
+            if shade := math.ceil(SHADES * value / total) if total > 0 and value > 0 else 0:
+                left, top = column - 0.48, row - 0.48
+                corners = [(left, top), (left + 0.96, top), (left + 0.96, top + 0.96), (left, top + 0.96), (left, top)]
+                shades.setdefault(shade, []).append(Path(corners, closed=True))
+            if max(down, across) <= NUMBERED:
+                _number_cell(axes, column, row, value, finding, is_dark=shade > 0.55 * SHADES, size=72 * cell)
+    for shade, paths in sorted(shades.items()):
+        whole = Path.make_compound_path(*paths)
+        axes.add_patch(PathPatch(whole, facecolor=SHADE, alpha=shade / SHADES, linewidth=0))
+    steps = [math.ceil(count / 40) for count in (across, down)]
+    axes.set_xticks(range(0, across, steps[0]), [label(name, 18) for name in finding.columns[:: steps[0]]])
+    axes.set_yticks(range(0, down, steps[1]), [label(name, 18) for name in finding.rows[:: steps[1]]])
+    if max(len(label(name, 18)) for name in finding.columns) * 6 > 72 * cell:
+        axes.tick_params(axis="x", rotation=60 if cell < 0.3 else 45)
+        for text in axes.get_xticklabels():
+            text.set(ha="right", rotation_mode="anchor")
+    axes.tick_params(length=0, labelsize=9 if max(down, across) <= NUMBERED else 6)
+    axes.set_xlim(-0.5, across - 0.5)
+    axes.set_ylim(down - 0.5, -0.5)
+    axes.set_xlabel(label(finding.column_label, 40), labelpad=8)
+    axes.set_ylabel(label(finding.row_label, 40), labelpad=8)
+    axes.spines[:].set_visible(False)
+    return True
+
+
+def _number_cell(axes: Axes, column: int, row: int, value: float, finding: Heatmap, is_dark: bool, size: float) -> None:
+    is_count = all(float(entry).is_integer() for values in finding.values for entry in values)
+    longest = max(
+        len(f"{entry:,.0f}" if is_count else f"{100 * entry:.1f}") for some in finding.values for entry in some
+    )
+    axes.text(
+        column, row, f"{value:,.0f}" if is_count else f"{100 * value:.1f}", ha="center", va="center_baseline",
+        fontsize=min(10, 1.5 * size / longest), color=ON_SHADE if is_dark else INK, alpha=1 if value else 0.4,
+    )  # fmt: skip
+
+
+def _number(value: float, _: int) -> str:
+    return f"{value:,.10g}".replace("-", "−")
+
+
+def _inline(svg: bytes, name: str, title: str) -> str:
+    """An SVG file as an element of a page: no metadata, no style for the whole page, ids of its own, page colours."""
+    from xml.etree import ElementTree
+
+    space, link = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
+    ElementTree.register_namespace("", space[1:-1])
+    root = ElementTree.fromstring(svg)  # noqa: S314 - matplotlib wrote it just now
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag.endswith(("}metadata", "}style", "}title")):
+                parent.remove(child)
+    for element in root.iter():
+        if link in element.attrib:
+            element.set("href", element.attrib.pop(link))
+        for key, value in element.attrib.items():
+            if key == "id":
+                value = f"{name}-{value}"
+            elif key == "href":
+                value = value.replace("#", f"#{name}-", 1)
+            elif key == "style":
+                value = re.sub(r"font-family: [^;]*; *", "", re.sub(r"font: ([\d.]+px) [^;]*", r"font-size: \1", value))
+                value = re.sub("#fe0[0-9a-f]{3}", lambda found: PAGE_COLOURS[found[0]], value)
+            element.set(key, value.replace("url(#", f"url(#{name}-"))
+    width = root.attrib["viewBox"].split()[2]
+    for key in ("width", "height", "version"):
+        root.attrib.pop(key, None)
+    root.attrib.pop("id", None)
+    root.set("role", "img")
+    root.set("aria-label", label(title, 200))
+    root.set("style", f"max-width:{1.5 * float(width):.0f}px;min-width:{0.78 * float(width):.0f}px")
+    return ElementTree.tostring(root, encoding="unicode")
