@@ -179,9 +179,9 @@ def _finish(
         window_counts = [count for part in some for count in part.store.counts.tolist()]
         scored = Scored(name, predictor.task, rows, predictions, scores, window_counts, background.tags_seen)
         if is_main:
-            last = name == next(reversed(parts))
+            is_last = name == next(reversed(parts))
             run.write_jsonl(
-                f"predictions{'' if last else f'.{name}'}.jsonl", records(predictor.task, rows, predictions)
+                f"predictions{'' if is_last else f'.{name}'}.jsonl", records(predictor.task, rows, predictions)
             )
     split = next(reversed(results), None)
     metrics = {

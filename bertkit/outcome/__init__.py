@@ -41,7 +41,7 @@ def findings(scored: Scored | None, background: Background, history: Sequence[Ma
         *validation_curves(history, dict.fromkeys((headline, best_by))),
         *loss_curve(history),
         coverage_table(dict(background.covered)),
-        *(finding for finding in of_task if isinstance(finding, Passages)),
+        *(finding for finding in of_task if isinstance(finding, Passages) and finding.passages),
     ]
 
 

@@ -62,7 +62,7 @@ class Scored(NamedTuple):
     @property
     def where(self) -> str:
         """The split and its size, for captions."""
-        return f"{self.split}, {len(self.rows):,} rows"
+        return f"{self.split}, {len(self.rows):,} {'row' if len(self.rows) == 1 else 'rows'}"
 
     def passage(
         self, number: int, facts: Mapping[str, str], spans: Mapping[str, tuple[Span, ...]] | None = None

@@ -21,7 +21,7 @@ QUESTION_WORDS = {
         **{word: rf"\b{word}\b" for word in ("what", "when", "where", "which", "why", "how")},
     },
     "zh": {
-        "何时/什么时候": "何时|何時|什[么麼]时候|什麼時候",
+        "何时/什么时候": "何[时時]|什[么麼][时時]候",
         "为什么": "(?<![称稱成作认認])[为為](?:什[么麼]|何)",  # 称为什么 asks what something is called
         "怎么/如何": "怎[么麼样樣]|如何",
         "什么": "什[么麼]",

@@ -322,6 +322,28 @@ def test_a_run_directory_holds_its_contract(finished, task):
     }
 
 
+def test_every_scored_split_keeps_its_predictions_and_what_was_left_out_is_said(bertkit, tmp_path):
+    lines = (ASSETS / "sentiment.csv").read_text(encoding="utf-8").splitlines()
+    train, validation, test = (tmp_path / f"{name}.csv" for name in ("train", "validation", "test"))
+    train.write_text("\n".join([*lines[:17], "no opinion,-", "no label,"]) + "\n", encoding="utf-8")
+    validation.write_text("\n".join([lines[0], *lines[17:21]]) + "\n", encoding="utf-8")
+    test.write_text("\n".join([lines[0], *lines[21:27]]) + "\n", encoding="utf-8")
+    files = ("--train", train, "--validation", validation, "--test", test, "--out", tmp_path / "run")
+    done = bertkit(
+        "train", "sentiment", *SMALL, *files, "train.steps=1", "data.ignore_labels=-", "data.skip_bad_rows=true"
+    )
+    assert done.code == 0, done.err
+    assert {path.name for path in (tmp_path / "run").iterdir()} == FILES | {"predictions.validation.jsonl"}
+    kept = {name: lines_of(tmp_path / "run" / f"{name}.jsonl") for name in ("predictions", "predictions.validation")}
+    assert [len(records) for records in kept.values()] == [6, 4]
+    assert len({tuple(record) for records in kept.values() for record in records}) == 1
+    assert [f"{record['text']},{record['gold']}" for record in kept["predictions"]] == [
+        line.replace('"', "") for line in lines[21:27]
+    ]
+    notes = {entry["title"]: entry for entry in json.loads((tmp_path / "run/findings.json").read_text())}
+    assert notes["Rows left out"]["text"].endswith("train: 1 bad rows, 1 rows with ignored labels.")
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_the_recipe_of_a_run_makes_the_same_run(bertkit, finished, tmp_path, task):
     run = finished(task)
