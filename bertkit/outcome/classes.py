@@ -33,10 +33,10 @@ def label_findings(
     np.add.at(counts, ([code[gold] for gold in golds], [code[answer] for answer in answers]), 1)
     table = by_label(labels, counts.diagonal(), counts.sum(1), counts.sum(0), what, where)
     if len(labels) > MATRIX_LABELS:
-        return [confusions(labels, counts, where), table]
+        return [confusions(labels, counts, where), table] if golds != answers else [table]
     matrix = Heatmap(
         title="Confusion",
-        caption=f"Rows: gold; columns: predicted; counts. {where}.",
+        caption=f"Rows: gold; columns: predicted; counts. On {where}.",
         row_label="gold",
         column_label="predicted",
         rows=tuple(labels),
@@ -54,7 +54,7 @@ def confusions(labels: Sequence[str], counts: np.ndarray, where: str) -> Table:
     ]
     return Table(
         title="Most frequent confusions",
-        caption=f"Share: of the rows with that gold label. {where}.",
+        caption=f"Share: of the rows with that gold label. On {where}.",
         columns=("gold", "predicted", "count", "share"),
         rows=tuple(
             (labels[gold], labels[given], int(wrong[gold, given]), ratio(wrong[gold, given], counts[gold].sum()))
@@ -79,7 +79,7 @@ def by_label(
     """
     return Table(
         title=f"By {what}",
-        caption=f"Count: gold. {where}.",
+        caption=f"Count: how often the {what} is gold. On {where}.",
         columns=(what, "count", "predicted", "precision", "recall", "f1"),
         rows=tuple(
             (label, gold, guess, ratio(hit, guess), ratio(hit, gold), ratio(2 * hit, gold + guess))
@@ -117,8 +117,9 @@ def calibration(confidence: np.ndarray, is_right: np.ndarray, bins: int, split: 
         title="Calibration",
         caption=(
             f"Expected calibration error: {percent(error)} ({split}, n = {len(confidence):,}). It is the distance "
-            "between accuracy and mean confidence in a bin, averaged over the rows; bins of about equally many rows: "
-            f"{len(parts)}. Confidence is the probability of the answer (Guo et al. 2017)."
+            "between accuracy and mean confidence in a bin, averaged over the rows; "
+            f"{len(parts)} {'bin' if len(parts) == 1 else 'bins'} of about equally many rows. "
+            "Confidence is the probability of the answer (Guo et al. 2017)."
         ),
         x_label="mean confidence",
         y_label="accuracy",

@@ -26,7 +26,7 @@ def by_gold(golds: np.ndarray, given: np.ndarray, where: str) -> Table:
         title="By gold number",
         caption=(
             "Any imperfect prediction is drawn towards the mean: too high for low gold numbers, too low for high ones. "
-            f"{where}."
+            f"On {where}."
         ),
         columns=("gold", "count", *plain),
         rows=tuple(
@@ -48,7 +48,7 @@ def largest_errors(scored: Scored, golds: np.ndarray, given: np.ndarray) -> Pass
     worst = np.argsort(-np.abs(errors), kind="stable")[:WORST].tolist()
     return Passages(
         title="Largest errors",
-        caption=f"{len(worst)} of {scored.where}.",
+        caption=f"{len(worst)} rows; on {scored.where}.",
         passages=tuple(
             scored.passage(
                 number,

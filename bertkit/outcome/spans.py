@@ -44,7 +44,7 @@ def findings(scored: Scored) -> list[Finding]:
     question = task.reads.text[0]
 
     def table(title: str, first: str, groups: Sequence[str], names: Iterable[str], caption: str = "") -> Table:
-        return by_group(title, f"{caption} {scored.where}.".strip(), first, groups, list(names), agreement)
+        return by_group(title, f"{caption} On {scored.where}.".strip(), first, groups, list(names), agreement)
 
     edges = LENGTHS[language]
     found = [

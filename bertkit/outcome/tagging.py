@@ -45,20 +45,30 @@ def by_novelty(words: Sequence[str], is_right: Sequence[bool], seen: Mapping[str
         folded.setdefault(word.casefold(), set()).update(tags)
     exact = [len(seen.get(word, ())) for word in words]
     loose = [len(folded.get(word.casefold(), ())) for word in words]
-    caption = (
-        f"Seen: the very form of the word stands in train; ignoring case: any form that differs in case only. {where}."
-    )
+    forms = f"by its very form; ignoring case: by any form that differs in case only. On {where}."
     columns = ("count", "accuracy", "count, ignoring case", "accuracy, ignoring case")
     return [
         Table(
             title=title,
-            caption=caption,
+            caption=f"{caption}, {forms}",
             columns=(first, *columns),
             rows=tuple(beside(groups, *(accuracy_by(map(name_of, counts), is_right) for counts in (exact, loose)))),
         )
-        for title, first, groups, name_of in (
-            ("Words seen in train", "word", ("seen", "unseen"), lambda count: "seen" if count else "unseen"),
-            ("Ambiguous words", "tags in train", ("1", "2", "3 or more", "unseen"), tag_count),
+        for title, caption, first, groups, name_of in (
+            (
+                "Words seen in train",
+                "Whether the word stands in train",
+                "word",
+                ("seen", "unseen"),
+                lambda count: "seen" if count else "unseen",
+            ),
+            (
+                "Ambiguous words",
+                "How many tags the word has in train",
+                "tags in train",
+                ("1", "2", "3 or more", "unseen"),
+                tag_count,
+            ),
         )
     ]
 

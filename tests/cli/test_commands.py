@@ -309,7 +309,10 @@ def test_a_run_directory_holds_its_contract(finished, task):
     assert {path.name for path in run.iterdir()} == FILES
     assert len(lines_of(run / "history.jsonl")) >= 3
     assert lines_of(run / "predictions.jsonl")
-    assert json.loads((run / "findings.json").read_text())
+    tables = [found for found in json.loads((run / "findings.json").read_text()) if "count" in found.get("columns", ())]
+    answered = lines_of(run / "predictions.jsonl")
+    size = sum(len(record["words"]) for record in answered) if task == "pos" else len(answered)
+    assert {sum(row[table["columns"].index("count")] for row in table["rows"]) for table in tables} == {size}
     environment = json.loads((run / "environment.json").read_text())
     assert environment["schema"] == 1
     assert environment["data"]["train"].startswith("sha256:")

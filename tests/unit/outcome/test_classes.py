@@ -89,6 +89,7 @@ def test_many_labels_are_shown_by_their_most_frequent_confusions():
     golds, given = [*labels, "l00", "l00", "l01"], [*labels, "l07", "l07", "l02"]
     found, _ = label_findings(labels, golds, given, "label", "test")
     assert found.rows == (("l00", "l07", 2, 2 / 3), ("l01", "l02", 1, 0.5))
+    assert [table.title for table in label_findings(labels, labels, labels, "label", "test")] == ["By label"]
 
 
 def test_the_surest_mistakes_come_first_and_right_rows_never():
