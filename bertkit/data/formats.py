@@ -41,6 +41,7 @@ class File(NamedTuple):
 
     name: str  # as the user gave it
     path: str
+    ending: str  # which reader reads it: its own, or what it should have been named, such as ".tsv"
     packing: str  # "", ".gz" or ".xz"
     wanted: Mapping[str, str]  # task column -> column of the source
     header: bool | None  # csv, tsv: does the first line name the columns (else they are "0", "1", ...)
@@ -69,7 +70,7 @@ def name_parts(path: str) -> tuple[str, str, str]:
 def read_delimited(file: File) -> Table:
     """csv, or tsv: the latter has no quoting at all, so a lone quote is text. Blank lines are left out."""
     lines = decoded_lines(file)
-    if name_parts(file.path)[1] == ".tsv":
+    if file.ending == ".tsv":
         fields = ((line, text.rstrip("\r\n").split("\t")) for line, text in lines if text.strip("\r\n"))
     else:
         fields = csv_fields(file, lines)

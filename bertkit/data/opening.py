@@ -40,7 +40,7 @@ def open_table(file: File, split: str, config: str | None) -> Table:
     Raises:
         BertkitError: there is no such source, or it is of a kind that is not read.
     """
-    ending = name_parts(file.path)[1]
+    ending = file.ending
     if os.path.isdir(file.path):
         return read_folder(file, split, config)
     if os.path.exists(file.path):

@@ -125,7 +125,7 @@ def to_file(source: str, columns: Columns, known: Sequence[str], mapping: Mappin
         wanted[columns.text[0]] = "text"  # its one column needs no mapping, and a recipe's mapping is for other files
     elif ending in (".csv", ".tsv"):
         header = not any(place.isdecimal() for place in wanted.values())
-    return File(name, path, packing, wanted, header)
+    return File(name, path, ending, packing, wanted, header)
 
 
 def collect(
@@ -177,7 +177,7 @@ def locate(file: File, table: Table, columns: Columns, optional: Sequence[str]) 
             usual = [other for other in unused if other in USUAL_NAMES.get(column, ())]
             guess = next(iter(usual or unused[: len(unused) == 1]), nearest(name, unused) or nearest(column, unused))
             hint = f"add data.columns.{column}={guess or 'NAME'}" if unused else "no column is left for it"
-            if name_parts(file.path)[1] == ".conllu" and not columns.words:
+            if file.ending == ".conllu" and not columns.words:
                 hint = "CoNLL-U holds words and their tags, for tasks such as pos"
             if file.header:
                 hint += f", or a position if the file has no header line: data.columns.{column}=0"
