@@ -1,0 +1,342 @@
+"""The rows of GLUE's tasks, in whichever layout they were handed on.
+
+Source: Wang et al. 2018; the files of gluebenchmark.com, of its download script, and of `nyu-mll/glue` on the Hub.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+from bertkit.data.formats import BadRow, File, Table, cut, name_parts, no_rows, show
+from bertkit.data.opening import READERS, open_table
+from bertkit.data.sources import Columns, Rules, collect
+from bertkit.errors import BertkitError
+
+HUB = "nyu-mll/glue"
+INDEX = ("index", "idx", "id")  # of a test row, which a submission needs
+HINT = "GLUE's files have tabs between their columns and quote nothing"
+
+
+class Layout(NamedTuple):
+    """One task of GLUE: where its columns stand, what its labels mean, how many rows it has."""
+
+    title: str
+    texts: tuple[tuple[str, ...], ...]  # of one or two texts the names of the column; a number: a file without header
+    label: tuple[str, ...]  # the names of the column with the label or score
+    labels: tuple[str, ...]  # class names in the order of their ids, as on the Hub; empty for scores
+    codes: tuple[str, ...]  # what stands for each of them in the files and in a submission
+    dev_rows: Mapping[str, int]  # split -> number of its rows in GLUE
+    test_rows: Mapping[str, int]
+
+
+NLI = ("entailment", "neutral", "contradiction")
+TWO = ("entailment", "not_entailment")
+BITS = ("0", "1")
+PAIR = (("sentence1",), ("sentence2",))
+PREMISE = (("sentence1", "premise", "Premise"), ("sentence2", "hypothesis", "Hypothesis"))
+
+
+def one_dev(dev: int, test: int) -> tuple[Mapping[str, int], Mapping[str, int]]:
+    return MappingProxyType({"validation": dev}), MappingProxyType({"test": test})
+
+
+MNLI_ROWS = (
+    MappingProxyType({"validation": 9815, "validation_mismatched": 9832}),
+    MappingProxyType({"test": 9796, "test_mismatched": 9847}),
+)
+LAYOUTS: Mapping[str, Layout] = MappingProxyType({
+    "cola": Layout("CoLA", (("sentence", "3"),), ("label", "1"), ("unacceptable", "acceptable"), BITS,
+                   *one_dev(1043, 1063)),
+    "sst2": Layout("SST-2", (("sentence", "content"),), ("label",), ("negative", "positive"), BITS,
+                   *one_dev(872, 1821)),
+    "mrpc": Layout("MRPC", (("#1 String", "sentence1"), ("#2 String", "sentence2")), ("Quality", "label"),
+                   ("not_equivalent", "equivalent"), BITS, *one_dev(408, 1725)),
+    "stsb": Layout("STS-B", PAIR, ("score", "label"), (), (), *one_dev(1500, 1379)),
+    "qqp": Layout("QQP", (("question1",), ("question2",)), ("is_duplicate", "label"), ("not_duplicate", "duplicate"),
+                  BITS, *one_dev(40430, 390965)),
+    "mnli": Layout("MNLI", PREMISE, ("gold_label", "label"), NLI, NLI, *MNLI_ROWS),
+    "qnli": Layout("QNLI", (("question",), ("sentence",)), ("label",), TWO, TWO, *one_dev(5463, 5463)),
+    "rte": Layout("RTE", PAIR, ("label",), TWO, TWO, *one_dev(277, 3000)),
+    "wnli": Layout("WNLI", PAIR, ("label",), ("not_entailment", "entailment"), BITS, *one_dev(71, 146)),
+    "ax": Layout("AX", PREMISE, ("label", "Label"), NLI, NLI, MappingProxyType({}), MappingProxyType({"test": 1104})),
+})  # fmt: skip
+FOLDERS = {"sts": "stsb", "diagnostic": "ax", "diagnostics": "ax"}  # beside the tasks' own names
+STEMS = {  # split -> how its file's name may begin; the first is GLUE's, the last the Hub's
+    "train": ("train",),
+    "validation": ("dev", "val", "valid", "validation"),
+    "test": ("test",),
+}
+MNLI_STEMS = {
+    "train": ("train",),
+    "validation": ("dev_matched", "validation_matched"),
+    "validation_mismatched": ("dev_mismatched", "validation_mismatched"),
+    "test": ("test_matched",),
+    "test_mismatched": ("test_mismatched",),
+}
+AX_STEMS = {"test": ("diagnostic", "ax", "test")}
+MSR_TRAIN, MSR_TEST = "msr_paraphrase_train.txt", "msr_paraphrase_test.txt"  # MRPC as Microsoft hands it out
+DEV_IDS = "dev_ids.tsv"  # which of its training pairs are GLUE's dev set
+
+
+class Split(NamedTuple):
+    """The rows of one split and where they came from."""
+
+    rows: list[dict[str, object]]  # id, text, maybe second, label: a class name, a score, or None where there is none
+    source: str
+    sha256: str | None  # of the file
+    skipped: tuple[str, ...]  # `FILE:LINE: reason`, one for each row that could not be read
+    held_back: bool  # a validation split cut from train, for want of GLUE's own
+
+
+class GlueTask(NamedTuple):
+    """What was found of one task."""
+
+    task: str
+    splits: dict[str, Split]
+    missing: tuple[str, ...]  # a sentence for each thing that is not there
+
+
+def find_tasks(folder: str | Path) -> tuple[str, ...]:
+    """The tasks that have a folder there, in GLUE's order.
+
+    Raises:
+        BertkitError: there is no such folder, it has no task, or two folders are one task.
+    """
+    found = task_folders(folder)
+    return tuple(task for task in LAYOUTS if task in found)
+
+
+def read_glue(task: str, source: str | Path | None, held_back: float = 0.1) -> GlueTask:
+    """Read every split of a task.
+
+    Args:
+        task: a key of LAYOUTS.
+        source: a folder with a folder for each task, in GLUE's layout or the Hub's; None: the Hub.
+        held_back: share of the training rows, the last ones, that stand in for a dev set that is not there.
+    Raises:
+        BertkitError: the task or its training rows are not there, a file lacks a column, or no row of it is right.
+    """
+    assert 0 < held_back < 1, held_back
+    folder = None if source is None else task_folder(task, source)
+    splits_of = stems_of(task)
+    if folder is None or os.path.isfile(os.path.join(folder, "dataset_dict.json")):  # as `save_to_disk` writes it
+        names = {split: stems[-1] for split, stems in splits_of.items()}
+        there = saved_splits(folder) if folder else names.values()
+        place = (folder or HUB, None if folder else task)
+        splits = {split: read_split(task, split, *place, name) for split, name in names.items() if name in there}
+    else:
+        files = {split: find_file(folder, stems) for split, stems in splits_of.items()}
+        if task == "mrpc" and not files["train"] and os.path.isfile(os.path.join(folder, MSR_TRAIN)):
+            splits = read_msr(folder, files["test"])
+        else:
+            splits = {split: read_split(task, split, path) for split, path in files.items() if path}
+    needed = next(iter(splits_of))
+    if needed not in splits:
+        there = ", ".join(sorted(os.listdir(folder))[:10]) or "nothing"
+        message = f"{folder}: {LAYOUTS[task].title} has no {splits_of[needed][0]}.tsv"
+        raise BertkitError(message, hint=f"the folder has: {there}")
+    return fill(task, splits, held_back)
+
+
+def fill(task: str, splits: dict[str, Split], held_back: float) -> GlueTask:
+    """Hold rows back where there is no dev set, and say what is not there."""
+    title, missing = LAYOUTS[task].title, []
+    for split, stems in stems_of(task).items():
+        if split in splits:
+            continue
+        sentence = f"{title}: no {stems[0]}.tsv"
+        if split == "validation":
+            rows = splits["train"].rows
+            if splits["train"].source.endswith(MSR_TRAIN):
+                sentence = f"{title}: no pair of a {DEV_IDS}"
+            count = max(round(held_back * len(rows)), min(16, len(rows) // 2))
+            if not 0 < count < len(rows):
+                where = splits["train"].source
+                raise BertkitError(f"{where}: {len(rows)} row is too few to hold some back", hint=f"add {stems[0]}.tsv")
+            splits["validation"] = splits["train"]._replace(rows=rows[-count:], skipped=(), held_back=True)
+            splits["train"] = splits["train"]._replace(rows=rows[:-count])
+            sentence += f"; the last {count:,} of {len(rows):,} training rows are held back instead"
+        missing.append(sentence)
+    return GlueTask(task, {split: splits[split] for split in stems_of(task) if split in splits}, tuple(missing))
+
+
+# Folders and files.
+
+
+def stems_of(task: str) -> Mapping[str, tuple[str, ...]]:
+    """The splits of a task, train first, and how their files' names begin."""
+    return {"mnli": MNLI_STEMS, "ax": AX_STEMS}.get(task, STEMS)
+
+
+def task_folders(source: str | Path) -> dict[str, str]:
+    folder = os.path.expanduser(source)
+    if not os.path.isdir(folder):
+        raise BertkitError(
+            f"{source}: there is no such folder", hint="name the folder that holds CoLA, SST-2 and so on"
+        )
+    found: dict[str, str] = {}
+    for name in sorted(os.listdir(folder)):
+        task = task_of(name) if os.path.isdir(os.path.join(folder, name)) else None
+        if task in found:
+            other = os.path.basename(found[task])
+            raise BertkitError(f"{source}: {other} and {name} are both {LAYOUTS[task].title}", hint="leave one of them")
+        if task:
+            found[task] = os.path.join(folder, name)
+    if not found:
+        is_task = task_of(os.path.basename(os.path.abspath(folder)))
+        hint = "name the folder above it" if is_task else "it should hold folders such as CoLA, SST-2, MRPC"
+        raise BertkitError(f"{source}: no folder of a GLUE task is in it", hint=hint)
+    return found
+
+
+def task_of(name: str) -> str | None:
+    """The task that a folder's name means, whatever its case and hyphens."""
+    name = re.sub(r"[^a-z0-9]", "", name.lower())
+    name = FOLDERS.get(name, name)
+    return name if name in LAYOUTS else None
+
+
+def task_folder(task: str, source: str | Path) -> str:
+    found = task_folders(source)
+    if task not in found:
+        there = ", ".join(os.path.basename(path) for path in found.values())
+        raise BertkitError(f"{source}: there is no folder of {LAYOUTS[task].title}", hint=f"it has: {there}")
+    return found[task]
+
+
+def find_file(folder: str, stems: Sequence[str]) -> str | None:
+    """The file of a split: by its whole name, else the only one whose name begins so, such as `train_subset.tsv`."""
+    names = {
+        name: parts[0].lower()
+        for name in sorted(os.listdir(folder))
+        if (parts := name_parts(name))[1] in READERS and parts[1] not in (".txt", ".conllu") and parts[0] != "dev_ids"
+    }
+    exact = [name for name, stem in names.items() if stem in stems]
+    found = exact or [name for name, stem in names.items() if stem.startswith(tuple(stems))]
+    if len(found) > 1:
+        raise BertkitError(f"{folder}: several files may be {stems[0]}: {', '.join(found)}", hint="leave one of them")
+    return os.path.join(folder, found[0]) if found else None
+
+
+def saved_splits(folder: str) -> list[str]:
+    with open(os.path.join(folder, "dataset_dict.json"), encoding="utf-8") as file:
+        return list(json.load(file)["splits"])
+
+
+# Reading.
+
+
+def read_split(task: str, split: str, path: str, config: str | None = None, part: str = "") -> Split:
+    """One split from a file; or, where `part` names it there, from a saved folder or the Hub."""
+    layout, is_test = LAYOUTS[task], split.startswith("test")
+    file, table = open_split(layout, path, config, part)
+    places = locate(file, table, layout, is_test)
+    columns = Columns(text=("text", "second"), **{"label" if layout.labels else "number": "label"})
+    rules = GlueRules(columns, table.class_names.get(places["label"]), not is_test, frozenset(), False, layout)
+    rows, bad, _, _ = collect(file, table, rules, places)
+    if not rows and not bad:
+        raise no_rows(file)
+    if not rows:
+        raise BertkitError(f"{file.name}: none of its {len(bad)} rows is right; the first: {bad[0]}", hint=HINT)
+    twice = [name for name, times in Counter(row["id"] for row in rows).items() if times > 1]
+    if twice and is_test:
+        message = f"{file.name}: column {places['id']!r} holds {show(twice[0])} more than once"
+        raise BertkitError(message, hint="a submission needs an index of its own for each test row")
+    source = ", ".join(filter(None, (file.name, config, part)))
+    return Split(rows, source, checksum(path) if os.path.isfile(path) else None, tuple(bad), False)
+
+
+def open_split(layout: Layout, path: str, config: str | None, part: str) -> tuple[File, Table]:
+    _, ending, packing = name_parts(path)
+    ending = ".tsv" if ending == ".txt" else ending  # Microsoft's names; what they hold are columns
+    wanted = {name: name for names in (*layout.texts, layout.label, INDEX) for name in names}
+    file = File(path, path, ending, packing, wanted, True)
+    table = open_table(file, part, config)
+    if ending == ".tsv" and layout.texts[0][-1].isdecimal() and layout.texts[0][0] not in table.names:
+        file = file._replace(header=False)
+        table = open_table(file, part, config)
+    return file, table
+
+
+def locate(file: File, table: Table, layout: Layout, is_test: bool) -> dict[str, str | None]:
+    """Our columns -> the source's; of the ids, only those of test rows are the source's own."""
+    where = f"{file.name}:1" if file.ending in (".tsv", ".csv") else file.name
+    places: dict[str, str | None] = {"id": next((name for name in INDEX if is_test and name in table.names), None)}
+    for column, names in (*zip(("text", "second"), layout.texts, strict=False), ("label", layout.label)):
+        places[column] = next((name for name in names if name in table.names), None)
+        if table.names.count(places[column]) > 1:
+            raise BertkitError(f"{where}: two columns are named {places[column]!r}", hint="give each its own name")
+        if places[column] is None and not (is_test and column == "label"):
+            has = ", ".join(cut(name) for name in table.names[:20])
+            raise BertkitError(f"{where}: {layout.title} needs a column {names[0]!r}; it has: {has}", hint=HINT)
+    return places
+
+
+@dataclass(frozen=True)
+class GlueRules(Rules):
+    """What is right in a row of GLUE: a label by its code or its name, a score from 0 to 5; in a test, also none."""
+
+    layout: Layout
+
+    def label(self, value: object) -> str | None:
+        name = self.class_name(value)
+        known = dict(zip(self.layout.codes, self.layout.labels, strict=True))
+        if name in known:
+            return known[name]
+        if name in self.layout.labels:
+            return name
+        if name in (None, "-1") and not self.required:
+            return None
+        raise BadRow(f"holds {show(value)}, not one of {', '.join(dict.fromkeys((*known, *self.layout.labels)))}")
+
+    def number(self, value: object) -> float | None:
+        number = super().number(value)
+        if number is None or 0 <= number <= 5:
+            return number
+        if number == -1 and not self.required:
+            return None
+        raise BadRow(f"holds {show(value)}, not a score from 0 to 5")
+
+
+def read_msr(folder: str, test: str | None) -> dict[str, Split]:
+    """MRPC as Microsoft hands it out: cut into train and dev by `dev_ids.tsv`, its test without the labels.
+
+    Source: the download script of GLUE's baselines (format_mrpc).
+    """
+    path, ids = os.path.join(folder, MSR_TRAIN), os.path.join(folder, DEV_IDS)
+    whole = read_split("mrpc", "train", path)
+    splits = {"train": whole}
+    if os.path.isfile(ids):
+        dev_pairs = set(pairs_of(ids, False, ("0", "1")))
+        in_dev = [pair in dev_pairs for pair in pairs_of(path, True, ("#1 ID", "#2 ID"))]
+        parts: tuple[list[dict[str, object]], ...] = ([], [])
+        for row in whole.rows:
+            part = parts[in_dev[int(str(row["id"]))]]
+            part.append({**row, "id": str(len(part))})  # numbered as the rows of the script's own files are
+        if all(parts):
+            splits = {"train": whole._replace(rows=parts[0]), "validation": whole._replace(rows=parts[1], skipped=())}
+    if test or os.path.isfile(os.path.join(folder, MSR_TEST)):
+        found = read_split("mrpc", "test", test or os.path.join(folder, MSR_TEST))
+        splits["test"] = found._replace(rows=[{**row, "label": None} for row in found.rows])
+    return splits
+
+
+def pairs_of(path: str, header: bool, columns: tuple[str, str]) -> list[tuple[object, ...]]:
+    """Two columns of every row, also of bad ones."""
+    table = open_table(File(path, path, ".tsv", "", {}, header), "", None)
+    records = ({} if isinstance(record, BadRow) else record for _, record in table.records)
+    return [tuple(record.get(name) for name in columns) for record in records]
+
+
+def checksum(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
