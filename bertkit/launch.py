@@ -1,9 +1,13 @@
-"""How a process sits on its machine: one process with all cores keeps its threads apart."""
+"""How a process sits on its machine: its threads, and whom it works for."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
+
+FOLLOW = "BERTKIT_FOLLOW"  # set for a process that is to end with the one that started it
 
 
 def own_the_cores(threads: int | None) -> None:
@@ -20,3 +24,19 @@ def own_the_cores(threads: int | None) -> None:
     ):
         return
     os.environ.setdefault("OMP_PROC_BIND", "true")
+
+
+def follow_parent() -> None:
+    """End this process, as SIGTERM would, when the one that started it is gone, killed or not.
+
+    The parent holds the other end of our standard input and never writes to it; its death closes it.
+    """
+    if os.environ.pop(FOLLOW, None) is None:
+        return
+
+    def watch() -> None:
+        while os.read(0, 1024):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()

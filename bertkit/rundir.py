@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from bertkit.errors import BertkitError
 
@@ -106,6 +107,21 @@ class RunDir:
         lines = self["history.jsonl"].read_text(encoding="utf-8").split("\n")
         return [json.loads(line) for line in lines[:-1]]
 
+    def last_record(self) -> dict | None:
+        """The newest step of history.jsonl, without reading all of it; None while there is none."""
+        try:
+            with self["history.jsonl"].open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - 8192))
+                lines = file.read().decode(errors="replace").split("\n")[:-1]
+        except OSError:
+            return None
+        for line in reversed(lines):
+            with suppress(ValueError):
+                record = json.loads(line)
+                if isinstance(record, dict) and "step" in record:
+                    return record
+        return None
+
     def rewind_history(self, step: int) -> None:
         """Forget what came after `step`: a resumed run writes it again, to the same digits."""
         kept = [json.dumps(record) + "\n" for record in self.read_history() if record["step"] <= step]
@@ -160,6 +176,25 @@ def disk_errors(path: Path) -> Iterator[None]:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         hint = "free some space, then go on with --resume" if full else "check the path and its permissions"
         raise BertkitError(f"{path} cannot be written ({error.strerror or error})", hint=hint) from error
+
+
+def locked(path: Path) -> IO | None:
+    """An open file that holds a lock until it, and every process that inherited it, is closed; None when it is held.
+
+    Without `fcntl` (Windows) nothing is locked.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a")
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:
+        return file
+    except OSError:
+        file.close()
+        return None
+    return file
 
 
 def _sync(path: Path) -> None:

@@ -87,7 +87,7 @@ def other_averages(scores: Mapping[str, Scores]) -> list[Average]:
         Average("without WNLI", mean(complete), "unweighted mean of the other eight task scores"),
         Average(
             "BERT paper", columns(*paper, *both),
-            "nine columns without WNLI: MNLI counts twice, F1 for MRPC and QQP, Spearman for STS-B (Devlin et al. 2019)",
+            "nine columns without WNLI: MNLI twice, F1 for MRPC and QQP, Spearman for STS-B (Devlin et al. 2019)",
         ),
         Average(
             "BERT paper, eight tasks",

@@ -1,0 +1,244 @@
+"""Several runs over the devices there are: one process a run, longest first, none lost and none done twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Literal
+
+from bertkit.errors import BertkitError, Interrupted
+from bertkit.launch import FOLLOW
+from bertkit.rundir import RunDir, locked
+from bertkit.studies.board import Board
+
+ATTEMPTS = 2  # a job that dies is tried once more
+PATIENCE = 60.0  # seconds that a job gets to save its checkpoint when it is told to stop
+
+State = Literal["waiting", "running", "done", "failed"]
+
+
+@dataclass
+class Job:
+    """One run, in a process of its own.
+
+    Attributes:
+        command: what to run; it goes on from where it was when it is run again, and writes `run`.
+        cost: how long it takes beside the others, in any unit; the longest are begun first.
+        length: epochs, or steps when `by_steps`, of the whole run; for the progress that its history tells.
+        needs: a job that must be done before, whose model this one starts from.
+        note: why it failed.
+    """
+
+    name: str
+    command: Sequence[str]
+    run: RunDir
+    log: Path
+    cost: float
+    length: float
+    by_steps: bool = False
+    needs: Job | None = None
+    state: State = "waiting"
+    note: str = ""
+    attempts: int = 0
+    began: float = 0.0  # of the attempt that runs, by time.monotonic
+    share_before: float = 0.0  # of the run that an earlier attempt had done
+
+    def share(self) -> float:
+        """How much of the run is done, 0 to 1, as its history tells."""
+        if self.state == "done":
+            return 1.0
+        last = self.run.last_record()
+        return min(1.0, last["step" if self.by_steps else "epoch"] / self.length) if last else 0.0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is done, or failed for good."""
+        return self.state in ("done", "failed")
+
+
+@dataclass
+class Slot:
+    """A place where one job can run: what its process gets to see, and which settings it needs there."""
+
+    environment: Mapping[str, str]
+    settings: Sequence[str] = ()
+    job: Job | None = None
+    process: subprocess.Popen | None = None
+    lock: IO | None = None
+
+
+@dataclass
+class Runner:
+    """Runs jobs to their end; `table` is told of every change, and every second or so in between."""
+
+    jobs: Sequence[Job]
+    slots: Sequence[Slot]
+    board: Board
+    changed: Callable[[], None] = lambda: None  # a job ended: results on disk may be brought up to date
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        """Run what is not done yet.
+
+        Raises:
+            Interrupted: SIGINT or SIGTERM; the jobs that ran have saved a checkpoint.
+        """
+        for job in self.jobs:
+            if job.run["metrics.json"].exists():
+                job.state = "done"
+        with self._stop_signals(), self.board:
+            try:
+                while not all(job.is_over for job in self.jobs) and not self.stop.is_set():
+                    self._reap()
+                    self._fill()
+                    self.board.show(self.jobs)
+                    self.stop.wait(0.2)
+                self.board.show(self.jobs)
+            finally:
+                self._end_all()
+        done = sum(job.state == "done" for job in self.jobs)
+        if self.stop.is_set() and done < len(self.jobs):
+            raise Interrupted(
+                f"stopped; {done} of {len(self.jobs)} jobs are done, and those that ran have saved a checkpoint",
+                hint="go on with the same command and --resume",
+            )
+
+    def _fill(self) -> None:
+        for slot in self.slots:
+            waiting = [job for job in self.jobs if job.state == "waiting"]
+            for job in waiting:
+                if job.needs and job.needs.state == "failed":
+                    job.state, job.note = "failed", f"it starts from the model of {job.needs.name}, which failed"
+                    self.board.say(f"{job.name}: {job.note}")
+            ready = [job for job in waiting if job.state == "waiting" and (not job.needs or job.needs.state == "done")]
+            if slot.job is None and ready:
+                self._start(slot, max(ready, key=self._urgency))
+
+    def _urgency(self, job: Job) -> float:
+        """How long what begins with this job takes."""
+        return job.cost + max((other.cost for other in self.jobs if other.needs is job), default=0.0)
+
+    def _start(self, slot: Slot, job: Job) -> None:
+        lock = locked(job.log.with_suffix(".lock"))
+        if lock is None:
+            # a job of a runner that was killed is still saving its checkpoint
+            if not job.note:
+                job.note = "waits for its earlier process to end"
+                self.board.say(f"{job.name}: {job.note}")
+            return
+        job.attempts, job.state, job.note, job.began = job.attempts + 1, "running", "", time.monotonic()
+        job.share_before = job.share()
+        with job.log.open("ab") as log:
+            slot.process = subprocess.Popen(  # noqa: S603 our own command line
+                [*job.command, *slot.settings], stdin=subprocess.PIPE, stdout=log, stderr=log,
+                env={**os.environ, **slot.environment, FOLLOW: "1"},
+                # the terminal's Ctrl-C is for us; and the lock lives as long as we or the job do
+                start_new_session=True, pass_fds=(lock.fileno(),),
+            )  # fmt: skip
+        slot.job, slot.lock = job, lock
+        self.board.say(f"{job.name}: {'begins' if job.attempts == 1 else 'is tried again'}")
+
+    def _reap(self) -> None:
+        for slot in self.slots:
+            if slot.process is None or slot.process.poll() is None:
+                continue
+            job = self._release(slot)
+            if slot.process.returncode == 0 and job.run["metrics.json"].exists():
+                job.state = "done"
+                self.board.say(f"{job.name}: done in {time.monotonic() - job.began:.0f} s: {self.board.describe(job)}")
+            else:
+                reason = why_it_died(job.log, slot.process.returncode)
+                job.state, job.note = ("failed" if job.attempts >= ATTEMPTS else "waiting"), reason
+                self.board.say(f"{job.name}: died: {reason}")
+            slot.process = None
+            self.changed()
+
+    def _release(self, slot: Slot) -> Job:
+        job, slot.job = slot.job, None
+        slot.process.stdin.close()
+        slot.lock.close()
+        assert job is not None, "a process without a job"
+        return job
+
+    def _end_all(self) -> None:
+        """Tell what runs to save and stop, and wait for it."""
+        running = [slot for slot in self.slots if slot.process is not None]
+        for slot in running:
+            with suppress(ProcessLookupError):
+                slot.process.terminate()
+        ends = time.monotonic() + PATIENCE
+        for slot in running:
+            with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+                slot.process.wait(max(0.1, ends - time.monotonic()))
+            if slot.process.poll() is None:
+                slot.process.kill()
+                slot.process.wait()
+            job = self._release(slot)
+            job.state = "done" if slot.process.returncode == 0 and job.run["metrics.json"].exists() else "waiting"
+            slot.process = None
+
+    @contextmanager
+    def _stop_signals(self) -> Iterator[None]:
+        """SIGINT and SIGTERM end the runner in order; a second SIGINT does not wait for checkpoints."""
+
+        def ask(number: int, frame: object) -> None:
+            if self.stop.is_set() and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self.stop.set()
+            self.board.say("stopping: the jobs that run save a checkpoint first")
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def make_slots(jobs_per_device: int, settings: Sequence[str]) -> list[Slot]:
+    """The places there are: so many jobs on each GPU, or on the CPU, whose cores they share."""
+    import torch
+
+    gpus = torch.cuda.device_count()
+    if gpus:
+        seen = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+        names = seen if len(seen) == gpus else [str(number) for number in range(gpus)]
+        return [Slot({"CUDA_VISIBLE_DEVICES": name}) for name in names for _ in range(jobs_per_device)]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    is_set = any(setting.startswith("hardware.threads=") for setting in settings)
+    threads = [] if jobs_per_device == 1 or is_set else [f"hardware.threads={max(1, cores // jobs_per_device)}"]
+    return [Slot({}, threads) for _ in range(jobs_per_device)]
+
+
+def why_it_died(log: Path, code: int) -> str:
+    """The reason in one line: the last `error:` of the log, the signal, or its last line."""
+    if code < 0:
+        with suppress(ValueError):
+            return f"killed by {signal.Signals(-code).name}"
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - 20_000))
+        lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+    errors = [line.removeprefix("error:").strip() for line in lines if line.startswith("error:")]
+    return (errors or lines or [f"exit code {code}"])[-1]
+
+
+def check_alone(folder: Path) -> IO:
+    """Hold the folder of a study for this process.
+
+    Raises:
+        BertkitError: another process works in it.
+    """
+    lock = locked(folder / ".lock")
+    if lock is None:
+        raise BertkitError(f"{folder}: another process is at work here", hint="wait for it, or stop it")
+    return lock

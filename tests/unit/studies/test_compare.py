@@ -1,0 +1,86 @@
+"""The paired comparison: its fast metrics equal the plain ones, and its intervals behave."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bertkit.metrics.classification import binary_f1, classification
+from bertkit.metrics.regression import regression
+from bertkit.studies.compare import difference, draw, to_answers
+
+NAMES = ("no", "yes", "maybe")
+
+
+def records(gold: list, given: list, names: tuple[str, ...] = NAMES[:2]) -> list[dict]:
+    return [
+        {"id": str(number), "gold": right, "label": label, "probabilities": dict.fromkeys(names, 0.0)}
+        for number, (right, label) in enumerate(zip(gold, given, strict=True))
+    ]
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("seed", range(8))
+def test_metrics_from_counts_equal_the_plain_ones(classes, seed):
+    rng = np.random.default_rng(seed)
+    names = NAMES[:classes]
+    gold, given = (rng.choice(names, size=30).tolist() for _ in range(2))
+    answers = to_answers(records(gold, given, names))
+    rows = rng.integers(30, size=30)
+    gold, given = ([column[row] for row in rows] for column in (gold, given))
+    plain = classification(given, gold)
+    assert answers.metric("accuracy", rows) == pytest.approx(plain["accuracy"])
+    assert answers.metric("matched", rows) == pytest.approx(plain["accuracy"])
+    assert answers.metric("matthews", rows) == pytest.approx(plain["matthews"])
+    assert answers.metric("f1", rows) == pytest.approx(binary_f1(given, gold, "yes")["f1"])
+
+
+def test_undefined_metrics_stay_undefined():
+    answers = to_answers(records(["no", "no"], ["no", "no"]))
+    rows = np.arange(2)
+    assert answers.metric("f1", rows) is None
+    assert answers.metric("matthews", rows) is None
+    assert answers.metric("accuracy", rows) == 1.0
+
+
+def test_numbers_are_scored_by_the_plain_metric():
+    gold, given = [1.0, 2.0, 3.5, 0.0], [0.5, 2.5, 3.0, 1.0]
+    answers = to_answers(records(gold, given))
+    rows = np.array([0, 1, 1, 2, 3])
+    plain = regression([given[row] for row in rows], [gold[row] for row in rows])
+    assert answers.metric("pearson", rows) == pytest.approx(plain["pearson"])
+    assert answers.metric("spearman", rows) == pytest.approx(plain["spearman"])
+
+
+def answers(flips: int, rows: int = 200) -> dict:
+    """Answers of a model that is wrong on the first `flips` rows."""
+    gold = ["yes", "no"] * (rows // 2)
+    given = [("no" if right == "yes" else "yes") if row < flips else right for row, right in enumerate(gold)]
+    return {"validation": to_answers(records(gold, given))}
+
+
+def test_equal_answers_differ_by_nothing_in_every_draw():
+    drawn = draw("rte", [[answers(40)] * 2, [answers(40)] * 2], 2, 100)
+    assert not drawn.any()
+
+
+def test_the_interval_holds_the_difference_and_is_of_the_right_width():
+    # 20 of 200 rows differ: the paired difference is a mean of 200 draws of 0 or 1 with p = 0.1
+    drawn = draw("rte", [[answers(40)], [answers(20)]], 1, 2000)
+    found = difference("RTE", [[0.8], [0.9]], drawn, 200)
+    assert found.difference == pytest.approx(0.1)
+    assert drawn.std() == pytest.approx((0.1 * 0.9 / 200) ** 0.5, rel=0.1)
+    assert found.low == pytest.approx(0.1 - 1.96 * drawn.std(), abs=0.01)
+    assert found.high == pytest.approx(0.1 + 1.96 * drawn.std(), abs=0.01)
+
+
+def test_pairs_over_seeds_by_hand():
+    found = difference("RTE", [[0.5, 0.6, 0.7], [0.6, 0.6, 0.9]], np.array([0.1, 0.2, np.nan]), 10)
+    assert (found.first, found.second) == (pytest.approx(0.6), pytest.approx(0.7))
+    assert (found.difference, found.deviation) == (pytest.approx(0.1), pytest.approx(0.1))
+    assert (found.better, found.seeds, found.undefined) == (2, 3, 1)
+
+
+def test_an_undefined_score_has_no_interval():
+    found = difference("CoLA", [[0.5, None], [0.6, 0.6]], np.array([0.1, 0.2]), 10)
+    assert (found.first, found.difference, found.low, found.high) == (None, None, None, None)

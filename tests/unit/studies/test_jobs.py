@@ -1,0 +1,249 @@
+"""The runner: longest first, none lost, none done twice, none left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from bertkit.errors import BertkitError, Interrupted
+from bertkit.rundir import RunDir, locked
+from bertkit.studies.board import Silent, time_left
+from bertkit.studies.jobs import Job, Runner, Slot, check_alone, make_slots, why_it_died
+
+FINISH = "(run / 'metrics.json').write_text('{}')"
+
+
+class Heard(Silent):
+    """A board that remembers."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda job: "fine")
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def job(folder: Path, name: str, body: str = FINISH, cost: float = 1.0, needs: Job | None = None) -> Job:
+    """A job whose process runs `body`, which finds its folder as `run` and how often it was begun as `attempt`."""
+    run = folder / "runs" / name
+    run.mkdir(parents=True)
+    script = folder / f"{name}.py"
+    head = f"""
+        import os, signal, sys, time
+        from pathlib import Path
+        run = Path({str(run)!r})
+        with (run / 'begun').open('a') as file:
+            file.write('.')
+        attempt = len((run / 'begun').read_text())
+        with open({str(folder / "order")!r}, 'a') as file:
+            file.write({name!r} + '\\n')
+    """
+    script.write_text(textwrap.dedent(head) + textwrap.dedent(body))
+    return Job(name, [sys.executable, str(script)], RunDir(run), folder / f"{name}.log", cost, 1.0, needs=needs)
+
+
+def run_all(jobs: list[Job], slots: int = 1) -> Heard:
+    board = Heard()
+    Runner(jobs, [Slot({}) for _ in range(slots)], board).run()
+    return board
+
+
+def order(folder: Path) -> list[str]:
+    return (folder / "order").read_text().split()
+
+
+def test_jobs_run_longest_first(tmp_path):
+    run_all([job(tmp_path, name, cost=cost) for name, cost in (("short", 1), ("long", 9), ("middle", 5))])
+    assert order(tmp_path) == ["long", "middle", "short"]
+
+
+def test_a_job_that_others_wait_for_counts_with_the_longest_of_them(tmp_path):
+    first = job(tmp_path, "first", cost=2)
+    run_all([job(tmp_path, "alone", cost=8), first, job(tmp_path, "after", cost=7, needs=first)])
+    assert order(tmp_path) == ["first", "alone", "after"]
+
+
+def test_a_job_that_is_done_is_not_run_again(tmp_path):
+    done, other = job(tmp_path, "done"), job(tmp_path, "other")
+    done.run["metrics.json"].write_text("{}")
+    run_all([done, other])
+    assert order(tmp_path) == ["other"]
+    assert done.state == "done"
+
+
+def test_a_job_that_dies_is_tried_once_more(tmp_path):
+    dies = job(tmp_path, "dies", f"if attempt == 1: os.kill(os.getpid(), signal.SIGKILL)\n{FINISH}")
+    board = run_all([dies])
+    assert (dies.state, dies.attempts, order(tmp_path)) == ("done", 2, ["dies", "dies"])
+    assert "dies: died: killed by SIGKILL" in board.lines
+
+
+def test_a_job_that_dies_twice_is_reported_while_the_others_go_on(tmp_path):
+    body = (
+        "print('error: data.train: no such file', file=sys.stderr)\nprint('hint: look', file=sys.stderr)\nsys.exit(2)"
+    )
+    dies = job(tmp_path, "dies", body, cost=9)
+    heir, other = job(tmp_path, "heir", needs=dies), job(tmp_path, "other")
+    run_all([dies, heir, other])
+    assert (dies.state, dies.note, dies.attempts) == ("failed", "data.train: no such file", 2)
+    assert (heir.state, heir.note) == ("failed", "it starts from the model of dies, which failed")
+    assert other.state == "done"
+    assert sorted(order(tmp_path)) == ["dies", "dies", "other"]
+
+
+def test_exit_code_zero_without_results_is_a_death(tmp_path):
+    empty = job(tmp_path, "empty", "print('nothing came of it')")
+    run_all([empty])
+    assert (empty.state, empty.note) == ("failed", "nothing came of it")
+
+
+def test_as_many_jobs_run_at_once_as_there_are_slots(tmp_path):
+    body = f"""
+        (run.parent / 'now').mkdir(exist_ok=True)
+        (run.parent / 'now' / str(os.getpid())).touch()
+        while len(list((run.parent / 'now').iterdir())) < 2: time.sleep(0.01)
+        {FINISH}
+    """
+    jobs = [job(tmp_path, "one", body), job(tmp_path, "two", body)]
+    run_all(jobs, slots=2)  # each waits for the other: one at a time would never end
+    assert [entry.state for entry in jobs] == ["done", "done"]
+
+
+def test_a_stop_tells_the_jobs_and_says_how_to_go_on(tmp_path):
+    body = """
+        signal.signal(signal.SIGTERM, lambda *_: ((run / 'saved').touch(), sys.exit(130)))
+        (run / 'ready').touch()
+        time.sleep(60)
+    """
+    slow, waits = job(tmp_path, "slow", body, cost=9), job(tmp_path, "waits")
+    runner = Runner([slow, waits], [Slot({})], Heard())
+
+    def stop() -> None:
+        while not slow.run["ready"].exists():
+            time.sleep(0.01)
+        runner.stop.set()
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    with pytest.raises(Interrupted) as caught:
+        runner.run()
+    thread.join()
+    assert caught.value.message == "stopped; 0 of 2 jobs are done, and those that ran have saved a checkpoint"
+    assert caught.value.hint == "go on with the same command and --resume"
+    assert slow.run["saved"].exists()
+    assert [slow.state, waits.state, order(tmp_path)] == ["waiting", "waiting", ["slow"]]
+
+
+def test_a_job_does_not_begin_while_its_earlier_process_lives(tmp_path):
+    late = job(tmp_path, "late")
+    held = locked(late.log.with_suffix(".lock"))
+    threading.Timer(0.6, held.close).start()
+    began = time.monotonic()
+    board = run_all([late])
+    assert time.monotonic() - began > 0.5
+    assert board.lines[0] == "late: waits for its earlier process to end"
+    assert late.state == "done"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_job_ends_when_its_runner_is_killed(tmp_path):
+    child = """
+        import time
+        from bertkit.launch import follow_parent
+        follow_parent()
+        print('up', flush=True)
+        time.sleep(60)
+    """
+    (tmp_path / "child.py").write_text(textwrap.dedent(child))
+    parent = f"""
+        import os, subprocess, sys, time
+        child = subprocess.Popen(
+            [sys.executable, {str(tmp_path / "child.py")!r}], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env={{**os.environ, "BERTKIT_FOLLOW": "1"}}, start_new_session=True,
+        )
+        child.stdout.readline()
+        print(child.pid, flush=True)
+        time.sleep(60)
+    """
+    runner = subprocess.Popen([sys.executable, "-c", textwrap.dedent(parent)], stdout=subprocess.PIPE, text=True)
+    pid = int(runner.stdout.readline())
+    os.kill(pid, 0)  # it lives
+    runner.kill()
+    runner.wait()
+    ends = time.monotonic() + 20
+    while is_alive(pid) and time.monotonic() < ends:
+        time.sleep(0.05)
+    assert not is_alive(pid)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"  # an orphan that ended may wait for init to notice
+
+
+def test_one_process_works_in_a_folder(tmp_path):
+    with check_alone(tmp_path), pytest.raises(BertkitError) as caught:
+        check_alone(tmp_path)
+    assert caught.value.message == f"{tmp_path}: another process is at work here"
+    check_alone(tmp_path).close()
+
+
+def test_jobs_on_a_cpu_share_its_cores(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
+    assert [slot.settings for slot in make_slots(1, [])] == [[]]
+    assert [slot.settings for slot in make_slots(3, [])] == [["hardware.threads=2"]] * 3
+    assert [slot.settings for slot in make_slots(2, ["hardware.threads=1"])] == [[], []]
+
+
+def test_each_gpu_gets_its_jobs(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in make_slots(2, [])] == ["0", "0", "1", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in make_slots(1, [])] == ["3", "5"]
+
+
+def test_the_reason_of_a_death_is_the_last_error_line(tmp_path):
+    log = tmp_path / "log"
+    log.write_text("error: old\n" + "x" * 30_000 + "\nerror: new one\nhint: do\n")
+    assert why_it_died(log, 2) == "new one"
+    log.write_text("Traceback\n  File\nValueError: oh\n")
+    assert why_it_died(log, 1) == "ValueError: oh"
+    log.write_text("")
+    assert why_it_died(log, 7) == "exit code 7"
+    assert why_it_died(log, -9) == "killed by SIGKILL"
+
+
+def test_progress_is_read_from_the_history(tmp_path):
+    entry = job(tmp_path, "entry", cost=10.0)
+    assert entry.share() == 0.0
+    entry.run["history.jsonl"].write_text(json.dumps({"step": 3, "epoch": 0.25, "loss": 1.0}) + '\n{"step": 4, "ep')
+    assert entry.share() == 0.25
+    entry.by_steps, entry.length = True, 6
+    assert entry.share() == 0.5
+    entry.state, entry.began = "running", time.monotonic() - 60
+    assert time_left([entry]) == "about 60 s left"
+    entry.began -= 540
+    assert time_left([entry]) == "about 10 min left"
+    entry.state = "done"
+    assert time_left([entry]) == "nothing is left"
+
+
+def test_the_signals_of_the_process_are_put_back(tmp_path):
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    run_all([job(tmp_path, "one")])
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
