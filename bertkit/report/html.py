@@ -6,7 +6,6 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from itertools import count, pairwise
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
@@ -20,7 +19,6 @@ from bertkit.metrics.shown import is_share, show_score
 from bertkit.rundir import RunDir, write_atomically
 
 AROUND = 150  # characters on either side of a span that stand in an excerpt
-SCHEMA = 1  # of study.json
 
 
 class Headline(BaseModel):
@@ -45,7 +43,7 @@ class Study(BaseModel):
     schema_: Literal[1]
     study: str
     title: str
-    headline: Headline
+    headline: Headline | None = None  # none before its first scores
     facts: dict[str, str] = {}
     runs: tuple[Part, ...] = ()
 
@@ -123,7 +121,7 @@ def render(directory: str | Path) -> str:
 
 def cells(table: Table) -> list[list[tuple[str, str]]]:
     """Rows of (what is shown, how: `word`, `number` or `missing`)."""
-    columns = list(zip(*table.rows, strict=True)) if table.rows else []
+    columns = list(zip(*table.rows, strict=True)) or [() for _ in table.columns]
     is_number = [all(value is None or isinstance(value, int | float) for value in column) for column in columns]
     is_score = [
         name not in table.plain and not any(isinstance(value, str | int) for value in column)
@@ -174,7 +172,8 @@ def excerpts(text: str, spans: Sequence[Span]) -> list[tuple[int, int]]:
         if found and first <= found[-1][1] + 20:
             first, last = found[-1][0], max(found.pop()[1], last)
         found.append((first, last))
-    return found
+    shown = sum(last - first for first, last in found)
+    return found if shown < 0.8 * len(text) else [(0, len(text))]
 
 
 def _findings(path: Path) -> list[Finding]:
@@ -209,27 +208,25 @@ def _run(directory: Path) -> View:
         settings=recipe.read_text(encoding="utf-8"),
         environment={
             "Run": _shown({**others, "seed": metrics.get("seed")}),
-            "Versions": _shown({"bertkit": about.get("bertkit"), "python": about.get("python"), **about["packages"]}),
+            "Versions": _shown(
+                {"bertkit": about.get("bertkit"), "python": about.get("python"), **about.get("packages", {})}
+            ),
             "Data": _shown(about.get("data", {})),
         },
-        date=_date(about.get("began")),
+        date=str(about.get("began", ""))[:10],
     )
 
 
-def _scores(splits: Mapping[str, Mapping[str, object]]) -> list[Finding]:
-    """All numbers of metrics.json, a row for each split."""
-    names = list(
-        dict.fromkeys(
-            name
-            for scores in splits.values()
-            for name, value in scores.items()
-            if value is None or isinstance(value, int | float)
-        )
+def _scores(splits: Mapping[str, Mapping[str, float | None]]) -> list[Finding]:
+    """The numbers of metrics.json, a row for each split."""
+    names = dict.fromkeys(
+        name for scores in splits.values() for name, value in scores.items() if isinstance(value, int | float | None)
     )
     rows = tuple((split, *map(scores.get, names)) for split, scores in splits.items())
     plain = tuple(name for name in names if not is_share(name))
-    caption = "Scores times 100." if names else ""
-    return [Table(title="Scores", caption=caption, columns=("split", *names), rows=rows, plain=plain)] if rows else []
+    return (
+        [Table(title="Scores", caption="Times 100.", columns=("split", *names), rows=rows, plain=plain)] if rows else []
+    )
 
 
 def _study(directory: Path) -> tuple[View, list[Entry]]:
@@ -240,7 +237,9 @@ def _study(directory: Path) -> tuple[View, list[Entry]]:
     found = _findings(directory / "findings.json")
     view = View(
         title=study.title,
-        headline=(show_score("", study.headline.value), study.headline.label),
+        headline=(show_score("", study.headline.value), study.headline.label)
+        if study.headline
+        else ("", "no scores yet"),
         facts=study.facts,
         findings=[entry for entry in found if not isinstance(entry, Note)],
         notes=[entry for entry in found if isinstance(entry, Note)],
@@ -273,10 +272,3 @@ def _short(model: object) -> str:
     checkpoint = str(model.get("checkpoint", "")) if isinstance(model, Mapping) else ""
     parts = [part for part in PurePosixPath(checkpoint.replace("\\", "/")).parts if part != "model"]
     return checkpoint if len(parts) < 3 and not checkpoint.startswith(("/", ".")) else parts[-1]
-
-
-def _date(began: object) -> str:
-    try:
-        return f"{datetime.fromisoformat(str(began)):%Y-%m-%d}"
-    except ValueError:
-        return ""

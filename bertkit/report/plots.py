@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from bertkit.findings import Dots, Heatmap, Series
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 POINTS = 400  # of a line; a figure has few more pixels
@@ -107,21 +106,27 @@ def running_mean(y: Sequence[float], width: int) -> list[float]:
     return [(total[place + r + 1] - total[place - r]) / (2 * r + 1) for place, r in enumerate(reach)]
 
 
+def _points(x: Sequence[float], y: Sequence[float | None]) -> list[tuple[float, float]]:
+    """The points that are there, by x; numbers beyond what a figure can scale are none."""
+    pairs = ((a, b) for a, b in zip(x, y, strict=False) if b is not None)
+    return sorted((a, b) for a, b in pairs if abs(a) < 1e100 and abs(b) < 1e100)
+
+
 def _series(figure: Figure, finding: Series) -> bool:
-    figure.set_size_inches(7.4, 3.4)
-    axes = figure.subplots()
-    colours = iter(GROUPS * (1 + len(finding.lines) // len(GROUPS)))
+    figure.set_size_inches(5.7, 2.6)
+    axes = figure.add_axes((0, 0, 1, 1))
+    if len(finding.x) < 2:  # one point is said better than drawn
+        return False
     is_drawn = False
-    for name, line in finding.lines.items():
-        points = [(x, y) for x, y in zip(finding.x, line, strict=False) if y is not None and math.isfinite(y)]
-        if not points:
+    for number, (name, line) in enumerate(finding.lines.items()):
+        if not (points := _points(finding.x, line)):
             continue
         is_drawn = True
-        x, y = zip(*sorted(points), strict=True)
+        x, y = zip(*points, strict=True)
         if name == "perfect":  # what a calibration curve is compared with
             axes.plot(x, y, color=INK, alpha=0.6, linewidth=1, linestyle="--", label=name)
             continue
-        colour, shown = next(colours), label(name)
+        colour, shown = GROUPS[number % len(GROUPS)], label(name)
         if len(y) > SMOOTHED:
             axes.plot(*thin(x, y), color=colour, alpha=0.3, linewidth=0.8)
             width = max(5, len(y) // 30) // 2 * 2 + 1
@@ -143,30 +148,32 @@ def _dots(figure: Figure, finding: Dots) -> bool:
     from matplotlib.lines import Line2D
 
     places = range(len(finding.x))
-    figure.set_size_inches(max(4.6, 0.62 * len(places)), 4.4)
-    axes = figure.subplots()
+    figure.set_size_inches(max(3, 0.75 * len(places)), 3.8)
+    axes = figure.add_axes((0, 0, 1, 1))
     for place in places[1::2]:
         axes.axvspan(place - 0.5, place + 0.5, color=FAINT, alpha=0.25, linewidth=0)
-    axes.axhline(finding.reference, color=INK, linewidth=1, linestyle=(0, (5, 3)))
-    curve = [math.nan if value is None else value for value in finding.curve]
-    axes.plot(places, curve, color=INK, alpha=0.75, linewidth=1.8, marker="_", markersize=13, markeredgewidth=2.2)
+    people = {"color": INK, "linewidth": 1, "linestyle": (0, (5, 3))}
+    axes.axhline(finding.reference, **people)
+    average = {"color": INK, "alpha": 0.75, "linewidth": 1.8, "marker": "_", "markersize": 13, "markeredgewidth": 2.2}
+    points = _points(places, finding.curve)
+    axes.plot(*zip(*points, strict=True) if points else ((), ()), **average)
     legend = [
-        Line2D([], [], color=INK, alpha=0.75, marker="_", markersize=9, label=label(finding.curve_label)),
-        Line2D([], [], color=INK, linewidth=1, linestyle=(0, (5, 3)), label=label(finding.reference_label)),
+        Line2D([], [], **average, label=label(finding.curve_label)),
+        Line2D([], [], **people, label=label(finding.reference_label)),
     ]
-    is_drawn = any(map(math.isfinite, curve))
+    is_drawn = bool(points)
     for number, (group, values) in enumerate(finding.groups.items()):
         look = {"color": GROUPS[number % len(GROUPS)], "marker": MARKERS[number % len(MARKERS)], "linestyle": ""}
-        shift = 0.64 * ((number + 0.5) / len(finding.groups) - 0.5)  # so that equal scores stand side by side
-        legend.append(Line2D([], [], **look, markersize=6, label=label(group)))
-        for place, name, value in zip(places, finding.x, values, strict=False):
-            if value is not None and math.isfinite(value):
-                is_drawn = True
-                hollow = {"markerfacecolor": "none"} if name in finding.published else {}
-                axes.plot([place + shift], [value], **look, **hollow, markersize=5.5, markeredgewidth=1.3)
+        look["markersize"] = 7.5 if look["marker"] in "PX*" else 6  # thin ones need more room, to be seen as hollow
+        legend.append(Line2D([], [], **look, label=label(group)))
+        shift = 0.7 * ((number + 0.5) / len(finding.groups) - 0.5)  # so that equal scores stand side by side
+        for place, value in _points(places, values):
+            fill = {"markerfacecolor": "none"} if finding.x[place] in finding.published else {}
+            axes.plot([place + shift], [value], **look, **fill, markeredgewidth=1.1)
+            is_drawn = True
     if finding.published:
-        hollow = {"marker": "o", "markerfacecolor": "none", "linestyle": "", "markeredgewidth": 1.3}
-        legend.append(Line2D([], [], color=INK, **hollow, markersize=6, label="hollow: published by others"))
+        hollow = {"marker": "o", "markersize": 6, "markerfacecolor": "none", "markeredgewidth": 1.1, "linestyle": ""}
+        legend.append(Line2D([], [], color=INK, **hollow, label="hollow: published by others"))
     names = [label(name) + (", published" if name in finding.published else "") for name in finding.x]
     axes.set_xticks(places, names, rotation=40, ha="right", rotation_mode="anchor")
     axes.tick_params(axis="x", length=0)
@@ -185,47 +192,42 @@ def _heatmap(figure: Figure, finding: Heatmap) -> bool:
     down, across = len(finding.rows), len(finding.columns)
     if not down or not across:
         return False
-    cell = min(0.8, max(6.4 / max(down, across) if max(down, across) > NUMBERED else 0.42, 2.4 / max(down, across)))
+    most = max(down, across)
+    cell = min(0.8, max(2.4 / most, 0.42 if most <= NUMBERED else 6.4 / most))  # inches
     figure.set_size_inches(max(cell * across, 0.4), max(cell * down, 0.4))
     axes = figure.add_axes((0, 0, 1, 1))
-    shades: dict[int, list[Path]] = {}
+    is_count = all(float(value).is_integer() for values in finding.values for value in values)
+    texts = [[f"{value:,.0f}" if is_count else f"{100 * value:.1f}" for value in values] for values in finding.values]
+    size = min(10, 1.5 * 72 * cell / max((len(text) for some in texts for text in some), default=1))
+    squares: dict[int, list[Path]] = {}
     for row, values in enumerate(finding.values):
-        total = sum(values)
+        total = sum(value for value in values if math.isfinite(value))
         for column, value in enumerate(values):
-            if shade := math.ceil(SHADES * value / total) if total > 0 and value > 0 else 0:
-                left, top = column - 0.48, row - 0.48
-                corners = [(left, top), (left + 0.96, top), (left + 0.96, top + 0.96), (left, top + 0.96), (left, top)]
-                shades.setdefault(shade, []).append(Path(corners, closed=True))
-            if max(down, across) <= NUMBERED:
-                _number_cell(axes, column, row, value, finding, is_dark=shade > 0.55 * SHADES, size=72 * cell)
-    for shade, paths in sorted(shades.items()):
-        whole = Path.make_compound_path(*paths)
-        axes.add_patch(PathPatch(whole, facecolor=SHADE, alpha=shade / SHADES, linewidth=0))
-    steps = [math.ceil(count / 40) for count in (across, down)]
-    axes.set_xticks(range(0, across, steps[0]), [label(name, 18) for name in finding.columns[:: steps[0]]])
-    axes.set_yticks(range(0, down, steps[1]), [label(name, 18) for name in finding.rows[:: steps[1]]])
-    if max(len(label(name, 18)) for name in finding.columns) * 6 > 72 * cell:
-        axes.tick_params(axis="x", rotation=60 if cell < 0.3 else 45)
-        for text in axes.get_xticklabels():
-            text.set(ha="right", rotation_mode="anchor")
-    axes.tick_params(length=0, labelsize=9 if max(down, across) <= NUMBERED else 6)
+            shade = math.ceil(SHADES * (value / total)) if 0 < value <= total else 0
+            if shade:
+                x, y = column - 0.48, row - 0.48
+                corners = [(x, y), (x + 0.96, y), (x + 0.96, y + 0.96), (x, y + 0.96), (x, y)]
+                squares.setdefault(shade, []).append(Path(corners, closed=True))
+            if most <= NUMBERED:
+                colour = ON_SHADE if shade > 0.55 * SHADES else INK
+                look = {"color": colour, "alpha": 1 if value else 0.4, "fontsize": size}
+                axes.text(column, row, texts[row][column], ha="center", va="center_baseline", **look)
+    for shade, paths in sorted(squares.items()):
+        square = Path.make_compound_path(*paths)
+        axes.add_patch(PathPatch(square, facecolor=SHADE, alpha=shade / SHADES, linewidth=0))
+    every = [math.ceil(count / 40) for count in (across, down)]
+    columns = [label(name, 18) for name in finding.columns[:: every[0]]]
+    axes.set_xticks(range(0, across, every[0]), columns)
+    axes.set_yticks(range(0, down, every[1]), [label(name, 18) for name in finding.rows[:: every[1]]])
+    if max(map(len, columns)) * 7 > 72 * cell:
+        axes.set_xticks(axes.get_xticks(), columns, rotation=50, ha="right", rotation_mode="anchor")
+    axes.tick_params(length=0, labelsize=9 if most <= NUMBERED else 6)
     axes.set_xlim(-0.5, across - 0.5)
     axes.set_ylim(down - 0.5, -0.5)
     axes.set_xlabel(label(finding.column_label, 40), labelpad=8)
     axes.set_ylabel(label(finding.row_label, 40), labelpad=8)
     axes.spines[:].set_visible(False)
     return True
-
-
-def _number_cell(axes: Axes, column: int, row: int, value: float, finding: Heatmap, is_dark: bool, size: float) -> None:
-    is_count = all(float(entry).is_integer() for values in finding.values for entry in values)
-    longest = max(
-        len(f"{entry:,.0f}" if is_count else f"{100 * entry:.1f}") for some in finding.values for entry in some
-    )
-    axes.text(
-        column, row, f"{value:,.0f}" if is_count else f"{100 * value:.1f}", ha="center", va="center_baseline",
-        fontsize=min(10, 1.5 * size / longest), color=ON_SHADE if is_dark else INK, alpha=1 if value else 0.4,
-    )  # fmt: skip
 
 
 def _number(value: float, _: int) -> str:
@@ -261,5 +263,5 @@ def _inline(svg: bytes, name: str, title: str) -> str:
     root.attrib.pop("id", None)
     root.set("role", "img")
     root.set("aria-label", label(title, 200))
-    root.set("style", f"max-width:{1.5 * float(width):.0f}px;min-width:{0.78 * float(width):.0f}px")
+    root.set("style", f"max-width:{1.5 * float(width):.0f}px;min-width:{0.84 * float(width):.0f}px")
     return ElementTree.tostring(root, encoding="unicode")
