@@ -20,7 +20,7 @@ from pydantic import Field
 
 from bertkit.config import Section, Tree, dump_yaml, override, put, validate
 from bertkit.data.glue import LAYOUTS, GlueTask, find_tasks, read_glue
-from bertkit.errors import BertkitError, did_you_mean
+from bertkit.errors import BertkitError
 from bertkit.metrics.glue import TASKS, TITLES
 from bertkit.recipe import Recipe, load_recipe
 from bertkit.report.html import write_report
@@ -28,7 +28,18 @@ from bertkit.rundir import RunDir, write_atomically
 from bertkit.splits import path_of
 from bertkit.studies.board import make_board
 from bertkit.studies.jobs import Job, Runner, check_alone, make_slots
-from bertkit.studies.results import SCHEMA, Results, conclude, describe_run, gather, open_study, run_name, run_of
+from bertkit.studies.results import (
+    DIAGNOSTICS,
+    SCHEMA,
+    Results,
+    conclude,
+    describe_run,
+    gather,
+    named_tasks,
+    open_study,
+    run_name,
+    run_of,
+)
 
 STARTS_FROM_MNLI = ("mrpc", "stsb", "rte")  # with glue.from_mnli, as published since Liu et al. 2019 (RoBERTa)
 
@@ -142,6 +153,8 @@ def run(
         for task in TASKS:
             if task not in chosen:
                 say(f"{TITLES[task]}: left out" if tasks else f"{TITLES[task]}: not in {data}")
+        if "mnli" in chosen and (source is None or "ax" in find_tasks(source)):
+            prepare(folder, "ax", source, glue.held_back, say)
         planned = plan_jobs(folder, asked, found, common, single, glue)
 
         def bring_up_to_date() -> None:
@@ -151,6 +164,7 @@ def run(
         runner = Runner(planned, make_slots(jobs, assignments), board, bring_up_to_date)
         try:
             runner.run()
+            score_diagnostics(folder, asked.seeds, common, say)
         finally:
             bring_up_to_date()
     write_report(folder)
@@ -197,12 +211,7 @@ def check_settings(model: str, common: Sequence[str], single: Mapping[str, Seque
 
 def choose_tasks(asked: Sequence[str], source: str | None) -> tuple[str, ...]:
     """The tasks to run, in GLUE's order."""
-    names = {**{TITLES[task].lower(): task for task in TASKS}, **{task: task for task in TASKS}}
-    chosen = set()
-    for name in asked:
-        if name.lower() not in names:
-            raise BertkitError(f"--tasks: there is no task {name!r}", hint=did_you_mean(name, TASKS))
-        chosen.add(names[name.lower()])
+    chosen = named_tasks(asked, TASKS)
     there = TASKS if source is None else find_tasks(source)
     if missing := [task for task in TASKS if task in chosen and task not in there]:
         has = ", ".join(TITLES[task] for task in there)
@@ -259,7 +268,7 @@ def prepare(folder: Path, task: str, source: str | None, held_back: float, say: 
 
 def sources_of(found: GlueTask) -> Tree:
     """Where the rows of a task came from, how many there are, and what is missing."""
-    train = found.splits["train"].rows
+    train = found.splits["train"].rows if "train" in found.splits else ()  # AX has none
     return {
         "missing": list(found.missing),
         "characters": sum(len(row["text"]) + len(row.get("second", "")) for row in train),
@@ -274,6 +283,21 @@ def sources_of(found: GlueTask) -> Tree:
             for split, content in found.splits.items()
         },
     }
+
+
+def score_diagnostics(folder: Path, seeds: Sequence[int], common: Sequence[str], say: Callable[[str], None]) -> None:
+    """Score the MNLI models on the diagnostic set, where its labels are there: GLUE's own file has none."""
+    path = folder / "data" / "ax" / "test.jsonl"
+    if not path.exists() or any(row["label"] is None for row in RunDir(path.parent).read_jsonl(path.name)):
+        return
+    from bertkit.run import evaluate
+
+    hardware = [setting for setting in common if setting.startswith("hardware.")]
+    for seed in seeds:
+        run = run_of(folder, "mnli", seed)
+        if run["metrics.json"].exists() and not run[DIAGNOSTICS].exists():
+            say(f"AX: scored by MNLI, seed {seed}")
+            run.write_json(DIAGNOSTICS, evaluate(run.path, str(path), assignments=hardware, quiet=True))
 
 
 def recipe_tree(task: str, model: str, files: Mapping[str, str], seed: int) -> Tree:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bertkit.data.glue import LAYOUTS
-from bertkit.errors import BertkitError
+from bertkit.errors import BertkitError, did_you_mean
 from bertkit.findings import Dots, Finding, Note, Table, to_json
 from bertkit.metrics.glue import (
     HUMAN,
@@ -30,6 +30,7 @@ from bertkit.metrics.shown import describe_scores
 from bertkit.rundir import RunDir
 
 SCHEMA = 1  # of study.json
+DIAGNOSTICS = "ax.json"  # of an MNLI run: its scores on the diagnostic set
 DEV = "dev"  # every score of a study; GLUE's test labels are not public
 
 
@@ -51,6 +52,8 @@ class Results(NamedTuple):
         sources: task -> what sources.json says.
         failed: names of the jobs that failed, with the reason.
         waiting: names of the jobs that are not done yet.
+        asked: what study.json says was asked.
+        diagnostics: seed -> Matthews correlation of the MNLI model on the diagnostic set AX.
     """
 
     model: str
@@ -60,6 +63,7 @@ class Results(NamedTuple):
     failed: tuple[str, ...]
     waiting: tuple[str, ...]
     asked: Mapping
+    diagnostics: Mapping[int, float | None]
 
     @property
     def scores(self) -> dict[str, Scores]:
@@ -127,6 +131,7 @@ class Results(NamedTuple):
                 }
                 for task, scores in self.scores.items()
             },
+            "diagnostics": spread(list(self.diagnostics.values()))._asdict() if self.diagnostics else None,
             "failed": list(self.failed),
             "waiting": list(self.waiting),
         }
@@ -159,6 +164,15 @@ def open_study(folder: Path) -> dict:
     if study.get("study") != "glue" or study.get("schema") != SCHEMA:
         raise BertkitError(f"{folder}: study {study.get('study')!r} of schema {study.get('schema')!r} is not read here")
     return study
+
+
+def named_tasks(asked: Sequence[str], known: Sequence[str]) -> set[str]:
+    """The tasks that `--tasks` names, by their titles or short names, whatever the case."""
+    names = {**{LAYOUTS[task].title.lower(): task for task in known}, **{task: task for task in known}}
+    for name in asked:
+        if name.lower() not in names:
+            raise BertkitError(f"--tasks: there is no task {name!r}", hint=did_you_mean(name, known))
+    return {names[name.lower()] for name in asked}
 
 
 def run_name(task: str, seed: int) -> str:
@@ -199,7 +213,12 @@ def gather(folder: str | Path) -> Results:
                      for run in study["runs"] if run["state"] in names)
         for state, names in (("failed", ("failed",)), ("waiting", ("waiting", "running")))
     }  # fmt: skip
-    return Results(asked["model"], seeds, rows, sources, states["failed"], states["waiting"], asked)
+    diagnostics = {
+        seed: run.read_json(DIAGNOSTICS)["matthews"]
+        for seed in seeds.get("mnli", {})
+        if (run := run_of(folder, "mnli", seed))[DIAGNOSTICS].exists()
+    }
+    return Results(asked["model"], seeds, rows, sources, states["failed"], states["waiting"], asked, diagnostics)
 
 
 def scores_of(task: str, metrics: Mapping) -> dict[str, float | None]:
@@ -254,6 +273,10 @@ def notes_of(results: Results) -> list[tuple[str, str]]:
         notes.append(("WNLI", f"{text} Its dev set shares premises with train, with the other label."))
     if results.asked["glue"]["from_mnli"]:
         notes.append(("From MNLI", "MRPC, STS-B and RTE started from the MNLI model of the same seed."))
+    if results.diagnostics:
+        value = spread(list(results.diagnostics.values())).mean
+        text = f"Matthews correlation {'undefined' if value is None else f'{100 * value:.1f}'}, by the MNLI model"
+        notes.append(("Diagnostic set (AX)", f"{text}; it enters no average."))
     if results.failed:
         notes.append(("Failed jobs", "; ".join(results.failed)))
     if results.waiting:

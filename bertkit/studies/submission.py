@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from bertkit.data.glue import LAYOUTS
 from bertkit.errors import BertkitError
-from bertkit.metrics.glue import TITLES, task_score
+from bertkit.metrics.glue import TASKS, TITLES, task_score
 from bertkit.rundir import RunDir, disk_errors, write_atomically, written_atomically
-from bertkit.studies.results import Results, gather, run_of
+from bertkit.studies.results import Results, gather, named_tasks, run_of
 
 SCORES = (0.0, 5.0)  # of STS-B
 
@@ -46,6 +46,7 @@ FILES = (
     File("WNLI.tsv", "wnli", "test", "wnli"),
     File("AX.tsv", "ax", "test", "mnli"),
 )
+ANSWERED = (*TASKS, "ax")
 
 
 def submit(
@@ -69,7 +70,8 @@ def submit(
     """
     folder = Path(folder)
     results = gather(folder)
-    wanted = [file for file in FILES if not tasks or file.task in tasks]
+    chosen = named_tasks(tasks, ANSWERED)
+    wanted = [file for file in FILES if file.task in (chosen or ANSWERED)]
     seeds = check(folder, results, wanted, any_size)
     place = RunDir(folder / "submission")
     for file in wanted:

@@ -1,0 +1,178 @@
+"""What a study plans and refuses, before any job begins."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bertkit.data.glue import LAYOUTS
+from bertkit.errors import BertkitError
+from bertkit.metrics.glue import OFFICIAL, TASKS
+from bertkit.recipe import load_recipe
+from bertkit.rundir import RunDir
+from bertkit.studies import glue
+from bertkit.studies.glue import Asked, GlueConfig
+from bertkit.tasks.base import make_task
+
+ASKED = Asked("models/tiny", "data", ("mnli", "rte", "cola"), (0, 1), (), GlueConfig().model_dump())
+SOURCES = {
+    task: {"characters": size, "splits": {"train": {"rows": 100}, "validation": {"rows": 10}}, "missing": []}
+    for task, size in (("mnli", 5000), ("rte", 3000), ("cola", 1000))
+}
+
+
+def plan(folder: Path, *settings: str, found=SOURCES) -> list:
+    common, single, study = glue.split_assignments(settings)
+    return glue.plan_jobs(folder, ASKED, found, common, single, study)
+
+
+def recipe(folder: Path, name: str) -> dict:
+    return load_recipe(folder / "recipes" / f"{name}.yaml").tree()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_each_task_is_a_recipe_that_ranks_by_its_official_score(task):
+    tree = glue.recipe_tree(task, "models/tiny", {"train": "a.jsonl"}, 3)
+    made = make_task(load_recipe(tree).task)
+    assert made.labels == LAYOUTS[task].labels
+    assert len(made.texts) == len(LAYOUTS[task].texts)
+    gold = [1.0, 2.0, 3.0] if task == "stsb" else [*LAYOUTS[task].labels, LAYOUTS[task].labels[0]]
+    rows = [{"label": label} for label in gold]
+    scores = made.score([{"label": label} for label in gold], rows)
+    ranked = {"mrpc": "accuracy_f1", "qqp": "accuracy_f1", "stsb": "pearson_spearman", "mnli": "accuracy"}
+    assert made.headline == ranked.get(task, OFFICIAL[task][0]) == next(iter(scores))
+    if task != "mnli":
+        assert set(OFFICIAL[task]) <= set(scores)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_positive_class_of_f1_is_glues_second(task):
+    section = glue.recipe_tree(task, "m", {}, 0)["task"]
+    assert section.get("positive") == {"mrpc": "equivalent", "qqp": "duplicate"}.get(task)
+
+
+def test_a_job_is_a_task_and_a_seed_with_a_recipe_of_its_own(tmp_path):
+    jobs = plan(tmp_path, "train.epochs=2", "rte.train.epochs=7")
+    assert [job.run.path.name for job in jobs] == ["mnli-0", "mnli-1", "rte-0", "rte-1", "cola-0", "cola-1"]
+    assert [recipe(tmp_path, name)["train"]["epochs"] for name in ("mnli-0", "rte-1", "cola-0")] == [2, 7, 2]
+    assert [recipe(tmp_path, name)["seed"] for name in ("rte-0", "rte-1")] == [0, 1]
+    assert [job.cost for job in jobs] == [10_000, 10_000, 21_000, 21_000, 2000, 2000]
+    assert jobs[0].command[-4:] == [
+        str(tmp_path / "recipes" / "mnli-0.yaml"), "--out", str(tmp_path / "runs" / "mnli-0"), "--resume"
+    ]  # fmt: skip
+
+
+def test_a_quick_run_costs_what_it_reads(tmp_path):
+    jobs = {job.run.path.name: job for job in plan(tmp_path, "data.train_rows=50", "train.epochs=1")}
+    assert jobs["rte-0"].cost == 1500
+    jobs = {job.run.path.name: job for job in plan(tmp_path, "train.steps=5", "train.batch_size=10", "train.epochs=3")}
+    assert (jobs["rte-0"].cost, jobs["rte-0"].length, jobs["rte-0"].by_steps) == (1500, 5, True)
+
+
+def test_from_mnli_starts_rte_from_the_model_of_the_same_seed(tmp_path):
+    jobs = {job.run.path.name: job for job in plan(tmp_path, "glue.from_mnli=true")}
+    assert jobs["rte-1"].needs is jobs["mnli-1"]
+    assert jobs["cola-1"].needs is None
+    model = recipe(tmp_path, "rte-1")["model"]
+    assert (model["checkpoint"], model["replace_head"]) == (str(tmp_path / "runs" / "mnli-1" / "model"), True)
+    assert recipe(tmp_path, "cola-1")["model"]["checkpoint"] == "models/tiny"
+
+
+def test_the_mismatched_dev_set_is_scored_once_at_the_end(tmp_path):
+    both = {**SOURCES["mnli"]["splits"], "validation_mismatched": {"rows": 10}}
+    plan(tmp_path, found={**SOURCES, "mnli": {**SOURCES["mnli"], "splits": both}})
+    data = recipe(tmp_path, "mnli-0")["data"]
+    assert data["validation"] == str(tmp_path / "data" / "mnli" / "validation.jsonl")
+    assert data["test"] == str(tmp_path / "data" / "mnli" / "validation_mismatched.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["train.learning_rte=1"], "train: unknown key 'learning_rte'"),
+        (["rte.train.epochs=many"], "train.epochs"),
+        (["glue.from_mnl=true"], "glue: unknown key 'from_mnl'"),
+        (["task.labels=[a,b]"], "task.labels: `glue run` decides this itself"),
+        (["data.train=x.csv"], "data.train: `glue run` decides this itself"),
+        (["rte.data.columns.text=x"], "data.columns.text: `glue run` decides this itself"),
+        (["model.checkpoint=x"], "model.checkpoint: the checkpoint of a study is --model"),
+        (["rte.seed=3"], "rte.seed: the seeds are the same for all tasks"),
+        (["nonsense"], "'nonsense' is not a setting"),
+    ],
+)
+def test_wrong_settings_are_refused_before_anything_is_written(tmp_path, settings, message):
+    with pytest.raises(BertkitError) as caught:
+        glue.run("bundled:tiny", tmp_path / "out", data="bundled:glue", assignments=settings)
+    assert message in caught.value.message
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": "no/such/checkpoint/here", "data": "bundled:glue"}, "no/such/checkpoint/here"),
+        ({"data": "/no/such/folder"}, "/no/such/folder"),
+        ({"data": "bundled:glue", "tasks": ["ret"]}, "--tasks: there is no task 'ret'"),
+        ({"data": "bundled:glue", "seeds": 0}, "--seeds and --jobs are at least 1"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_is_written(tmp_path, options, message):
+    with pytest.raises(BertkitError) as caught:
+        glue.run(out=tmp_path / "out", **{"model": "bundled:tiny", **options})
+    assert message in caught.value.message
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_first_seed_can_be_chosen():
+    assert glue.check_settings("bundled:tiny", ["seed=5"], {task: [] for task in TASKS}) == 5
+
+
+def test_a_task_that_the_folder_lacks_is_named(tmp_path):
+    (tmp_path / "RTE").mkdir()
+    with pytest.raises(BertkitError) as caught:
+        glue.choose_tasks(["cola"], str(tmp_path))
+    assert caught.value.message == f"{tmp_path}: there is no folder for CoLA"
+    assert caught.value.hint == "it has RTE"
+    assert glue.choose_tasks([], str(tmp_path)) == ("rte",)
+    assert glue.choose_tasks(["SST-2", "cola"], None) == ("cola", "sst2")
+    assert glue.choose_tasks([], None) == TASKS
+
+
+def begun(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    RunDir(folder).write_json("study.json", glue.describe(ASKED, []))
+    return folder
+
+
+def test_a_study_is_never_overwritten(tmp_path):
+    with pytest.raises(BertkitError) as caught:
+        glue.claim(begun(tmp_path / "a"), ASKED, resume=False)
+    assert caught.value.hint == "go on with it with --resume, or give --out a new name"
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "mine.txt").touch()
+    with pytest.raises(BertkitError) as caught:
+        glue.claim(tmp_path / "b", ASKED, resume=True)
+    assert caught.value.message == f"{tmp_path / 'b'} is not empty and holds no study"
+    with pytest.raises(BertkitError, match="is a file, not a folder"):
+        glue.claim(tmp_path / "b" / "mine.txt", ASKED, resume=False)
+    glue.claim(tmp_path / "new", ASKED, resume=True)
+    glue.claim(begun(tmp_path / "a"), ASKED, resume=True)
+
+
+def test_a_study_goes_on_only_with_what_it_was_asked(tmp_path):
+    with pytest.raises(BertkitError) as caught:
+        glue.claim(begun(tmp_path / "a"), ASKED._replace(seeds=(0,), settings=("train.epochs=9",)), resume=True)
+    assert caught.value.message == (
+        f"{tmp_path / 'a'} was asked something else: seeds: [0, 1] -> [0]; settings: [] -> ['train.epochs=9']"
+    )
+
+
+def test_rows_are_read_once_and_kept(tmp_path):
+    said: list[str] = []
+    first = glue.prepare(tmp_path, "rte", str(glue.path_of("bundled:glue")), 0.1, said.append)
+    rows = (tmp_path / "data" / "rte" / "train.jsonl").read_text().splitlines()
+    assert len(rows) == first["splits"]["train"]["rows"] > 10
+    assert set(json.loads(rows[0])) == {"id", "text", "second", "label"}
+    assert glue.prepare(tmp_path, "rte", "/no/such/folder", 0.1, said.append) == first

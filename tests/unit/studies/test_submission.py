@@ -1,0 +1,154 @@
+"""The zip for the GLUE server: names, lines, words, and what is refused before anything is predicted."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from bertkit.data.glue import LAYOUTS
+from bertkit.errors import BertkitError
+from bertkit.metrics.glue import OFFICIAL, TASKS
+from bertkit.studies.submission import FILES, submit
+from tests.unit.studies.studies import write_study
+
+LINES = {  # with the header, as the server counts
+    "CoLA.tsv": 1064, "SST-2.tsv": 1822, "MRPC.tsv": 1726, "STS-B.tsv": 1380, "QQP.tsv": 390_966, "MNLI-m.tsv": 9797,
+    "MNLI-mm.tsv": 9848, "QNLI.tsv": 5464, "RTE.tsv": 3001, "WNLI.tsv": 147, "AX.tsv": 1105,
+}  # fmt: skip
+
+
+class Fake:
+    """A run that answers with its labels in turn, or with numbers beyond the scale."""
+
+    def __init__(self, run: Path) -> None:
+        self.task = run.name.partition("-")[0]
+        self.name = run.name
+
+    def predict(self, rows):
+        labels = LAYOUTS[self.task].labels
+        for number, _ in enumerate(rows):
+            yield {"label": labels[number % len(labels)] if labels else (-0.5, 2.34567, 7.0)[number % 3]}
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The runs that were loaded."""
+    loaded: list[str] = []
+
+    def load(run: Path) -> Fake:
+        loaded.append(run.name)
+        return Fake(run)
+
+    monkeypatch.setattr("bertkit.run.load", load)
+    return loaded
+
+
+def study(folder: Path, seeds: int = 1) -> Path:
+    scores = {task: [dict.fromkeys(OFFICIAL[task], 0.1 * (seed + 1)) for seed in range(seeds)] for task in TASKS}
+    return write_study(folder, scores)
+
+
+def write_tests(folder: Path, sizes: dict[str, int] | None = None) -> None:
+    for file in FILES:
+        path = folder / "data" / file.task / f"{file.split}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        count = file.rows if sizes is None else sizes.get(file.name, 3)
+        lines = (json.dumps({"id": str(row), "text": "x", "second": "y", "label": None}) for row in range(count))
+        path.write_text("".join(f"{line}\n" for line in lines))
+
+
+def test_the_server_gets_eleven_flat_files_with_its_numbers_of_lines(tmp_path, asked):
+    write_tests(study(tmp_path))
+    with zipfile.ZipFile(submit(tmp_path)) as archive:
+        assert {name: archive.read(name).count(b"\n") for name in archive.namelist()} == LINES
+        for name in LINES:
+            assert archive.read(name).startswith(b"index\tprediction\n0\t")
+    assert "mnli-0" in asked
+    assert not [name for name in asked if name.startswith("ax")]  # AX is answered by the MNLI model
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("CoLA.tsv", ["0\t0", "1\t1", "2\t0"]),
+        ("RTE.tsv", ["0\tentailment", "1\tnot_entailment", "2\tentailment"]),
+        ("QNLI.tsv", ["0\tentailment", "1\tnot_entailment", "2\tentailment"]),
+        ("WNLI.tsv", ["0\t0", "1\t1", "2\t0"]),
+        ("MNLI-mm.tsv", ["0\tentailment", "1\tneutral", "2\tcontradiction"]),
+        ("AX.tsv", ["0\tentailment", "1\tneutral", "2\tcontradiction"]),
+        ("STS-B.tsv", ["0\t0.000", "1\t2.346", "2\t5.000"]),
+    ],
+)
+def test_predictions_are_in_the_words_of_the_server(tmp_path, asked, name, lines):
+    write_tests(study(tmp_path), {})
+    with zipfile.ZipFile(submit(tmp_path, any_size=True)) as archive:
+        assert archive.read(name).decode().splitlines()[1:] == lines
+
+
+def test_the_index_is_the_files_own(tmp_path, asked):
+    write_tests(study(tmp_path), {})
+    path = tmp_path / "data" / "rte" / "test.jsonl"
+    path.write_text(path.read_text().replace('"id": "1"', '"id": "77"'))
+    with zipfile.ZipFile(submit(tmp_path, any_size=True)) as archive:
+        assert archive.read("RTE.tsv").decode().splitlines()[2] == "77\tnot_entailment"
+
+
+def test_the_best_seed_on_dev_answers(tmp_path, asked):
+    write_tests(study(tmp_path, seeds=3), {})
+    submit(tmp_path, any_size=True)
+    assert {name.partition("-")[2] for name in asked} == {"2"}
+
+
+def test_missing_test_files_are_all_named_before_anything_is_predicted(tmp_path, asked):
+    write_tests(study(tmp_path))
+    (tmp_path / "data" / "wnli" / "test.jsonl").unlink()
+    (tmp_path / "data" / "ax" / "test.jsonl").unlink()
+    (tmp_path / "runs" / "rte-0" / "metrics.json").unlink()
+    with pytest.raises(BertkitError) as caught:
+        submit(tmp_path)
+    assert caught.value.message == (
+        f"{tmp_path}: 3 of 11 files cannot be written: "
+        "RTE.tsv (no finished run of RTE), WNLI.tsv (no test file of WNLI), AX.tsv (no test file of AX)"
+    )
+    assert "--tasks cola,mnli,mrpc,qnli,qqp,sst2,stsb" in caught.value.hint
+    assert asked == []
+    assert not (tmp_path / "submission.zip").exists()
+
+
+def test_part_of_it_can_be_had_and_is_called_that(tmp_path, asked):
+    write_tests(study(tmp_path))
+    (tmp_path / "data" / "wnli" / "test.jsonl").unlink()
+    said: list[str] = []
+    target = submit(tmp_path, tmp_path / "part.zip", tasks=["rte", "MNLI"], say=said.append)
+    with zipfile.ZipFile(target) as archive:
+        assert archive.namelist() == ["MNLI-m.tsv", "MNLI-mm.tsv", "RTE.tsv"]
+    assert said[-1] == f"{target}: 3 of 11 files; the server takes all of them only"
+
+
+def test_test_sets_of_another_size_are_refused(tmp_path, asked):
+    write_tests(study(tmp_path), {file.name: file.rows for file in FILES if file.name != "RTE.tsv"})
+    with pytest.raises(BertkitError) as caught:
+        submit(tmp_path)
+    assert caught.value.message == f"{tmp_path}: these are not GLUE's test sets: RTE.tsv: 3 rows instead of 3,000"
+    assert caught.value.hint == "the server would refuse them; for a trial, add --any-size"
+    assert asked == []
+
+
+def test_an_unknown_task_is_an_error(tmp_path, asked):
+    write_tests(study(tmp_path), {})
+    with pytest.raises(BertkitError) as caught:
+        submit(tmp_path, tasks=["ret"])
+    assert caught.value.message == "--tasks: there is no task 'ret'"
+    assert "did you mean 'rte'?" in caught.value.hint
+
+
+def test_files_that_are_there_are_not_predicted_again(tmp_path, asked):
+    write_tests(study(tmp_path), {})
+    submit(tmp_path, any_size=True)
+    asked.clear()
+    (tmp_path / "submission" / "RTE.tsv").unlink()
+    submit(tmp_path, any_size=True)
+    assert asked == ["rte-0"]
