@@ -7,6 +7,7 @@ import math
 import re
 import warnings
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from bertkit.findings import Dots, Heatmap, Series
@@ -98,12 +99,11 @@ def thin(x: Sequence[float], y: Sequence[float], most: int = POINTS) -> tuple[li
 
 
 def running_mean(y: Sequence[float], width: int) -> list[float]:
-    """The mean over `width` (odd) values around each; at the ends over fewer, as many on both sides."""
-    total = [0.0]
-    for value in y:
-        total.append(total[-1] + value)
-    reach = [min(place, len(y) - 1 - place, width // 2) for place in range(len(y))]
-    return [(total[place + r + 1] - total[place - r]) / (2 * r + 1) for place, r in enumerate(reach)]
+    """The mean over `width` (odd) values around each; at the ends over those that are there."""
+    reach = width // 2
+    total = [0.0, *accumulate(y)]
+    windows = ((max(0, place - reach), min(len(y), place + reach + 1)) for place in range(len(y)))
+    return [(total[end] - total[begin]) / (end - begin) for begin, end in windows]
 
 
 def _points(x: Sequence[float], y: Sequence[float | None]) -> list[tuple[float, float]]:
@@ -134,7 +134,7 @@ def _series(figure: Figure, finding: Series) -> bool:
             shown += f" (pale), and its mean over {width} values"
         axes.plot(x, y, color=colour, label=shown, marker="o" if len(y) <= 40 else "", markersize=4)
     axes.set_xlabel(label(finding.x_label, 60))
-    axes.set_ylabel(label(finding.y_label, 40))
+    axes.set_ylabel(label(finding.y_label, 32))
     axes.xaxis.get_major_locator().set_params(integer=all(float(x).is_integer() for x in finding.x))
     axes.xaxis.set_major_formatter(_number)
     axes.yaxis.set_major_formatter(_number)
