@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from bertkit.data.formats import BadRow, File, Table, cut, name_parts, no_rows, show
+from bertkit.data.formats import BadRow, File, Table, cut, name_parts, no_rows, show, unreadable
 from bertkit.data.opening import READERS, open_table
 from bertkit.data.sources import Columns, Rules, collect
 from bertkit.errors import BertkitError
@@ -228,8 +228,12 @@ def find_file(folder: str, stems: Sequence[str]) -> str | None:
 
 
 def saved_splits(folder: str) -> list[str]:
-    with open(os.path.join(folder, "dataset_dict.json"), encoding="utf-8") as file:
-        return list(json.load(file)["splits"])
+    path = os.path.join(folder, "dataset_dict.json")
+    try:
+        with open(path, encoding="utf-8") as file:
+            return list(json.load(file)["splits"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise unreadable(path, error) from None
 
 
 # Reading.
@@ -241,7 +245,8 @@ def read_split(task: str, split: str, path: str, config: str | None = None, part
     file, table = open_split(layout, path, config, part)
     places = locate(file, table, layout, is_test)
     columns = Columns(text=("text", "second"), **{"label" if layout.labels else "number": "label"})
-    rules = GlueRules(columns, table.class_names.get(places["label"]), not is_test, frozenset(), False, layout)
+    known = {name: name for name in layout.labels} | dict(zip(layout.codes, layout.labels, strict=True))
+    rules = GlueRules(columns, table.class_names.get(places["label"]), not is_test, frozenset(), False, known)
     rows, bad, _, _ = collect(file, table, rules, places)
     if not rows and not bad:
         raise no_rows(file)
@@ -285,18 +290,15 @@ def locate(file: File, table: Table, layout: Layout, is_test: bool) -> dict[str,
 class GlueRules(Rules):
     """What is right in a row of GLUE: a label by its code or its name, a score from 0 to 5; in a test, also none."""
 
-    layout: Layout
+    known: Mapping[str, str]  # what may stand for a label -> its name
 
     def label(self, value: object) -> str | None:
         name = self.class_name(value)
-        known = dict(zip(self.layout.codes, self.layout.labels, strict=True))
-        if name in known:
-            return known[name]
-        if name in self.layout.labels:
-            return name
+        if name in self.known:
+            return self.known[name]
         if name in (None, "-1") and not self.required:
             return None
-        raise BadRow(f"holds {show(value)}, not one of {', '.join(dict.fromkeys((*known, *self.layout.labels)))}")
+        raise BadRow(f"holds {show(value)}, not one of {', '.join(self.known)}")
 
     def number(self, value: object) -> float | None:
         number = super().number(value)
