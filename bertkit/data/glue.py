@@ -158,10 +158,10 @@ def fill(task: str, splits: dict[str, Split], held_back: float) -> GlueTask:
             rows = splits["train"].rows
             if splits["train"].source.endswith(MSR_TRAIN):
                 sentence = f"{title}: no pair of a {DEV_IDS}"
-            count = max(round(held_back * len(rows)), min(16, len(rows) // 2))
-            if not 0 < count < len(rows):
+            count = min(max(round(held_back * len(rows)), min(16, len(rows) // 2)), len(rows) - 1)
+            if not count:
                 where = splits["train"].source
-                raise BertkitError(f"{where}: {len(rows)} row is too few to hold some back", hint=f"add {stems[0]}.tsv")
+                raise BertkitError(f"{where}: 1 row is too few to hold some back", hint=f"add {stems[0]}.tsv")
             splits["validation"] = splits["train"]._replace(rows=rows[-count:], skipped=(), held_back=True)
             splits["train"] = splits["train"]._replace(rows=rows[:-count])
             sentence += f"; the last {count:,} of {len(rows):,} training rows are held back instead"
@@ -252,8 +252,8 @@ def read_split(task: str, split: str, path: str, config: str | None = None, part
         raise no_rows(file)
     if not rows:
         raise BertkitError(f"{file.name}: none of its {len(bad)} rows is right; the first: {bad[0]}", hint=HINT)
-    twice = [name for name, times in Counter(row["id"] for row in rows).items() if times > 1]
-    if twice and is_test:
+    twice = [name for name, times in Counter(row["id"] for row in rows).items() if times > 1] if is_test else []
+    if twice:
         message = f"{file.name}: column {places['id']!r} holds {show(twice[0])} more than once"
         raise BertkitError(message, hint="a submission needs an index of its own for each test row")
     source = ", ".join(filter(None, (file.name, config, part)))

@@ -304,7 +304,16 @@ def test_folders_are_found_in_any_spelling_and_in_glues_order(tmp_path):
 
 @pytest.mark.parametrize(
     ("count", "share", "held"),
-    [(2, 0.1, 1), (3, 0.1, 1), (20, 0.1, 10), (40, 0.1, 16), (160, 0.1, 16), (170, 0.1, 17), (40, 0.5, 20)],
+    [
+        (2, 0.1, 1),
+        (3, 0.1, 1),
+        (20, 0.1, 10),
+        (40, 0.1, 16),
+        (160, 0.1, 16),
+        (170, 0.1, 17),
+        (40, 0.5, 20),
+        (5, 0.95, 4),
+    ],
 )
 @pytest.mark.parametrize("name", ["train.tsv", "train_subset.tsv", "Train_head64.tsv"])
 def test_the_last_rows_are_held_back_where_there_is_no_dev(write, count, share, held, name):
