@@ -174,7 +174,7 @@ def _dots(figure: Figure, finding: Dots) -> bool:
     if finding.published:
         hollow = {"marker": "o", "markersize": 6, "markerfacecolor": "none", "markeredgewidth": 1.1, "linestyle": ""}
         legend.append(Line2D([], [], color=INK, **hollow, label="hollow: published by others"))
-    names = [label(name) + (", published" if name in finding.published else "") for name in finding.x]
+    names = [label(name, 36) + (", published" if name in finding.published else "") for name in finding.x]
     axes.set_xticks(places, names, rotation=40, ha="right", rotation_mode="anchor")
     axes.tick_params(axis="x", length=0)
     axes.set_xlim(-0.5, len(places) - 0.5)

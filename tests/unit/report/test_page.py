@@ -27,7 +27,7 @@ HOSTILE = (
     "",
 )
 TAGS = (
-    "html head meta title style body div header main section nav ul li a h1 h2 h3 h4 p b strong span bdi aside figure "
+    "html head meta title style body div header main section nav ul li a h1 h2 h3 h4 p b strong small span bdi aside figure "
     "figcaption table thead tbody tr th td article details summary mark pre dl dt dd svg g path use defs clippath rect "
     "text tspan"
 )
