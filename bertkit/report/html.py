@@ -10,7 +10,7 @@ from itertools import count, pairwise
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from bertkit.config import read_yaml, validate
 from bertkit.errors import BertkitError
@@ -40,7 +40,7 @@ class Part(BaseModel):
 class Study(BaseModel):
     """study.json."""
 
-    schema_: Literal[1]
+    schema_: Literal[1] = Field(alias="schema")
     study: str
     title: str
     headline: Headline | None = None  # none before its first scores
@@ -230,8 +230,7 @@ def _scores(splits: Mapping[str, Mapping[str, float | None]]) -> list[Finding]:
 
 
 def _study(directory: Path) -> tuple[View, list[Entry]]:
-    tree = RunDir(directory).read_json("study.json")
-    study = validate(Study, {**tree, "schema_": tree.get("schema")}, where=str(directory / "study.json"))
+    study = validate(Study, RunDir(directory).read_json("study.json"), where=str(directory / "study.json"))
     entries = [_entry(directory, part) for part in study.runs]
     first = next((entry.view for entry in entries if entry.view is not None), None)
     found = _findings(directory / "findings.json")

@@ -28,8 +28,8 @@ HOSTILE = (
 )
 TAGS = (
     "html head meta title style body div header main section nav ul li a h1 h2 h3 h4 p b strong small span bdi aside "
-    "figure figcaption table thead tbody tr th td article details summary mark pre dl dt dd svg g path use defs clippath "
-    "rect text tspan"
+    "figure figcaption table thead tbody tr th td article details summary mark pre dl dt dd svg g path use defs "
+    "clippath rect text tspan"
 )
 ATTRIBUTES = (
     "lang charset http-equiv content name class id href aria-label role style scope dir viewbox d x y width height "
