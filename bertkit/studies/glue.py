@@ -78,7 +78,6 @@ OURS = (
     "data.validation",
     "data.test",
     "data.columns",
-    "model.init",
 )
 
 
@@ -258,8 +257,10 @@ def prepare(folder: Path, task: str, source: str | None, held_back: float, say: 
     for split, content in found.splits.items():
         place.write_jsonl(f"{split}.jsonl", content.rows)
         if content.skipped:
-            more = f" and {len(content.skipped) - 5} more" if len(content.skipped) > 5 else ""
-            say(f"{TITLES[task]}: {len(content.skipped)} rows are left out: {'; '.join(content.skipped[:5])}{more}")
+            count = len(content.skipped)
+            more = f" and {count - 5} more" if count > 5 else ""
+            is_left_out = "1 row is left out" if count == 1 else f"{count:,} rows are left out"
+            say(f"{TITLES[task]}: {is_left_out}: {'; '.join(content.skipped[:5])}{more}")
     for sentence in found.missing:
         say(sentence)
     place.write_json("sources.json", sources_of(found))

@@ -72,7 +72,8 @@ def submit(
     results = gather(folder)
     chosen = named_tasks(tasks, ANSWERED)
     wanted = [file for file in FILES if file.task in (chosen or ANSWERED)]
-    seeds = check(folder, results, wanted, any_size)
+    seeds = best_seeds(folder, results, wanted)
+    sizes = check_sizes(folder, wanted, any_size)
     place = RunDir(folder / "submission")
     for file in wanted:
         run = run_of(folder, file.model, seeds[file.model])
@@ -80,7 +81,7 @@ def submit(
         if path.exists() and path.stat().st_mtime > run["metrics.json"].stat().st_mtime:
             say(f"{file.name}: is there already")
             continue
-        say(f"{file.name}: {file.rows:,} rows, by {TITLES[file.model]} with seed {seeds[file.model]}")
+        say(f"{file.name}: {sizes[file]:,} rows, by {TITLES[file.model]} with seed {seeds[file.model]}")
         write_atomically(path, "".join(lines_of(file, run, rows_of(folder, file))))
     target = Path(out) if out is not None else folder / "submission.zip"
     with (
@@ -95,8 +96,8 @@ def submit(
     return target
 
 
-def check(folder: Path, results: Results, wanted: Sequence[File], any_size: bool) -> dict[str, int]:
-    """The seed that answers for each task; refuses what cannot be submitted, naming all of it."""
+def best_seeds(folder: Path, results: Results, wanted: Sequence[File]) -> dict[str, int]:
+    """The seed that answers for each task; refuses files without a run or without rows, naming all of them."""
     seeds, missing = {}, []
     for file in wanted:
         scores = {seed: task_score(file.model, found) for seed, found in results.seeds.get(file.model, {}).items()}
@@ -114,6 +115,11 @@ def check(folder: Path, results: Results, wanted: Sequence[File], any_size: bool
             hint=f"add the test files and run the study again; or take part of it: --tasks {','.join(there)}"
             if there else "run the study on a folder that has GLUE's test files",
         )  # fmt: skip
+    return seeds
+
+
+def check_sizes(folder: Path, wanted: Sequence[File], any_size: bool) -> dict[File, int]:
+    """How many rows each file has; refuses test sets that are not GLUE's."""
     sizes = {file: sum(1 for _ in rows_of(folder, file)) for file in wanted}
     wrong = [
         f"{file.name}: {size:,} rows instead of {file.rows:,}" for file, size in sizes.items() if size != file.rows
@@ -123,7 +129,7 @@ def check(folder: Path, results: Results, wanted: Sequence[File], any_size: bool
             f"{folder}: these are not GLUE's test sets: {'; '.join(wrong)}",
             hint="the server would refuse them; for a trial, add --any-size",
         )
-    return seeds
+    return sizes
 
 
 def rows_path(folder: Path, file: File) -> Path:
