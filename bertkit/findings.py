@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from bertkit.errors import BertkitError
 
@@ -30,6 +30,13 @@ class Table(Finding):
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     plain: tuple[str, ...] = ()  # columns whose floats are no fractions: seconds, losses, thresholds
+
+    @model_validator(mode="after")
+    def _is_rectangular(self) -> Self:
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(f"{self.title}: a row of {len(row)} cells under {len(self.columns)} columns")
+        return self
 
 
 class Series(Finding):

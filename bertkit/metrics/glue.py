@@ -171,14 +171,16 @@ HUMAN = _row(
 WNLI_MAJORITY = MappingProxyType({"test": 0.651, "dev": 0.563})
 
 
-def beside_people(scores: Mapping[str, Scores]) -> dict[str, float | None]:
-    """Task -> task score relative to people (human = 1.0), and `average`: relative to their mean over the same tasks.
+def human_score(task: str, scores: Scores) -> float | None:
+    """What people score on test, by those official metrics of the task that `scores` has."""
+    return task_score(task, {metric: value for metric, value in HUMAN.scores[task].items() if metric in scores})
 
-    Only tasks with all official metrics are compared. People were scored on test.
-    """
-    complete = [task for task in TASKS if task in scores and is_complete(task, scores[task])]
-    ours = {task: task_score(task, scores[task]) for task in complete}
-    people = {task: task_score(task, HUMAN.scores[task]) for task in complete}
-    relative = {task: None if ours[task] is None else ours[task] / people[task] for task in complete}
+
+def beside_people(scores: Mapping[str, Scores]) -> dict[str, float | None]:
+    """Task -> task score relative to people (human = 1.0), and `average`: relative to their mean over the same tasks."""
+    there = [task for task in TASKS if scores.get(task)]
+    ours = {task: task_score(task, scores[task]) for task in there}
+    people = {task: human_score(task, scores[task]) for task in there}
+    relative = {task: None if ours[task] is None else ours[task] / people[task] for task in there}
     own, human = mean(list(ours.values())), mean(list(people.values()))
     return {**relative, "average": None if own is None or human is None else own / human}

@@ -1,9 +1,10 @@
-"""Scores as people read them, and which of them are better when they are low."""
+"""Scores and checkpoints as people read them, and which scores are better when they are low."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 
 LOWER_IS_BETTER = frozenset({"mse"})
 
@@ -29,3 +30,10 @@ def describe_scores(scores: Mapping[str, float | None]) -> str:
         pair = (show_score(name, value), name) if isinstance(value, int) else (name, show_score(name, value))
         shown.append(" ".join(pair))
     return ", ".join(shown)
+
+
+def short_name(checkpoint: str) -> str:
+    """A Hub id as it is; of a folder its name, without a last `model/`, which every run has."""
+    parts = [part for part in PurePosixPath(checkpoint.replace("\\", "/")).parts if part != "model"]
+    is_hub_id = len(parts) < 3 and not checkpoint.startswith(("/", "."))
+    return checkpoint if is_hub_id or not parts else parts[-1]

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from itertools import count, pairwise
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, Field
@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from bertkit.config import read_yaml, validate
 from bertkit.errors import BertkitError
 from bertkit.findings import Cell, Finding, Note, Span, Table, from_json
-from bertkit.metrics.shown import is_share, show_score
+from bertkit.metrics.shown import is_share, short_name, show_score
 from bertkit.rundir import RunDir, write_atomically
 
 AROUND = 150  # characters on either side of a span that stand in an excerpt
@@ -199,8 +199,10 @@ def _run(directory: Path) -> View:
         facts["training time"] = f"{trained['seconds'] / 60:,.1f} min"
     rows = f" of {metrics['rows']:,} rows" if isinstance(metrics.get("rows"), int) else ""
     others = {key: about.get(key) for key in ("device", "precision", "processes", "platform", "began")}
+    model = tree.get("model")
+    checkpoint = str(model.get("checkpoint", "")) if isinstance(model, Mapping) else ""
     return View(
-        title=f"{task}, {_short(tree.get('model'))}",
+        title=f"{task}, {short_name(checkpoint)}",
         headline=(show_score(name, metrics.get(name)), f"{name} on {split or 'nothing'}{rows}"),
         facts=_shown(facts),
         findings=[*_scores(metrics.get("splits", {})), *(entry for entry in found if not isinstance(entry, Note))],
@@ -264,10 +266,3 @@ def _shown(facts: Mapping[str, object]) -> dict[str, str]:
         for name, value in facts.items()
         if value is not None
     }
-
-
-def _short(model: object) -> str:
-    """A Hub id as it is; of a folder its name, without a last `model/`, which every run has."""
-    checkpoint = str(model.get("checkpoint", "")) if isinstance(model, Mapping) else ""
-    parts = [part for part in PurePosixPath(checkpoint.replace("\\", "/")).parts if part != "model"]
-    return checkpoint if len(parts) < 3 and not checkpoint.startswith(("/", ".")) else parts[-1]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from bertkit.studies.jobs import Job
 
+SETTLING = 15.0  # seconds before an estimate is worth a look: processes start first
 Describe = Callable[["Job"], str]
 
 
@@ -56,13 +57,15 @@ class Lines(Silent):
     def __init__(self, describe: Describe) -> None:
         super().__init__(describe)
         self._last = time.monotonic()
+        self._pace = Pace()
 
     def show(self, jobs: Sequence[Job]) -> None:
+        left = self._pace.left(jobs)
         if time.monotonic() - self._last >= self.seconds_between:
             self._last = time.monotonic()
             running = ", ".join(f"{job.name} {job.share():.0%}" for job in jobs if job.state == "running")
             done = sum(job.is_over for job in jobs)
-            self.say(f"{done} of {len(jobs)} jobs are over; running: {running or 'none'}; {time_left(jobs)}")
+            self.say(f"{done} of {len(jobs)} jobs are over; running: {running or 'none'}; {left}")
 
     def say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
@@ -78,6 +81,7 @@ class Live(Silent):
         super().__init__(describe)
         self._live = RichLive(console=Console(stderr=True), auto_refresh=False)
         self._last = 0.0
+        self._pace = Pace()
 
     def __enter__(self) -> Live:
         self._live.start()
@@ -96,7 +100,7 @@ class Live(Silent):
         from rich import box
         from rich.table import Table
 
-        table = Table(box=box.SIMPLE, caption=time_left(jobs), caption_justify="left")
+        table = Table(box=box.SIMPLE, caption=self._pace.left(jobs), caption_justify="left")
         for name in ("job", "state", "done", "loss", "result"):
             table.add_column(name, justify="right" if name in ("done", "loss") else "left")
         styles = {"running": "bold", "done": "green", "failed": "red", "waiting": "dim"}
@@ -126,15 +130,23 @@ def make_board(describe: Describe, quiet: bool = False) -> Board:
     return Live(describe) if sys.stderr.isatty() else Lines(describe)
 
 
-def time_left(jobs: Sequence[Job]) -> str:
-    """An estimate from the pace of the jobs that run: work left on all jobs over work done a second."""
-    now = time.monotonic()
-    running = [job for job in jobs if job.state == "running"]
-    pace = sum(job.cost * (job.share() - job.share_before) / max(now - job.began, 1e-9) for job in running)
-    left = sum(job.cost * (1 - job.share()) for job in jobs if not job.is_over)
-    if not left:
-        return "nothing is left"
-    if pace <= 0:
-        return "time left: not known yet"
-    seconds = left / pace
-    return f"about {seconds / 60:.0f} min left" if seconds >= 90 else f"about {seconds:.0f} s left"
+class Pace:
+    """How long the jobs still take, from what was done since this was made."""
+
+    def __init__(self) -> None:
+        self._began: float | None = None
+        self._before = 0.0
+
+    def left(self, jobs: Sequence[Job]) -> str:
+        """An estimate in words: the work left on all jobs over the work done a second."""
+        done = sum(job.cost * job.share() for job in jobs if job.state != "failed")
+        left = sum(job.cost * (1 - job.share()) for job in jobs if not job.is_over)
+        if self._began is None:
+            self._began, self._before = time.monotonic(), done
+        if not left:
+            return "nothing is left"
+        seconds = time.monotonic() - self._began
+        if seconds < SETTLING or done <= self._before:
+            return "time left: not known yet"
+        seconds *= left / (done - self._before)
+        return f"about {seconds / 60:.0f} min left" if seconds >= 90 else f"about {seconds:.0f} s left"

@@ -48,7 +48,6 @@ class Job:
     note: str = ""
     attempts: int = 0
     began: float = 0.0  # of the attempt that runs, by time.monotonic
-    share_before: float = 0.0  # of the run that an earlier attempt had done
 
     def share(self) -> float:
         """How much of the run is done, 0 to 1, as its history tells."""
@@ -134,7 +133,6 @@ class Runner:
                 self.board.say(f"{job.name}: {job.note}")
             return
         job.attempts, job.state, job.note, job.began = job.attempts + 1, "running", "", time.monotonic()
-        job.share_before = job.share()
         with job.log.open("ab") as log:
             slot.process = subprocess.Popen(  # noqa: S603 our own command line
                 [*job.command, *slot.settings], stdin=subprocess.PIPE, stdout=log, stderr=log,

@@ -21,16 +21,18 @@ from bertkit.metrics.glue import (
     Scores,
     beside_people,
     glue_score,
+    human_score,
     is_complete,
     mean,
     other_averages,
     task_score,
 )
-from bertkit.metrics.shown import describe_scores
+from bertkit.metrics.shown import describe_scores, short_name
 from bertkit.rundir import RunDir
 
 SCHEMA = 1  # of study.json
 DIAGNOSTICS = "ax.json"  # of an MNLI run: its scores on the diagnostic set
+SPREAD = ("deviation", "best", "seeds")  # columns that tell nothing of one seed
 DEV = "dev"  # every score of a study; GLUE's test labels are not public
 
 
@@ -293,21 +295,28 @@ def tasks_table(results: Results) -> Table:
     for task, scores in results.scores.items():
         found = results.spread(task)
         name = TITLES[task] if is_complete(task, scores) else f"{TITLES[task]} ({', '.join(scores)} only)"
-        human = task_score(task, HUMAN.scores[task])
-        rows.append((name, " / ".join(OFFICIAL[task]), *found, human, fixed(relative.get(task)), results.rows[task],
-                     len(results.seeds[task])))  # fmt: skip
+        rows.append((name, " / ".join(scores), *found, human_score(task, scores), fixed(relative[task]),
+                     results.rows[task], len(results.seeds[task])))  # fmt: skip
     average = results.average_spread
     rows.append((results.average.name, "mean of the scores above", results.average.value, *average[1:],
-                 mean([task_score(task, HUMAN.scores[task]) for task in results.scores]),
+                 mean([human_score(task, scores) for task, scores in results.scores.items()]),
                  fixed(relative["average"]), None, len(results.asked["seeds"])))  # fmt: skip
-    return Table(
+    table = Table(
         title="Scores by task",
         caption="Task score: the unweighted mean of the task's metrics, on dev. Human: on test, Nangia and Bowman "
-        "2019; relative: human = 1.",
+        "2019, by the same metrics; relative: human = 1.",
         columns=("task", "metrics", "score", "deviation", "best", "human", "relative", "dev rows", "seeds"),
         rows=tuple(rows),
         plain=("relative",),
     )
+    return table if len(results.asked["seeds"]) > 1 else without(table, SPREAD)
+
+
+def without(table: Table, names: Sequence[str]) -> Table:
+    """The table without some of its columns."""
+    kept = [place for place, name in enumerate(table.columns) if name not in names]
+    rows = tuple(tuple(row[place] for place in kept) for row in table.rows)
+    return table.model_copy(update={"columns": tuple(table.columns[place] for place in kept), "rows": rows})
 
 
 def fixed(value: float | None) -> float | None:
@@ -316,9 +325,9 @@ def fixed(value: float | None) -> float | None:
 
 def metrics_table(results: Results) -> Table:
     """One row for each official metric."""
-    return Table(
+    table = Table(
         title="Official metrics",
-        caption="Over the seeds, on dev.",
+        caption="On dev; the mean over the seeds.",
         columns=("task", "metric", "mean", "deviation", "best"),
         rows=tuple(
             (TITLES[task], metric, *results.spread(task, metric))
@@ -326,6 +335,7 @@ def metrics_table(results: Results) -> Table:
             for metric in scores
         ),
     )
+    return table if len(results.asked["seeds"]) > 1 else without(table, SPREAD)
 
 
 def averages_table(results: Results) -> Table:
@@ -344,7 +354,7 @@ def dots(results: Results, published: bool) -> Dots:
     rows = {row.name: row.scores for row in PUBLISHED if row.split == "test" and glue_score(row.scores).name == "GLUE"}
     rows = dict(sorted(rows.items(), key=lambda row: glue_score(row[1]).value)) if published else {}
     names = {f"{name} (test)": beside_people(scores) for name, scores in rows.items()}
-    ours = f"{Path(results.model).name or results.model} (dev)"
+    ours = f"{short_name(results.model)} (dev)"
     relative = {**names, ours: beside_people(results.scores)}
     return Dots(
         title="Beside people",
@@ -412,14 +422,15 @@ def conclude(folder: Path, study: Mapping[str, object]) -> None:
 
 def lines(results: Results) -> list[str]:
     """The results as lines for a terminal."""
-    return aligned(tasks_table(results), without=("metrics", "dev rows", "seeds"))
+    return aligned(without(tasks_table(results), ("metrics", "dev rows", "seeds")))
 
 
-def aligned(table: Table, without: Sequence[str] = ()) -> list[str]:
+def aligned(table: Table) -> list[str]:
     """A table as aligned lines: fractions times 100, undefined ones as `-`."""
-    kept = [(place, name) for place, name in enumerate(table.columns) if name not in without]
-    body = [[name for _, name in kept]]
-    body += [[shown(row[place], name in table.plain) for place, name in kept] for row in table.rows]
+    body = [list(table.columns)]
+    body += [
+        [shown(cell, name in table.plain) for cell, name in zip(row, table.columns, strict=True)] for row in table.rows
+    ]
     widths = [max(map(len, column)) for column in zip(*body, strict=True)]
     return [
         "  ".join(

@@ -16,7 +16,7 @@ import pytest
 
 from bertkit.errors import BertkitError, Interrupted
 from bertkit.rundir import RunDir, locked
-from bertkit.studies.board import Silent, time_left
+from bertkit.studies.board import Pace, Silent
 from bertkit.studies.jobs import Job, Runner, Slot, check_alone, make_slots, why_it_died
 
 FINISH = "(run / 'metrics.json').write_text('{}')"
@@ -235,12 +235,26 @@ def test_progress_is_read_from_the_history(tmp_path):
     assert entry.share() == 0.25
     entry.by_steps, entry.length = True, 6
     assert entry.share() == 0.5
-    entry.state, entry.began = "running", time.monotonic() - 60
-    assert time_left([entry]) == "about 60 s left"
-    entry.began -= 540
-    assert time_left([entry]) == "about 10 min left"
-    entry.state = "done"
-    assert time_left([entry]) == "nothing is left"
+
+
+def test_the_time_left_is_the_work_left_at_the_pace_so_far(tmp_path, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("bertkit.studies.board.time.monotonic", lambda: now[0])
+    one, other = job(tmp_path, "one", cost=10.0), job(tmp_path, "other", cost=30.0)
+    one.state = "running"
+    pace = Pace()
+
+    def left_at(seconds: float, epoch: float) -> str:
+        now[0] = 1000.0 + seconds
+        one.run["history.jsonl"].write_text(json.dumps({"step": 1, "epoch": epoch}) + "\n")
+        return pace.left([one, other])
+
+    assert left_at(0, 0.5) == "time left: not known yet"  # half of it was done by an earlier process
+    assert left_at(10, 0.6) == "time left: not known yet"
+    assert left_at(20, 0.7) == "about 6 min left"  # 2 of cost in 20 s; 33 are left
+    assert left_at(40, 0.9) == "about 5 min left"
+    one.state = other.state = "done"
+    assert left_at(50, 1.0) == "nothing is left"
 
 
 def test_the_signals_of_the_process_are_put_back(tmp_path):

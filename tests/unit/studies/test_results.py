@@ -100,14 +100,14 @@ def test_starting_from_mnli_is_said(tmp_path):
 def test_people_are_drawn_at_one_and_published_rows_are_marked(tmp_path):
     write_study(tmp_path, {task: [HUMAN.scores[task]] for task in TASKS})
     (dots,) = (found for found in findings(gather(tmp_path), True) if found.kind == "dots")
-    assert dots.x[-1] == "tiny (dev)"
+    assert dots.x[-1] == "models/tiny (dev)"
     assert dots.curve[-1] == pytest.approx(1.0)
     assert [values[-1] for values in dots.groups.values()] == [pytest.approx(1.0)] * 9
     assert dots.published == dots.x[:-1]
     assert all(name.endswith(" (test)") for name in dots.published)
     assert len(dots.published) == 7
     (alone,) = (found for found in findings(gather(tmp_path), False) if found.kind == "dots")
-    assert (alone.x, alone.published) == (("tiny (dev)",), ())
+    assert (alone.x, alone.published) == (("models/tiny (dev)",), ())
 
 
 def test_the_findings_are_plain_json_and_the_lines_are_aligned(tmp_path):
@@ -116,11 +116,17 @@ def test_the_findings_are_plain_json_and_the_lines_are_aligned(tmp_path):
     assert to_json(findings(results, True))
     text = lines(results)
     assert len(text) == 11
-    assert text[0].split() == ["task", "score", "deviation", "best", "human", "relative"]
-    assert text[1].split() == ["CoLA", "-", "-", "-", "66.40", "-"]
-    assert text[2].split() == ["SST-2", "50.00", "-", "50.00", "97.80", "0.511"]
+    assert text[0].split() == ["task", "score", "human", "relative"]
+    assert text[1].split() == ["CoLA", "-", "66.40", "-"]
+    assert text[2].split() == ["SST-2", "50.00", "97.80", "0.511"]
     assert len({len(line) for line in text}) == 1
     assert aligned(tasks_table(results))[0].split()[1] == "metrics"
+
+
+def test_the_spread_is_shown_where_there_is_one(tmp_path):
+    results = gather(write_study(tmp_path, {"rte": [{"accuracy": 0.5}, {"accuracy": 0.7}]}))
+    assert lines(results)[0].split() == ["task", "score", "deviation", "best", "human", "relative"]
+    assert lines(results)[1].split() == ["RTE", "60.00", "14.14", "70.00", "93.60", "0.641"]
 
 
 def test_a_folder_that_is_no_study_is_said(tmp_path):
