@@ -177,7 +177,7 @@ def human_score(task: str, scores: Scores) -> float | None:
 
 
 def beside_people(scores: Mapping[str, Scores]) -> dict[str, float | None]:
-    """Task -> task score relative to people (human = 1.0), and `average`: relative to their mean over the same tasks."""
+    """Task -> task score relative to people (human = 1.0), and `average`: relative to theirs over the same tasks."""
     there = [task for task in TASKS if scores.get(task)]
     ours = {task: task_score(task, scores[task]) for task in there}
     people = {task: human_score(task, scores[task]) for task in there}
