@@ -142,6 +142,7 @@ class Runner:
             )  # fmt: skip
         slot.job, slot.lock = job, lock
         self.board.say(f"{job.name}: {'begins' if job.attempts == 1 else 'is tried again'}")
+        self.changed()
 
     def _reap(self) -> None:
         for slot in self.slots:
