@@ -69,6 +69,9 @@ def submit(
             predicted, and naming every one.
     """
     folder = Path(folder)
+    target = Path(out) if out is not None else folder / "submission.zip"
+    if target.is_dir():
+        raise BertkitError(f"--out: {target} is a folder", hint="give the name of a .zip file")
     results = gather(folder)
     chosen = named_tasks(tasks, ANSWERED)
     wanted = [file for file in FILES if file.task in (chosen or ANSWERED)]
@@ -83,7 +86,6 @@ def submit(
             continue
         say(f"{file.name}: {sizes[file]:,} rows, by {TITLES[file.model]} with seed {seeds[file.model]}")
         write_atomically(path, "".join(lines_of(file, run, rows_of(folder, file))))
-    target = Path(out) if out is not None else folder / "submission.zip"
     with (
         disk_errors(target),
         written_atomically(target) as temporary,

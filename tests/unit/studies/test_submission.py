@@ -137,6 +137,17 @@ def test_test_sets_of_another_size_are_refused(tmp_path, asked):
     assert asked == []
 
 
+def test_a_folder_is_never_replaced_by_the_zip(tmp_path, asked):
+    write_tests(study(tmp_path / "study"), {})
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").touch()
+    with pytest.raises(BertkitError) as caught:
+        submit(tmp_path / "study", tmp_path / "mine", any_size=True)
+    assert caught.value.message == f"--out: {tmp_path / 'mine'} is a folder"
+    assert (tmp_path / "mine" / "notes.txt").exists()
+    assert asked == []
+
+
 def test_an_unknown_task_is_an_error(tmp_path, asked):
     write_tests(study(tmp_path), {})
     with pytest.raises(BertkitError) as caught:
