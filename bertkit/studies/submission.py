@@ -77,11 +77,11 @@ def submit(
     wanted = [file for file in FILES if file.task in (chosen or ANSWERED)]
     seeds = best_seeds(folder, results, wanted)
     sizes = check_sizes(folder, wanted, any_size)
-    place = RunDir(folder / "submission")
+    paths = {}
     for file in wanted:
         run = run_of(folder, file.model, seeds[file.model])
-        path = place[file.name]
-        if path.exists() and path.stat().st_mtime > run["metrics.json"].stat().st_mtime:
+        paths[file] = path = folder / "submission" / run.path.name / file.name
+        if path.exists() and is_newer(path, run["metrics.json"], rows_path(folder, file)):
             say(f"{file.name}: is there already")
             continue
         say(f"{file.name}: {sizes[file]:,} rows, by {TITLES[file.model]} with seed {seeds[file.model]}")
@@ -92,28 +92,32 @@ def submit(
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive,
     ):
         for file in wanted:
-            archive.write(place[file.name], file.name)
+            archive.write(paths[file], file.name)
     if len(wanted) < len(FILES):
         say(f"{target}: {len(wanted)} of {len(FILES)} files; the server takes all of them only")
     return target
 
 
+def is_newer(path: Path, *others: Path) -> bool:
+    return all(path.stat().st_mtime > other.stat().st_mtime for other in others)
+
+
 def best_seeds(folder: Path, results: Results, wanted: Sequence[File]) -> dict[str, int]:
     """The seed that answers for each task; refuses files without a run or without rows, naming all of them."""
-    seeds, missing = {}, []
+    seeds, missing = {}, {}
     for file in wanted:
         scores = {seed: task_score(file.model, found) for seed, found in results.seeds.get(file.model, {}).items()}
         known = {seed: value for seed, value in scores.items() if value is not None} or dict.fromkeys(scores, 0.0)
         if not known:
-            missing.append(f"{file.name} (no finished run of {TITLES[file.model]})")
+            missing[file] = f"{file.name} (no finished run of {TITLES[file.model]})"
         elif not rows_path(folder, file).exists():
-            missing.append(f"{file.name} (no {file.split} file of {LAYOUTS[file.task].title})")
+            missing[file] = f"{file.name} (no {file.split} file of {LAYOUTS[file.task].title})"
         else:
             seeds[file.model] = max(known, key=lambda seed: (known[seed], -seed))
     if missing:
-        there = sorted({file.task for file in wanted if not any(file.name in text for text in missing)})
+        there = sorted({file.task for file in wanted} - {file.task for file in missing})
         raise BertkitError(
-            f"{folder}: {len(missing)} of {len(wanted)} files cannot be written: {', '.join(missing)}",
+            f"{folder}: {len(missing)} of {len(wanted)} files cannot be written: {', '.join(missing.values())}",
             hint=f"add the test files and run the study again; or take part of it: --tasks {','.join(there)}"
             if there else "run the study on a folder that has GLUE's test files",
         )  # fmt: skip

@@ -118,6 +118,14 @@ def test_missing_test_files_are_all_named_before_anything_is_predicted(tmp_path,
     assert not (tmp_path / "submission.zip").exists()
 
 
+def test_what_the_hint_offers_can_be_had(tmp_path, asked):
+    write_tests(study(tmp_path), {})
+    (tmp_path / "data" / "mnli" / "test_mismatched.jsonl").unlink()
+    with pytest.raises(BertkitError) as caught:
+        submit(tmp_path, tasks=["rte", "mnli"])
+    assert caught.value.hint.endswith("--tasks rte")
+
+
 def test_part_of_it_can_be_had_and_is_called_that(tmp_path, asked):
     write_tests(study(tmp_path))
     (tmp_path / "data" / "wnli" / "test.jsonl").unlink()
@@ -160,6 +168,17 @@ def test_files_that_are_there_are_not_predicted_again(tmp_path, asked):
     write_tests(study(tmp_path), {})
     submit(tmp_path, any_size=True)
     asked.clear()
-    (tmp_path / "submission" / "RTE.tsv").unlink()
+    (tmp_path / "submission" / "rte-0" / "RTE.tsv").unlink()
     submit(tmp_path, any_size=True)
     assert asked == ["rte-0"]
+
+
+def test_what_another_run_or_other_rows_gave_is_predicted_again(tmp_path, asked):
+    write_tests(study(tmp_path, seeds=2), {})
+    submit(tmp_path, tasks=["rte"], any_size=True)
+    (tmp_path / "runs" / "rte-1" / "metrics.json").unlink()
+    submit(tmp_path, tasks=["rte"], any_size=True)
+    assert asked == ["rte-1", "rte-0"]
+    write_tests(tmp_path, {"RTE.tsv": 2})
+    with zipfile.ZipFile(submit(tmp_path, tasks=["rte"], any_size=True)) as archive:
+        assert archive.read("RTE.tsv").count(b"\n") == 3
