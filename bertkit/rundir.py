@@ -133,9 +133,21 @@ class RunDir:
             file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
     def read_jsonl(self, name: str) -> Iterator[dict]:
-        """The records of one JSON-lines file."""
-        with self[name].open(encoding="utf-8") as file:
-            yield from map(json.loads, file)
+        """The records of one JSON-lines file.
+
+        Raises:
+            BertkitError: the file is missing, or a line of it is broken.
+        """
+        number = 1
+        try:
+            with self[name].open(encoding="utf-8") as file:
+                for line in file:
+                    yield json.loads(line)
+                    number += 1
+        except FileNotFoundError:
+            raise BertkitError(f"{self[name]} is missing") from None
+        except (OSError, ValueError) as error:
+            raise BertkitError(f"{self[name]}:{number}: cannot be read ({error})") from None
 
 
 @contextmanager

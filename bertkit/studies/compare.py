@@ -124,7 +124,6 @@ def read_answers(task: str, seeds: Sequence[int], folders: Sequence[Path]) -> li
         for seed in seeds:
             by_split = {}
             for split, records in answers_of(folder, task, seed).items():
-                records = list(records)
                 key = [(record["id"], record["gold"]) for record in records]
                 if asked.setdefault(split, key) != key:
                     raise BertkitError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -232,15 +232,24 @@ def scores_of(task: str, metrics: Mapping) -> dict[str, float | None]:
     return {metric: splits["validation"][metric] for metric in OFFICIAL[task]}
 
 
-def answers_of(folder: Path, task: str, seed: int) -> dict[str, Iterator[dict]]:
-    """Split -> records of a finished run; MNLI's are called by its metrics, `matched` and `mismatched`."""
+def answers_of(folder: Path, task: str, seed: int) -> dict[str, list[dict]]:
+    """Split -> records of a finished run; MNLI's are called by its metrics, `matched` and `mismatched`.
+
+    Raises:
+        BertkitError: a predictions file is missing, broken, or does not hold the rows that were scored.
+    """
     run = run_of(folder, task, seed)
     splits = run.read_json("metrics.json")["splits"]
     names = {"validation": "matched", "test": "mismatched"} if task == "mnli" else {}
     files = {"test": "predictions.jsonl", "validation": "predictions.validation.jsonl"}
     if "test" not in splits:
         files = {"validation": "predictions.jsonl"}
-    return {names.get(split, split): run.read_jsonl(file) for split, file in sorted(files.items(), reverse=True)}
+    answers = {}
+    for split, file in sorted(files.items(), reverse=True):
+        answers[names.get(split, split)] = records = list(run.read_jsonl(file))
+        if len(records) != splits[split]["rows"]:
+            raise BertkitError(f"{run[file]} has {len(records)} rows, but {splits[split]['rows']} were scored")
+    return answers
 
 
 def describe_run(run: RunDir) -> str:

@@ -142,6 +142,14 @@ def test_json_lines_come_back_as_they_went(run):
     assert run["predictions.jsonl"].read_text(encoding="utf-8").count("\n") == 2
 
 
+def test_broken_json_lines_are_named(run):
+    assert error_of(lambda: list(run.read_jsonl("none.jsonl"))).message == f"{run.path}/none.jsonl is missing"
+    run["cut.jsonl"].write_text('{"id": "a"}\n{"id": "b')
+    assert error_of(lambda: list(run.read_jsonl("cut.jsonl"))).message.startswith(
+        f"{run.path}/cut.jsonl:2: cannot be read ("
+    )
+
+
 def test_a_history_line_cut_by_a_crash_is_left_out(run):
     assert run.read_history() == []
     run.append_history([{"step": 1, "loss": 0.1}, {"step": 2, "loss": 0.2}])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bertkit.errors import BertkitError
 from bertkit.metrics.classification import binary_f1, classification
 from bertkit.metrics.regression import regression
-from bertkit.studies.compare import difference, draw, to_answers
+from bertkit.studies.compare import compare, difference, draw, to_answers
+from tests.unit.studies.studies import write_predictions, write_study
 
 NAMES = ("no", "yes", "maybe")
 
@@ -84,3 +86,25 @@ def test_pairs_over_seeds_by_hand():
 def test_an_undefined_score_has_no_interval():
     found = difference("CoLA", [[0.5, None], [0.6, 0.6]], np.array([0.1, 0.2]), 10)
     assert (found.first, found.difference, found.low, found.high) == (None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("kept", "message"),
+    [
+        (None, "predictions.jsonl is missing"),
+        (0, "predictions.jsonl has 0 rows, but 277 were scored"),
+        (100, "predictions.jsonl:1: cannot be read"),
+    ],
+)
+def test_predictions_that_are_not_whole_are_named(tmp_path, kept, message):
+    folder = write_study(tmp_path, {"rte": [{"accuracy": 1.0}]})
+    path = folder / "runs" / "rte-0" / "predictions.jsonl"
+    write_predictions(path, ["entailment"] * 277, ["entailment"] * 277, "rte")
+    assert compare(folder, folder, 100)[0].difference == 0.0
+    if kept is None:
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(BertkitError) as caught:
+        compare(folder, folder, 100)
+    assert message in caught.value.message
