@@ -11,8 +11,10 @@ Source: Wang et al. 2018.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +26,7 @@ from bertkit.errors import BertkitError
 from bertkit.metrics.glue import TASKS, TITLES
 from bertkit.recipe import Recipe, load_recipe
 from bertkit.report.html import write_report
-from bertkit.rundir import RunDir, write_atomically
+from bertkit.rundir import RunDir, disk_errors, write_atomically
 from bertkit.splits import path_of
 from bertkit.studies.board import make_board
 from bertkit.studies.jobs import Job, Runner, check_alone, make_slots
@@ -139,22 +141,31 @@ def run(
     first_seed = check_settings(model, common, single)
     source = None if data is None else path_of(data)
     chosen = choose_tasks(tasks, source)
+    if glue.from_mnli and "mnli" not in chosen:
+        raise BertkitError("glue.from_mnli: MNLI is not among the tasks", hint="add mnli to --tasks, or leave it out")
     asked = Asked(
         model, data, chosen, tuple(range(first_seed, first_seed + seeds)), tuple(sorted(assignments)), glue.model_dump()
     )
     claim(folder, asked, resume)
     check_model(model, common)
-    folder.mkdir(parents=True, exist_ok=True)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     with check_alone(folder):
-        if not (folder / "study.json").exists():
+        is_new = not (folder / "study.json").exists()
+        if is_new:
             RunDir(folder).write_json("study.json", describe(asked, []))
-        found = {task: prepare(folder, task, source, glue.held_back, say) for task in chosen}
-        for task in TASKS:
-            if task not in chosen:
-                say(f"{TITLES[task]}: left out" if tasks else f"{TITLES[task]}: not in {data}")
-        if "mnli" in chosen and (source is None or "ax" in find_tasks(source)):
-            prepare(folder, "ax", source, glue.held_back, say)
-        planned = plan_jobs(folder, asked, found, common, single, glue)
+        try:
+            found = {task: prepare(folder, task, source, glue.held_back, say) for task in chosen}
+            for task in TASKS:
+                if task not in chosen:
+                    say(f"{TITLES[task]}: left out" if tasks else f"{TITLES[task]}: not in {data}")
+            if "mnli" in chosen and (source is None or "ax" in find_tasks(source)):
+                prepare(folder, "ax", source, glue.held_back, say)
+            planned = plan_jobs(folder, asked, found, common, single, glue)
+        except BertkitError:
+            if is_new:
+                take_back(folder)
+            raise
 
         def bring_up_to_date() -> None:
             conclude(folder, describe(asked, planned))
@@ -194,6 +205,8 @@ def check_settings(model: str, common: Sequence[str], single: Mapping[str, Seque
     """Refuse settings that no job could run with, and those that the study decides; returns the first seed."""
     for assignment in [*common, *(setting for settings in single.values() for setting in settings)]:
         key = assignment.partition("=")[0]
+        if key in ("data", "model"):  # it would take the place of what the study sets there
+            raise BertkitError(f"{key}: give its settings one by one", hint=f"such as {key}.KEY=VALUE")
         for ours in OURS:
             if key == ours or key.startswith(f"{ours}."):
                 raise BertkitError(
@@ -212,6 +225,8 @@ def choose_tasks(asked: Sequence[str], source: str | None) -> tuple[str, ...]:
     """The tasks to run, in GLUE's order."""
     chosen = named_tasks(asked, TASKS)
     there = TASKS if source is None else find_tasks(source)
+    if there == ("ax",):
+        raise BertkitError(f"{source}: it has the diagnostic set only", hint="it should hold CoLA, SST-2 and so on")
     if missing := [task for task in TASKS if task in chosen and task not in there]:
         has = ", ".join(TITLES[task] for task in there)
         raise BertkitError(f"{source}: there is no folder for {TITLES[missing[0]]}", hint=f"it has {has}")
@@ -246,6 +261,16 @@ def claim(folder: Path, asked: Asked, resume: bool) -> None:
             f"{folder} was asked something else: {'; '.join(differing)}",
             hint="resume it with the same options, or give --out a new name",
         )
+
+
+def take_back(folder: Path) -> None:
+    """Remove what a study wrote before its first job: a mistake leaves nothing behind."""
+    for name in ("data", "recipes", "logs", "runs"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in ("study.json", ".lock"):
+        (folder / name).unlink(missing_ok=True)
+    with suppress(OSError):  # something else is in it
+        folder.rmdir()
 
 
 def prepare(folder: Path, task: str, source: str | None, held_back: float, say: Callable[[str], None]) -> Tree:

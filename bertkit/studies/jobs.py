@@ -15,7 +15,7 @@ from typing import IO, Literal
 
 from bertkit.errors import BertkitError, Interrupted
 from bertkit.launch import FOLLOW
-from bertkit.rundir import RunDir, locked
+from bertkit.rundir import RunDir, disk_errors, locked
 from bertkit.studies.board import Board
 
 ATTEMPTS = 2  # a job that dies is tried once more
@@ -235,9 +235,10 @@ def check_alone(folder: Path) -> IO:
     """Hold the folder of a study for this process.
 
     Raises:
-        BertkitError: another process works in it.
+        BertkitError: another process works in it, or it cannot be written.
     """
-    lock = locked(folder / ".lock")
+    with disk_errors(folder):
+        lock = locked(folder / ".lock")
     if lock is None:
         raise BertkitError(f"{folder}: another process is at work here", hint="wait for it, or stop it")
     return lock

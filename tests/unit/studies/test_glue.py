@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from bertkit.studies.glue import Asked, GlueConfig
 from bertkit.tasks.base import make_task
 
 ASKED = Asked("models/tiny", "data", ("mnli", "rte", "cola"), (0, 1), (), GlueConfig().model_dump())
+SCRATCH = "model.init=scratch"  # for the bundled model has no weights
 SOURCES = {
     task: {"characters": size, "splits": {"train": {"rows": 100}, "validation": {"rows": 10}}, "missing": []}
     for task, size in (("mnli", 5000), ("rte", 3000), ("cola", 1000))
@@ -98,6 +100,8 @@ def test_the_mismatched_dev_set_is_scored_once_at_the_end(tmp_path):
         (["data.train=x.csv"], "data.train: `glue run` decides this itself"),
         (["rte.data.columns.text=x"], "data.columns.text: `glue run` decides this itself"),
         (["model.checkpoint=x"], "model.checkpoint: the checkpoint of a study is --model"),
+        (["data={train_rows: 5}"], "data: give its settings one by one"),
+        (["rte.model={checkpoint: other}"], "model: give its settings one by one"),
         (["rte.seed=3"], "rte.seed: the seeds are the same for all tasks"),
         (["nonsense"], "'nonsense' is not a setting"),
     ],
@@ -115,6 +119,10 @@ def test_wrong_settings_are_refused_before_anything_is_written(tmp_path, setting
         ({"model": "no/such/checkpoint/here", "data": "bundled:glue"}, "no/such/checkpoint/here"),
         ({"data": "/no/such/folder"}, "/no/such/folder"),
         ({"data": "bundled:glue", "tasks": ["ret"]}, "--tasks: there is no task 'ret'"),
+        (
+            {"data": "bundled:glue", "tasks": ["rte"], "assignments": ["glue.from_mnli=true"]},
+            "glue.from_mnli: MNLI is not among the tasks",
+        ),
         ({"data": "bundled:glue", "seeds": 0}, "--seeds and --jobs are at least 1"),
     ],
 )
@@ -138,6 +146,46 @@ def test_a_task_that_the_folder_lacks_is_named(tmp_path):
     assert glue.choose_tasks([], str(tmp_path)) == ("rte",)
     assert glue.choose_tasks(["SST-2", "cola"], None) == ("cola", "sst2")
     assert glue.choose_tasks([], None) == TASKS
+
+
+def test_the_diagnostic_set_alone_is_nothing_to_run(tmp_path):
+    (tmp_path / "AX").mkdir()
+    with pytest.raises(BertkitError) as caught:
+        glue.choose_tasks([], str(tmp_path))
+    assert caught.value.message == f"{tmp_path}: it has the diagnostic set only"
+
+
+@pytest.mark.parametrize("mistake", ["rows", "seed"])
+def test_a_mistake_found_before_the_first_job_leaves_nothing_behind(tmp_path, mistake):
+    data = tmp_path / "data"
+    shutil.copytree(glue.path_of("bundled:glue"), data)
+    if mistake == "rows":
+        (data / "WNLI" / "dev.tsv").write_text("")
+    settings = [SCRATCH, *([f"seed={2**63 - 1}"] if mistake == "seed" else [])]
+    with pytest.raises(BertkitError) as caught:
+        glue.run("bundled:tiny", tmp_path / "out", data=str(data), seeds=2, assignments=settings)
+    assert {"rows": "there are no rows", "seed": "seed"}[mistake] in caught.value.message
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_mistake_found_in_a_study_that_was_begun_keeps_what_it_has(tmp_path):
+    (tmp_path / "RTE").mkdir()
+    (tmp_path / "RTE" / "train.tsv").touch()
+    asked = Asked("bundled:tiny", str(tmp_path), ("rte",), (0,), (SCRATCH,), GlueConfig().model_dump())
+    out = tmp_path / "out"
+    RunDir(out).write_json("study.json", glue.describe(asked, []))
+    RunDir(out).write_json("runs/rte-0/metrics.json", {})
+    with pytest.raises(BertkitError, match="there are no rows"):
+        glue.run("bundled:tiny", out, data=str(tmp_path), resume=True, assignments=[SCRATCH])
+    assert (out / "study.json").exists()
+    assert (out / "runs" / "rte-0" / "metrics.json").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(BertkitError) as caught:
+        glue.run("bundled:tiny", tmp_path / "file" / "out", data="bundled:glue", assignments=[SCRATCH])
+    assert caught.value.message == f"{tmp_path / 'file' / 'out'} cannot be written (Not a directory)"
 
 
 def begun(folder: Path) -> Path:
