@@ -48,6 +48,7 @@ class Job:
     note: str = ""
     attempts: int = 0
     began: float = 0.0  # of the attempt that runs, by time.monotonic
+    log_start: int = 0  # where in its log the attempt that runs begins, in bytes
 
     def share(self) -> float:
         """How much of the run is done, 0 to 1, as its history tells."""
@@ -134,6 +135,7 @@ class Runner:
             return
         job.attempts, job.state, job.note, job.began = job.attempts + 1, "running", "", time.monotonic()
         with job.log.open("ab") as log:
+            job.log_start = log.tell()
             slot.process = subprocess.Popen(  # noqa: S603 our own command line
                 [*job.command, *slot.settings], stdin=subprocess.PIPE, stdout=log, stderr=log,
                 env={**os.environ, **slot.environment, FOLLOW: "1"},
@@ -153,7 +155,7 @@ class Runner:
                 job.state = "done"
                 self.board.say(f"{job.name}: done in {time.monotonic() - job.began:.0f} s: {self.board.describe(job)}")
             else:
-                reason = why_it_died(job.log, slot.process.returncode)
+                reason = why_it_died(job.log, slot.process.returncode, job.log_start)
                 job.state, job.note = ("failed" if job.attempts >= ATTEMPTS else "waiting"), reason
                 self.board.say(f"{job.name}: died: {reason}")
             slot.process = None
@@ -219,13 +221,13 @@ def make_slots(jobs_per_device: int, settings: Sequence[str]) -> list[Slot]:
     return [Slot({}, threads) for _ in range(jobs_per_device)]
 
 
-def why_it_died(log: Path, code: int) -> str:
-    """The reason in one line: the last `error:` of the log, the signal, or its last line."""
+def why_it_died(log: Path, code: int, start: int = 0) -> str:
+    """The reason in one line: the last `error:` of the log from byte `start` on, the signal, or its last line."""
     if code < 0:
         with suppress(ValueError):
             return f"killed by {signal.Signals(-code).name}"
     with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - 20_000))
+        file.seek(max(start, log.stat().st_size - 20_000))
         lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
     errors = [line.removeprefix("error:").strip() for line in lines if line.startswith("error:")]
     return (errors or lines or [f"exit code {code}"])[-1]

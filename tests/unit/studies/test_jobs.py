@@ -101,6 +101,13 @@ def test_a_job_that_dies_twice_is_reported_while_the_others_go_on(tmp_path):
     assert sorted(order(tmp_path)) == ["dies", "dies", "other"]
 
 
+def test_a_death_is_not_told_by_what_an_earlier_attempt_said(tmp_path):
+    body = "if attempt == 1: print('error: stopped at step 5'), sys.exit(130)\nraise ValueError('something else')"
+    dies = job(tmp_path, "dies", body)
+    run_all([dies])
+    assert dies.note == "ValueError: something else"
+
+
 def test_exit_code_zero_without_results_is_a_death(tmp_path):
     empty = job(tmp_path, "empty", "print('nothing came of it')")
     run_all([empty])
