@@ -99,7 +99,7 @@ class Runner:
                     self._reap()
                     self._fill()
                     self.board.show(self.jobs)
-                    self.stop.wait(0.2)
+                    time.sleep(0.2)  # not `stop.wait`: the signal handler sets `stop`, whose lock a wait may hold
                 self.board.show(self.jobs)
             finally:
                 self._end_all()
@@ -176,8 +176,12 @@ class Runner:
                 slot.process.terminate()
         ends = time.monotonic() + PATIENCE
         for slot in running:
-            with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+            try:
                 slot.process.wait(max(0.1, ends - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                pass
+            except KeyboardInterrupt:
+                ends = time.monotonic()  # for the others, too
             if slot.process.poll() is None:
                 slot.process.kill()
                 slot.process.wait()

@@ -151,6 +151,30 @@ def test_a_stop_tells_the_jobs_and_says_how_to_go_on(tmp_path):
     assert [slow.state, waits.state, order(tmp_path)] == ["waiting", "waiting", ["slow"]]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_second_control_c_waits_for_no_job(tmp_path, monkeypatch):
+    monkeypatch.setattr("bertkit.studies.jobs.PATIENCE", 20.0)
+    body = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n(run / 'ready').touch()\ntime.sleep(60)"
+    jobs = [job(tmp_path, name, body) for name in ("one", "two")]
+    board = Heard()
+
+    def interrupt() -> None:
+        while not all(entry.run["ready"].exists() for entry in jobs):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1.0)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    began = time.monotonic()
+    with pytest.raises(Interrupted):
+        Runner(jobs, [Slot({}), Slot({})], board).run()
+    thread.join()
+    assert time.monotonic() - began < 15
+    assert [entry.state for entry in jobs] == ["waiting", "waiting"]
+
+
 def test_a_job_does_not_begin_while_its_earlier_process_lives(tmp_path):
     late = job(tmp_path, "late")
     held = locked(late.log.with_suffix(".lock"))
