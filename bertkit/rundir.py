@@ -14,6 +14,8 @@ from typing import IO
 from bertkit.errors import BertkitError
 
 SCHEMA = 1  # of the run directory and its checkpoints; a reader refuses any other
+OPENING = {"checkpoints", "environment.json", "task.json", "recipe.yaml"}  # what a run holds before its first step
+TEMPORARY = ".tmp-"  # how the name of a file begins that is not whole yet
 
 
 class RunDir:
@@ -51,6 +53,8 @@ class RunDir:
         if not self.path.is_dir() or not any(self.path.iterdir()):
             return
         if not self["recipe.yaml"].exists():
+            if resume and {entry.name.removeprefix(TEMPORARY) for entry in self.path.iterdir()} <= OPENING:
+                return  # killed while it was opened
             raise BertkitError(f"{self.path} is not empty and holds no run", hint="give --out a new name")
         if not resume:
             raise BertkitError(
@@ -153,7 +157,7 @@ class RunDir:
 @contextmanager
 def written_atomically(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`, for a file or a folder: synced and renamed at the end, removed on failure."""
-    temporary, old = path.with_name(f".tmp-{path.name}"), path.with_name(f".old-{path.name}")
+    temporary, old = path.with_name(f"{TEMPORARY}{path.name}"), path.with_name(f".old-{path.name}")
     try:
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,7 @@ from bertkit.errors import BertkitError
 from bertkit.metrics.glue import TASKS, TITLES
 from bertkit.recipe import Recipe, load_recipe
 from bertkit.report.html import write_report
-from bertkit.rundir import RunDir, disk_errors, write_atomically
+from bertkit.rundir import TEMPORARY, RunDir, disk_errors, write_atomically
 from bertkit.splits import path_of
 from bertkit.studies.board import make_board
 from bertkit.studies.jobs import Job, Runner, check_alone, make_slots
@@ -246,7 +246,8 @@ def claim(folder: Path, asked: Asked, resume: bool) -> None:
     """Refuse a folder that holds something else, or a study that was asked something else."""
     if folder.is_file():
         raise BertkitError(f"{folder} is a file, not a folder", hint="give --out a new name")
-    if not folder.is_dir() or not any(folder.iterdir()):
+    # a study that was killed as it began left at most these
+    if not folder.is_dir() or {entry.name for entry in folder.iterdir()} <= {".lock", f"{TEMPORARY}study.json"}:
         return
     if not (folder / "study.json").exists():
         raise BertkitError(f"{folder} is not empty and holds no study", hint="give --out a new name")

@@ -117,6 +117,17 @@ def test_a_folder_that_holds_something_is_never_overwritten(run, tmp_path):
         assert error.hint == "give --out a new name"
 
 
+def test_a_run_that_was_killed_while_it_was_opened_goes_on(tmp_path):
+    killed = RunDir(tmp_path)
+    killed.checkpoints.mkdir()
+    killed.write_json("environment.json", {"schema": SCHEMA})
+    killed[".tmp-recipe.yaml"].touch()
+    killed.claim(resume=True)
+    assert error_of(killed.claim, False).message == f"{tmp_path} is not empty and holds no run"
+    killed["mine.txt"].touch()
+    assert error_of(killed.claim, True).message == f"{tmp_path} is not empty and holds no run"
+
+
 def test_only_a_run_of_this_schema_opens(run, tmp_path):
     assert run.open() is run
     error = error_of(RunDir(tmp_path).open)

@@ -209,6 +209,13 @@ def test_a_study_is_never_overwritten(tmp_path):
     glue.claim(begun(tmp_path / "a"), ASKED, resume=True)
 
 
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_study_that_was_killed_as_it_began_can_begin(tmp_path, resume):
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".tmp-study.json").touch()
+    glue.claim(tmp_path, ASKED, resume)
+
+
 def test_a_study_goes_on_only_with_what_it_was_asked(tmp_path):
     with pytest.raises(BertkitError) as caught:
         glue.claim(begun(tmp_path / "a"), ASKED._replace(seeds=(0,), settings=("train.epochs=9",)), resume=True)
