@@ -141,7 +141,7 @@ def read_glue(task: str, source: str | Path | None, held_back: float = 0.1) -> G
             splits = {split: read_split(task, split, path) for split, path in files.items() if path}
     needed = next(iter(splits_of))
     if needed not in splits:
-        there = ", ".join(sorted(os.listdir(folder))[:10]) or "nothing"
+        there = ", ".join(names_in(folder)[:10]) or "nothing"
         message = f"{folder}: {LAYOUTS[task].title} has no {splits_of[needed][0]}.tsv"
         raise BertkitError(message, hint=f"the folder has: {there}")
     return fill(task, splits, held_back)
@@ -184,7 +184,7 @@ def task_folders(source: str | Path) -> dict[str, str]:
             f"{source}: there is no such folder", hint="name the folder that holds CoLA, SST-2 and so on"
         )
     found: dict[str, str] = {}
-    for name in sorted(os.listdir(folder)):
+    for name in names_in(folder):
         task = task_of(name) if os.path.isdir(os.path.join(folder, name)) else None
         if task in found:
             other = os.path.basename(found[task])
@@ -196,6 +196,13 @@ def task_folders(source: str | Path) -> dict[str, str]:
         hint = "name the folder above it" if is_task else "it should hold folders such as CoLA, SST-2, MRPC"
         raise BertkitError(f"{source}: no folder of a GLUE task is in it", hint=hint)
     return found
+
+
+def names_in(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError as error:
+        raise BertkitError(f"{folder}: cannot be read ({error.strerror})", hint="check its permissions") from None
 
 
 def task_of(name: str) -> str | None:
@@ -217,7 +224,7 @@ def find_file(folder: str, stems: Sequence[str]) -> str | None:
     """The file of a split: by its whole name, else the only one whose name begins so, such as `train_subset.tsv`."""
     names = {
         name: parts[0].lower()
-        for name in sorted(os.listdir(folder))
+        for name in names_in(folder)
         if (parts := name_parts(name))[1] in READERS and parts[1] not in (".txt", ".conllu") and parts[0] != "dev_ids"
     }
     exact = [name for name, stem in names.items() if stem in stems]

@@ -146,7 +146,8 @@ def run(
     asked = Asked(
         model, data, chosen, tuple(range(first_seed, first_seed + seeds)), tuple(sorted(assignments)), glue.model_dump()
     )
-    claim(folder, asked, resume)
+    with disk_errors(folder):
+        claim(folder, asked, resume)
     check_model(model, common)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -585,3 +585,14 @@ def test_real_samples_of_the_other_layouts(real_data, task):
     found = read_glue(task, real_data / "glue_format_samples")
     assert {split: len(part.rows) for split, part in found.splits.items()} == {"train": 48, "validation": 16}
     assert found.splits["train"].skipped == ()
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(tmp_path, monkeypatch):
+    def refuse(folder):
+        raise PermissionError(13, "Permission denied", folder)
+
+    (tmp_path / "RTE").mkdir()
+    monkeypatch.setattr("os.listdir", refuse)
+    with pytest.raises(BertkitError) as caught:
+        find_tasks(tmp_path)
+    assert caught.value.message == f"{tmp_path}: cannot be read (Permission denied)"

@@ -186,6 +186,8 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
     with pytest.raises(BertkitError) as caught:
         glue.run("bundled:tiny", tmp_path / "file" / "out", data="bundled:glue", assignments=[SCRATCH])
     assert caught.value.message == f"{tmp_path / 'file' / 'out'} cannot be written (Not a directory)"
+    with pytest.raises(BertkitError, match="cannot be written"):
+        glue.run("bundled:tiny", tmp_path / ("long" * 100), data="bundled:glue", assignments=[SCRATCH])
 
 
 def begun(folder: Path) -> Path:
