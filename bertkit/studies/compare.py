@@ -126,9 +126,10 @@ def read_answers(task: str, seeds: Sequence[int], folders: Sequence[Path]) -> li
             for split, records in answers_of(folder, task, seed).items():
                 key = [(record["id"], record["gold"]) for record in records]
                 if asked.setdefault(split, key) != key:
+                    other = f"seed {seeds[0]} of {folders[0]}"
                     raise BertkitError(
-                        f"{folder}: {TITLES[task]} was scored on other rows than {folders[0]}",
-                        hint="compare studies of the same data, with the same data.validation_rows",
+                        f"{folder}: {TITLES[task]}, seed {seed} was scored on other rows than {other}",
+                        hint="compare studies of the same data; data.validation_rows draws other rows for each seed",
                     )
                 by_split[split] = to_answers(records)
             side.append(by_split)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bertkit.data.glue import LAYOUTS
 from bertkit.errors import BertkitError
 from bertkit.metrics.classification import binary_f1, classification
 from bertkit.metrics.regression import regression
@@ -108,3 +109,13 @@ def test_predictions_that_are_not_whole_are_named(tmp_path, kept, message):
     with pytest.raises(BertkitError) as caught:
         compare(folder, folder, 100)
     assert message in caught.value.message
+
+
+def test_seeds_with_rows_of_their_own_are_named(tmp_path):
+    folder = write_study(tmp_path, {"rte": [{"accuracy": 1.0}] * 2})
+    for seed, label in enumerate(LAYOUTS["rte"].labels):
+        write_predictions(folder / "runs" / f"rte-{seed}" / "predictions.jsonl", [label] * 277, [label] * 277, "rte")
+    with pytest.raises(BertkitError) as caught:
+        compare(folder, folder, 100)
+    assert caught.value.message == f"{folder}: RTE, seed 1 was scored on other rows than seed 0 of {folder}"
+    assert "draws other rows for each seed" in caught.value.hint
