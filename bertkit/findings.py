@@ -47,6 +47,7 @@ class Series(Finding):
     y_label: str
     x: tuple[float, ...]
     lines: dict[str, tuple[float | None, ...]]
+    log_x: bool = False  # x spans powers of ten
 
 
 class Dots(Finding):

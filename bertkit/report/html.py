@@ -26,6 +26,13 @@ class Headline(BaseModel):
 
     label: str
     value: float | None
+    plain: bool = False  # no fraction: shown as it is, not times 100
+
+    def shown(self) -> str:
+        """The value as people read it."""
+        if not self.plain or self.value is None or math.isnan(self.value):
+            return show_score("", self.value)
+        return f"{self.value:,.0f}" if abs(self.value) >= 100 else f"{self.value:.3g}"
 
 
 class Part(BaseModel):
@@ -238,9 +245,7 @@ def _study(directory: Path) -> tuple[View, list[Entry]]:
     found = _findings(directory / "findings.json")
     view = View(
         title=study.title,
-        headline=(show_score("", study.headline.value), study.headline.label)
-        if study.headline
-        else ("", "no scores yet"),
+        headline=(study.headline.shown(), study.headline.label) if study.headline else ("", "no scores yet"),
         facts=study.facts,
         findings=[entry for entry in found if not isinstance(entry, Note)],
         notes=[entry for entry in found if isinstance(entry, Note)],

@@ -135,7 +135,11 @@ def _series(figure: Figure, finding: Series) -> bool:
         axes.plot(x, y, color=colour, label=shown, marker="o" if len(y) <= 40 else "", markersize=4)
     axes.set_xlabel(label(finding.x_label, 60))
     axes.set_ylabel(label(finding.y_label, 32))
-    axes.xaxis.get_major_locator().set_params(integer=all(float(x).is_integer() for x in finding.x))
+    if finding.log_x:
+        axes.set_xscale("log")
+        axes.minorticks_off()
+    else:
+        axes.xaxis.get_major_locator().set_params(integer=all(float(x).is_integer() for x in finding.x))
     axes.xaxis.set_major_formatter(_number)
     axes.yaxis.set_major_formatter(_number)
     axes.grid(axis="y")

@@ -152,6 +152,17 @@ def test_an_undefined_headline_is_no_number(run_folder, value):
     )
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"), [(1234.56, "1,235"), (99.94, "99.9"), (0.0123, "0.0123"), (None, "undefined")]
+)
+def test_a_headline_that_is_no_fraction_is_not_times_100(study_folder, value, shown):
+    folder = study_folder()
+    study = json.loads((folder / "study.json").read_text())
+    study["headline"] = {"label": "tokens/s", "value": value, "plain": True}
+    (folder / "study.json").write_text(json.dumps(study))
+    assert f"{shown} tokens/s" in told(Page(render(folder)).data)
+
+
 def test_notes_come_before_everything_else(run_folder):
     findings = [Table(title="Late", columns=("a",), rows=()), Note(title="First", text="Mind this.")]
     data = Page(render(run_folder(findings))).data

@@ -67,6 +67,16 @@ def test_a_label_is_one_short_line_that_can_be_seen():
     assert label("👩‍👧") == "👩‍👧"
 
 
+def test_powers_of_ten_stand_equally_far_apart_on_a_log_axis():
+    sizes = (1e3, 1e4, 1e5, 1e6)
+    svg = draw(Series(title="s", x_label="x", y_label="y", x=sizes, lines={"a": (1, 1, 1, 1)}, log_x=True), "f")
+    places = {
+        "".join(text.itertext()): float(text.get("x")) for text in ElementTree.fromstring(svg).iter(f"{SPACE}text")
+    }
+    first, *others = (places[f"{size:,.0f}"] for size in sizes)
+    assert others == pytest.approx([first + step * (others[0] - first) for step in (1, 2, 3)])
+
+
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, 1e308, -1e308, 1e-308, 0.0])
 def test_no_number_breaks_a_figure(value):
     draw(Series(title="s", x_label="", y_label="", x=(0, value, 2), lines={"a": (value, 1.0, -value)}), "f")
