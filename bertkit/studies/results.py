@@ -273,8 +273,9 @@ def notes_of(results: Results) -> list[tuple[str, str]]:
     scores, notes = results.scores, []
     if results.average.name != "GLUE" and scores:
         notes.append(("Not the GLUE score", f"This is the {results.average.name}: {results.average.rule}."))
-    for task in results.unofficial:
-        notes += [("Data", sentence) for sentence in results.sources[task]["missing"] if "test" not in sentence]
+    missing = [text for task in results.unofficial for text in results.sources[task]["missing"] if "test" not in text]
+    if missing:
+        notes.append(("Data", f"{'. '.join(missing)}."))
     if undefined := [TITLES[task] for task, found in scores.items() if None in found.values()]:
         text = f"{', '.join(undefined)}: a metric is undefined, for all predictions or all labels are the same."
         notes.append(("Undefined", f"{text} The average is undefined with it."))
@@ -304,17 +305,17 @@ def tasks_table(results: Results) -> Table:
     for task, scores in results.scores.items():
         found = results.spread(task)
         name = TITLES[task] if is_complete(task, scores) else f"{TITLES[task]} ({', '.join(scores)} only)"
-        rows.append((name, " / ".join(scores), *found, human_score(task, scores), fixed(relative[task]),
+        rows.append((name, *found, human_score(task, scores), fixed(relative[task]), " / ".join(scores),
                      results.rows[task], len(results.seeds[task])))  # fmt: skip
     average = results.average_spread
-    rows.append((results.average.name, "mean of the scores above", results.average.value, *average[1:],
+    rows.append((results.average.name, results.average.value, *average[1:],
                  mean([human_score(task, scores) for task, scores in results.scores.items()]),
-                 fixed(relative["average"]), None, len(results.asked["seeds"])))  # fmt: skip
+                 fixed(relative["average"]), "mean of the above", None, len(results.asked["seeds"])))  # fmt: skip
     table = Table(
         title="Scores by task",
         caption="Task score: the unweighted mean of the task's metrics, on dev. Human: on test, Nangia and Bowman "
         "2019, by the same metrics; relative: human = 1.",
-        columns=("task", "metrics", "score", "deviation", "best", "human", "relative", "dev rows", "seeds"),
+        columns=("task", "score", "deviation", "best", "human", "relative", "metrics", "dev rows", "seeds"),
         rows=tuple(rows),
         plain=("relative",),
     )
