@@ -181,9 +181,10 @@ def run(
     write_report(folder)
     failed = [job for job in planned if job.state == "failed"]
     if failed:
+        log = next(job.log for job in failed if job.attempts)  # what waited in vain for another model has none
         raise BertkitError(
             f"{len(failed)} of {len(planned)} jobs failed: " + "; ".join(f"{job.name}: {job.note}" for job in failed),
-            hint=f"the others are done; see {failed[0].log}; --resume tries the failed ones again",
+            hint=f"see {log}; --resume tries the failed ones again, and only those",
         )
     return gather(folder)
 

@@ -15,6 +15,7 @@ from bertkit.recipe import load_recipe
 from bertkit.rundir import RunDir
 from bertkit.studies import glue
 from bertkit.studies.glue import Asked, GlueConfig
+from bertkit.studies.jobs import Runner
 from bertkit.tasks.base import make_task
 
 ASKED = Asked("models/tiny", "data", ("mnli", "rte", "cola"), (0, 1), (), GlueConfig().model_dump())
@@ -233,3 +234,19 @@ def test_rows_are_read_once_and_kept(tmp_path):
     assert len(rows) == first["splits"]["train"]["rows"] > 10
     assert set(json.loads(rows[0])) == {"id", "text", "second", "label"}
     assert glue.prepare(tmp_path, "rte", "/no/such/folder", 0.1, said.append) == first
+
+
+def test_what_failed_points_to_a_log_that_there_is(tmp_path, monkeypatch):
+    class Failing(Runner):
+        def run(self) -> None:
+            for job in self.jobs:
+                job.state, job.note, job.attempts = "failed", "oh", 0 if job.needs else 2
+
+    monkeypatch.setattr(glue, "Runner", Failing)
+    settings = [SCRATCH, "glue.from_mnli=true"]
+    with pytest.raises(BertkitError) as caught:
+        glue.run(
+            "bundled:tiny", tmp_path, data="bundled:glue", tasks=["mrpc", "mnli"], assignments=settings, quiet=True
+        )
+    assert caught.value.message.startswith("2 of 2 jobs failed: MRPC, seed 0: oh; MNLI")
+    assert caught.value.hint.startswith(f"see {tmp_path / 'logs' / 'mnli-0.log'}; --resume")
