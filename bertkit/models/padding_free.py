@@ -1,0 +1,153 @@
+"""Encoders that compute tokens and no padding: unpadded before the layer stack, padded again after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from bertkit.errors import BertkitError
+from bertkit.models.ragged import ragged_of, repad, unpad
+from bertkit.models.varlen import has_kernel, varlen_attention
+
+PREFIX = "padding_free_"  # of attention names; in memory only, for transformers writes none into config.json
+STACKS = {  # model type -> the layer stack of its base model
+    "bert": "encoder",
+    "roberta": "encoder",
+    "xlm-roberta": "encoder",
+    "electra": "encoder",
+    "albert": "encoder",
+    "distilbert": "transformer",
+}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_padding(
+    asked: Literal["auto", True, False],
+    model: PreTrainedModel,
+    device: torch.device,
+    precision: str,
+    for_training: bool,
+) -> str:
+    """Make the model padding-free where that is asked for, or, if `auto`, where it is faster.
+
+    Returns:
+        What was chosen and why, in a few words.
+    Raises:
+        BertkitError: it is asked for, and this model cannot.
+    """
+    if asked is False:
+        return "padded (as asked)"
+    if asked is True:
+        make_padding_free(model)
+        return "padding-free (as asked)"
+    if device.type != "cuda":
+        # measured on 2 cores: batches dealt by length leave little padding, and gathering then costs 1 to 15 %
+        return f"padded (unpadding gains nothing on {device.type}, where batches are dealt by length)"
+    if reason := _obstacle(model):
+        return f"padded ({reason})"
+    if not has_kernel(device, DTYPES[precision]):
+        return f"padded (the kernel for unpadded batches takes bf16 or fp16, on sm80 or newer, and this is {precision})"
+    if for_training and (rate := attention_dropout(model.config)):
+        return (
+            f"padded (the kernel for unpadded batches has no attention dropout, and it is {rate} here; "
+            "model.attention_dropout=0 allows it)"
+        )
+    make_padding_free(model)
+    return "padding-free (variable-length kernel)"
+
+
+def make_padding_free(model: PreTrainedModel) -> None:
+    """Let the layer stack of a model see (1, T, H) ragged tokens; everything around it still sees (B, S, H).
+
+    Weights, their names, heads, inputs and outputs stay as they are, but that hidden states of padding are zero. Where
+    nothing is padded, no 2-D mask is given, or hidden states or attentions by layer are wanted, the padded path is
+    taken.
+
+    Raises:
+        BertkitError: an architecture or attention that is not known to work.
+    """
+    if reason := _obstacle(model):
+        raise BertkitError(f"hardware.padding_free: {reason}", hint="leave it out, or set hardware.padding_free=false")
+    base = model.base_model
+    stack = getattr(base, STACKS[model.config.model_type])
+    before = model.config._attn_implementation
+    name = PREFIX + before
+    ALL_ATTENTION_FUNCTIONS.register(name, partial(_attention, ALL_ATTENTION_FUNCTIONS[before]))
+    ALL_MASK_ATTENTION_FUNCTIONS.register(name, ALL_MASK_ATTENTION_FUNCTIONS[before])
+    model.set_attn_implementation(name)
+    base.register_forward_pre_hook(_catch_mask, with_kwargs=True)
+    stack.register_forward_pre_hook(_unpad_states, with_kwargs=True)
+    stack.register_forward_hook(_repad_states, with_kwargs=True)
+
+
+def attention_dropout(config: PreTrainedConfig) -> float:
+    """The dropout rate of attention probabilities, by whatever name the family has it."""
+    return max(
+        (rate or 0 for name, rate in vars(config).items() if "attention" in name and "dropout" in name), default=0
+    )
+
+
+def _obstacle(model: PreTrainedModel) -> str | None:
+    config = model.config
+    if config.model_type not in STACKS or getattr(config, "is_decoder", False):
+        return f"{config.model_type} cannot run without padding; {', '.join(STACKS)} can"
+    if config._attn_implementation == "eager":
+        return "eager attention needs padding; model.attention=sdpa does not"
+    return None
+
+
+def _catch_mask(base: PreTrainedModel, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+    """Before the base model: the 2-D mask becomes the layout of the batch; inside, it would be 4-D."""
+    mask = kwargs.get("attention_mask")
+    by_layer = ("output_hidden_states", "output_attentions")
+    wants_layers = any(kwargs.get(name, getattr(base.config, name, False)) for name in by_layer)
+    if not isinstance(mask, Tensor) or mask.ndim != 2 or wants_layers:
+        return None
+    ragged = ragged_of(mask)
+    unmasked = {**kwargs, "attention_mask": None}
+    return args, unmasked if ragged is None else {**unmasked, "ragged": ragged}
+
+
+def _unpad_states(stack: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+    """Before the layer stack: (B, S, H) -> (1, T, H)."""
+    ragged = kwargs.get("ragged")
+    if ragged is None:
+        return None
+    if args:
+        return (unpad(args[0], ragged.index)[None], *args[1:]), kwargs
+    return args, {**kwargs, "hidden_states": unpad(kwargs["hidden_states"], ragged.index)[None]}
+
+
+def _repad_states(stack: nn.Module, args: tuple, kwargs: dict, outputs: object) -> object:
+    """After the layer stack: (1, T, H) -> (B, S, H)."""
+    ragged = kwargs.get("ragged")
+    if ragged is not None:
+        # else every token would have attended to the whole batch, silently
+        assert ragged.readers, f"{type(stack).__name__} does not hand the layout of the batch to its attention"
+        outputs.last_hidden_state = repad(outputs.last_hidden_state[0], ragged.index, *ragged.mask.shape)
+    return outputs
+
+
+def _attention(
+    plain: Callable,
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **kwargs: object,
+) -> tuple[Tensor, Tensor | None]:
+    """What transformers calls in every layer, with (1, A, T, D) states, or (B, A, S, D) on the padded path."""
+    ragged = kwargs.get("ragged")
+    if ragged is None:
+        return plain(module, query, key, value, attention_mask, **kwargs)
+    ragged.readers += 1
+    states = (states[0].transpose(0, 1) for states in (query, key, value))
+    return varlen_attention(*states, ragged, kwargs["scaling"], kwargs["dropout"])[None], None
