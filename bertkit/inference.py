@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bertkit.data.collate import Collator
+from bertkit.data.collate import Collator, move
 from bertkit.data.plan import by_budget
 from bertkit.data.windows import WindowMaker, WindowStore, size_of
 from bertkit.encode import Part, cut_rows
@@ -142,9 +142,8 @@ class Predictor:
 
     def _forward(self, collate: Collator, batch: np.ndarray) -> dict[int, tuple[np.ndarray, ...]]:
         inputs, _ = collate(batch)
-        inputs = {name: tensor.to(self.accelerator.device, non_blocking=True) for name, tensor in inputs.items()}
         with self.accelerator.autocast():
-            outputs = self.model(**inputs)
+            outputs = self.model(**move(inputs, self.accelerator.device))
         logits = [getattr(outputs, name).float().cpu().numpy() for name in HEADS[self.task.head].outputs]
         kept = {}
         for place, number in enumerate(batch.tolist()):

@@ -63,3 +63,15 @@ class Collator:
             answerable[:, 0] = True  # [CLS] stands for "no answer here"
             targets["answerable"] = torch.from_numpy(answerable)
         return inputs, targets
+
+
+def move(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """The tensors on a device.
+
+    The mask keeps its row lengths with it, as the attribute `lengths`, for whoever leaves padding out and would
+    otherwise have to wait for the device to count them.
+    """
+    moved = {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
+    if "attention_mask" in moved:
+        moved["attention_mask"].lengths = tensors["attention_mask"].sum(1).tolist()
+    return moved
