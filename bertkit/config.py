@@ -76,6 +76,7 @@ FOREIGN_NAMES = {
     "use_mps_device": "hardware.device=mps",
     "attn_implementation": "model.attention",
     "hidden_dropout_prob": "model.dropout",
+    "attention_probs_dropout_prob": "model.attention_dropout",
     "do_lower_case": "model.lowercase",
     "ignore_mismatched_sizes": "model.replace_head",
     "dataset_name": "data.source",

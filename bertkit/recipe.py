@@ -48,6 +48,11 @@ class ModelConfig(Section):
     dropout: Share | None = Field(
         None, description="one rate for every dropout of the model; null: as the checkpoint says"
     )
+    attention_dropout: Share | None = Field(
+        None,
+        description="dropout rate of attention probabilities alone; null: as model.dropout or the checkpoint says. "
+        "0 allows the GPU kernel for batches without padding",
+    )
     attention: Literal["auto", "sdpa", "eager"] = Field("auto", description="transformers' attention implementation")
     trust_remote_code: bool = Field(False, description="run Python code that a Hub repository brings along")
 
@@ -138,6 +143,9 @@ class HardwareConfig(Section):
     )
     evaluation_tokens: PositiveInt | None = Field(
         None, description="padded tokens of one forward pass in evaluation and prediction; null: by device"
+    )
+    padding_free: Literal["auto", True, False] = Field(
+        "auto", description="compute tokens and no padding within the encoder; auto: on GPUs that have a kernel for it"
     )
     gradient_checkpointing: bool = Field(False, description="recompute activations in the backward pass to save memory")
 

@@ -72,6 +72,7 @@ def finetune(
     from bertkit.data.plan import Plan
     from bertkit.encode import cover, cut_rows, stack_targets, targets_of
     from bertkit.models.load import load_config, load_model, load_tokenizer, longest_input
+    from bertkit.models.padding_free import choose_padding
     from bertkit.outcome import Background, tags_seen
     from bertkit.train import keep, loop
     from bertkit.train.loss import make_loss, masses
@@ -101,7 +102,10 @@ def finetune(
     covered = {name: cover(task, some) for name, some in {"train": [train_part], **parts}.items()}
     for name, part in covered.items():
         say(f"{name}: {part.describe()}")
-    say(f"model: {loaded.summary}")
+    padding = choose_padding(
+        recipe.hardware.padding_free, loaded.model, place.accelerator.device, place.precision, for_training=True
+    )
+    say(f"model: {loaded.summary}; {padding}")
     if recipe.hardware.gradient_checkpointing:
         # renamed in transformers 5.2x; the old name goes in 6
         getattr(loaded.model, "activation_checkpointing_enable", loaded.model.gradient_checkpointing_enable)()
@@ -278,12 +282,17 @@ def _open(run: str | Path, assignments: Sequence[str], say: Say) -> tuple[Recipe
 
     own_the_cores(recipe.hardware.threads)
     from bertkit.models.load import load_model, load_tokenizer
+    from bertkit.models.padding_free import choose_padding
     from bertkit.train.place import choose_place
 
     place = choose_place(recipe.hardware)
     say(f"device: {place.summary}")
     tokenizer = load_tokenizer(config, words=bool(task.reads.words))
     model = load_model(config, task.head, task.labels, recipe.seed).model.to(place.accelerator.device).eval()
+    padding = choose_padding(
+        recipe.hardware.padding_free, model, place.accelerator.device, place.precision, for_training=False
+    )
+    say(f"model: {model.config.model_type}, {padding}")
     return recipe, _predictor(task, model, tokenizer, recipe, place)
 
 

@@ -149,6 +149,8 @@ def load_model(config: ModelConfig, head: HeadName, labels: Sequence[str], seed:
     architecture.problem_type = PROBLEMS.get(head)
     if config.dropout is not None:
         set_dropout(architecture, config.dropout)
+    if config.attention_dropout is not None:
+        set_dropout(architecture, config.attention_dropout, of="attention")
     auto_class = getattr(transformers, HEADS[head].auto_class)
     options: dict[str, object] = {"trust_remote_code": config.trust_remote_code}
     if config.attention != "auto":
@@ -216,10 +218,10 @@ def _check_body(model: PreTrainedModel, checkpoint: str, missing: Collection[str
             )
 
 
-def set_dropout(architecture: PretrainedConfig, rate: float) -> None:
-    """Set every dropout rate of a configuration, by whatever name its family has it."""
+def set_dropout(architecture: PretrainedConfig, rate: float, of: str = "") -> None:
+    """Set every dropout rate of a configuration, or those whose names hold `of`, by whatever name its family has it."""
     for name in list(vars(architecture)):
-        if "dropout" in name and isinstance(getattr(architecture, name), int | float | None):
+        if "dropout" in name and of in name and isinstance(getattr(architecture, name), int | float | None):
             setattr(architecture, name, rate)
 
 

@@ -36,6 +36,13 @@ def test_short_forms_stand_for_the_long_ones():
     assert recipe_of("log.trackers=wandb") == recipe_of("log.trackers=[wandb]")
     assert recipe_of("data.ignore_labels=-").data.ignore_labels == ("-",)
     assert recipe_of("data.train=123").data.train == "123"
+    assert [
+        recipe_of(f"hardware.padding_free={value}").hardware.padding_free for value in ("true", "false", "auto")
+    ] == [
+        True,
+        False,
+        "auto",
+    ]
     assert recipe_of("train.steps=1e3", "train.epochs=2.0").train.steps == 1000
     assert recipe_of(task={"name": "nli", "labels": [0, 1]}).task["labels"] == [0, 1]  # the task makes them text
 
@@ -69,6 +76,7 @@ def test_home_folders_are_written_with_a_tilde():
         ("windows.max_length=4", "windows.max_length: Input should be greater than or equal to 5, not 4"),
         ("windows.stride=-1", "windows.stride: Input should be greater than or equal to 0, not -1"),
         ("hardware.precision=fp8", "hardware.precision: unknown value 'fp8'"),
+        ("hardware.padding_free=maybe", "hardware.padding_free: unknown value 'maybe'"),
         ("model.dropout=1", "model.dropout: Input should be less than 1, not 1"),
         ("seed=-1", "seed: Input should be greater than or equal to 0, not -1"),
         ("seed=1e400", "seed: Input should be a finite number, not inf"),
@@ -101,6 +109,7 @@ def test_the_resolved_tree_is_a_recipe_again(tmp_path):
 SAME = (
     "hardware.device=cpu",
     "hardware.micro_batch_tokens=5",
+    "hardware.padding_free=true",
     "log.every=3",
     "data.train=other.csv",
     "train.keep=3",
@@ -118,6 +127,7 @@ OTHER = (
     "windows.stride=3",
     "task.labels=[a, b]",
     "model.dropout=0.2",
+    "model.attention_dropout=0.2",
     "train.order=length",
     "train.evaluate_every=3",
 )
