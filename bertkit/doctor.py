@@ -16,7 +16,6 @@ PACKAGES = (
     "accelerate",
     "datasets",
     "evaluate",
-    "scikit-learn",
     "pydantic",
     "typer",
 )

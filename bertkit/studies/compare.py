@@ -11,6 +11,7 @@ import numpy as np
 
 from bertkit.errors import BertkitError
 from bertkit.findings import Table
+from bertkit.metrics.classification import accuracy, f1_of, matthews
 from bertkit.metrics.glue import OFFICIAL, TASKS, TITLES, mean, task_score
 from bertkit.metrics.regression import regression
 from bertkit.studies.results import Results, answers_of, gather
@@ -66,23 +67,9 @@ class Answers(NamedTuple):
             gold, given = self.numbers[:, rows]
             return regression(given, gold)[name]
         counts = np.bincount(self.counted[rows], minlength=self.classes**2).reshape(self.classes, self.classes)
-        return from_counts(name, counts, self.positive)
-
-
-def from_counts(name: str, counts: np.ndarray, positive: int) -> float | None:
-    """A metric of class names from their (C, C) counts, gold by given: what metrics/classification.py says of the rows.
-
-    Counting once and computing from the counts makes a thousand draws affordable.
-    """
-    total, right = counts.sum(), np.trace(counts)
-    gold, given = counts.sum(1), counts.sum(0)
-    if name == "f1":
-        seen = gold[positive] + given[positive]
-        return float(2 * counts[positive, positive] / seen) if seen else None
-    if name == "matthews":
-        below = float(total**2 - (gold**2).sum()) * float(total**2 - (given**2).sum())
-        return float((right * total - (gold * given).sum()) / below**0.5) if below else None
-    return float(right / total)  # accuracy; for MNLI by the names of its two dev sets
+        if name == "f1":
+            return f1_of(counts, self.positive)
+        return matthews(counts) if name == "matthews" else accuracy(counts)  # MNLI's has the names of its dev sets
 
 
 def compare(first: str | Path, second: str | Path, draws: int = DRAWS) -> list[Difference]:

@@ -14,7 +14,7 @@ from bertkit.metrics.tagging import spans, tagging
 
 pytestmark = pytest.mark.filterwarnings("error")
 
-# the first example of a run pays the import of scikit-learn or scipy
+# the first example of a run pays the import of scipy
 relaxed = settings(deadline=None, max_examples=100)
 
 

@@ -31,12 +31,14 @@ import bertkit.metrics
 heavy = {"evaluate", "datasets", "torch", "transformers", "sklearn", "scipy"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 from bertkit.metrics.classification import classification
+from bertkit.metrics.regression import regression
 from bertkit.metrics.squad import squad
 assert squad(["a b"], [["b"]])["f1"] == 1.0
-assert not heavy & set(sys.modules), heavy & set(sys.modules)
 assert classification(["a", "b"], ["a", "b"])["matthews"] == 1.0
-assert "sklearn" in sys.modules
-assert not {"evaluate", "datasets", "torch", "transformers"} & set(sys.modules)
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+assert regression([1.0, 2.0], [1.0, 2.0])["pearson"] == 1.0
+assert "scipy" in sys.modules
+assert not {"evaluate", "datasets", "torch", "transformers", "sklearn"} & set(sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
