@@ -53,7 +53,10 @@ class ModelConfig(Section):
         description="dropout rate of attention probabilities alone; null: as model.dropout or the checkpoint says. "
         "0 allows the GPU kernel for batches without padding",
     )
-    attention: Literal["auto", "sdpa", "eager"] = Field("auto", description="transformers' attention implementation")
+    attention: Literal["auto", "sdpa", "eager"] = Field(
+        "auto",
+        description="transformers' attention implementation; auto: sdpa, and on a CPU a faster dropout than torch's",
+    )
     trust_remote_code: bool = Field(False, description="run Python code that a Hub repository brings along")
 
 

@@ -71,6 +71,7 @@ def finetune(
     from bertkit.data.collate import Collator
     from bertkit.data.plan import Plan
     from bertkit.encode import cover, cut_rows, stack_targets, targets_of
+    from bertkit.models.dropout import speed_up
     from bertkit.models.load import load_config, load_model, load_tokenizer, longest_input
     from bertkit.models.padding_free import choose_padding
     from bertkit.outcome import Background, tags_seen
@@ -106,6 +107,9 @@ def finetune(
         recipe.hardware.padding_free, loaded.model, place.accelerator.device, place.precision, for_training=True
     )
     say(f"model: {loaded.summary}; {padding}")
+    dropout = "torch"
+    if place.accelerator.device.type == "cpu" and recipe.model.attention == "auto":
+        dropout = speed_up(loaded.model)
     if recipe.hardware.gradient_checkpointing:
         # renamed in transformers 5.2x; the old name goes in 6
         getattr(loaded.model, "activation_checkpointing_enable", loaded.model.gradient_checkpointing_enable)()
@@ -116,6 +120,7 @@ def finetune(
     )
     marks = fingerprint(recipe, {
         "precision": place.precision,
+        "dropout": dropout,
         "model": architecture.model_type,
         "train_windows": _hash(store.input_ids, store.offsets, *targets.values()),
     })  # fmt: skip

@@ -115,8 +115,12 @@ def attention(
     return mixed.transpose(1, 2).contiguous(), None
 
 
-def speed_up(model: PreTrainedModel) -> None:
-    """Give a model these forms of dropout; names and weights stay as they are."""
+def speed_up(model: PreTrainedModel) -> str:
+    """Give a model these forms of dropout; names and weights stay as they are.
+
+    Returns:
+        The name of the generator, for the fingerprint of a run: other masks are other numbers.
+    """
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if type(child) is nn.Dropout:
@@ -127,3 +131,4 @@ def speed_up(model: PreTrainedModel) -> None:
         AttentionInterface.register(NAME, attention)
         ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, sdpa_mask)
         model.set_attn_implementation(NAME)
+    return "sfc64"
