@@ -97,9 +97,10 @@ def compare(first: str | Path, second: str | Path, draws: int = DRAWS) -> list[D
         scores = [[task_score(task, side.seeds[task][seed]) for seed in seeds] for side in sides]
         rows = sum(size_of(answers[0][0][split]) for split in answers[0][0])
         found.append(difference(TITLES[task], scores, drawn[-1], rows))
-    name = f"mean of these {len(shared)} tasks" if len(shared) < len(TASKS) else "mean of the nine tasks"
-    averages = [mean_by_seed(side, shared) for side in sides]
-    found.append(difference(name, averages, np.mean(drawn, axis=0), sum(entry.rows for entry in found)))
+    if len(shared) > 1:
+        name = f"mean of these {len(shared)} tasks" if len(shared) < len(TASKS) else "mean of the nine tasks"
+        averages = [mean_by_seed(side, shared) for side in sides]
+        found.append(difference(name, averages, np.mean(drawn, axis=0), sum(entry.rows for entry in found)))
     return found
 
 

@@ -148,7 +148,7 @@ def run(
     )
     with disk_errors(folder):
         claim(folder, asked, resume)
-    check_model(model, common)
+    check_model(model, chosen, common, single)
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with check_alone(folder):
@@ -235,13 +235,24 @@ def choose_tasks(asked: Sequence[str], source: str | None) -> tuple[str, ...]:
     return tuple(task for task in TASKS if task in (chosen or there))
 
 
-def check_model(model: str, common: Sequence[str]) -> None:
-    """Refuse a checkpoint that cannot be read, before every job does."""
+def check_model(model: str, tasks: Sequence[str], common: Sequence[str], single: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a checkpoint that cannot be read, or whose head does not fit, before every job does."""
     from bertkit.models.load import load_config, load_tokenizer
 
-    config = load_recipe(recipe_tree("rte", path_of(model), {}, 0), common).model
-    load_config(config)
-    load_tokenizer(config, words=False)
+    asked = {
+        task: load_recipe(recipe_tree(task, path_of(model), {}, 0), [*common, *single[task]]).model for task in tasks
+    }
+    config = load_config(asked[tasks[0]])
+    load_tokenizer(asked[tasks[0]], words=False)
+    has_head = any(name.endswith("ForSequenceClassification") for name in config.architectures or ())
+    for task in tasks:
+        wanted = len(LAYOUTS[task].labels) or 1
+        is_kept = asked[task].init == "pretrained" and not asked[task].replace_head
+        if has_head and is_kept and config.num_labels != wanted:
+            raise BertkitError(
+                f"--model: {model} has a head for {config.num_labels} labels, and {TITLES[task]} needs {wanted}",
+                hint="allow new heads with model.replace_head=true",
+            )
 
 
 def claim(folder: Path, asked: Asked, resume: bool) -> None:

@@ -134,6 +134,22 @@ def test_wrong_options_are_refused_before_anything_is_written(tmp_path, options,
     assert not (tmp_path / "out").exists()
 
 
+def test_a_head_of_another_size_is_found_before_any_job(tmp_path, tiny):
+    folder = tiny("bert")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"architectures": ["BertForSequenceClassification"], "id2label": {"0": "a", "1": "b", "2": "c"}}
+    copy = shutil.copytree(folder, tmp_path / "model")
+    (copy / "config.json").write_text(json.dumps(config))
+    none = {task: [] for task in TASKS}
+    glue.check_model(str(copy), ["mnli"], [], none)
+    glue.check_model(str(copy), ["mnli", "rte"], ["model.replace_head=true"], none)
+    glue.check_model(str(copy), ["mnli", "rte"], [], {**none, "rte": ["model.replace_head=true"]})
+    with pytest.raises(BertkitError) as caught:
+        glue.check_model(str(copy), ["mnli", "rte"], [], none)
+    assert caught.value.message == f"--model: {copy} has a head for 3 labels, and RTE needs 2"
+    assert caught.value.hint == "allow new heads with model.replace_head=true"
+
+
 def test_the_first_seed_can_be_chosen():
     assert glue.check_settings("bundled:tiny", ["seed=5"], {task: [] for task in TASKS}) == 5
 
