@@ -103,13 +103,13 @@ def finetune(
     covered = {name: cover(task, some) for name, some in {"train": [train_part], **parts}.items()}
     for name, part in covered.items():
         say(f"{name}: {part.describe()}")
+    dropout = "torch"
+    if place.accelerator.device.type == "cpu" and recipe.model.attention == "auto":
+        dropout = speed_up(loaded.model)
     padding = choose_padding(
         recipe.hardware.padding_free, loaded.model, place.accelerator.device, place.precision, for_training=True
     )
     say(f"model: {loaded.summary}; {padding}")
-    dropout = "torch"
-    if place.accelerator.device.type == "cpu" and recipe.model.attention == "auto":
-        dropout = speed_up(loaded.model)
     if recipe.hardware.gradient_checkpointing:
         # renamed in transformers 5.2x; the old name goes in 6
         getattr(loaded.model, "activation_checkpointing_enable", loaded.model.gradient_checkpointing_enable)()
@@ -309,7 +309,7 @@ def _predictor(
     from bertkit.models.load import forward_inputs
 
     return Predictor(
-        task, model, WindowMaker(tokenizer.backend_tokenizer, recipe.windows), tokenizer.pad_token_id,
+        task, model, WindowMaker(tokenizer.backend_tokenizer, recipe.windows, recipe.hardware.token_cache), tokenizer.pad_token_id,
         forward_inputs(model, tokenizer), place.accelerator, place.evaluation_tokens,
     )  # fmt: skip
 

@@ -149,5 +149,9 @@ def _attention(
     if ragged is None:
         return plain(module, query, key, value, attention_mask, **kwargs)
     ragged.readers += 1
+
+    def dense(*heads: Tensor | None, scaling: float, dropout: float) -> Tensor:
+        return plain(module, *heads, scaling=scaling, dropout=dropout)[0]
+
     states = (states[0].transpose(0, 1) for states in (query, key, value))
-    return varlen_attention(*states, ragged, kwargs["scaling"], kwargs["dropout"])[None], None
+    return varlen_attention(*states, ragged, kwargs["scaling"], kwargs["dropout"], dense)[None], None

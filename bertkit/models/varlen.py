@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from bertkit.models.ragged import Ragged, repad, unpad
 
+# query, key, value (B, A, S, D), a mask that broadcasts to (B, A, S, S) or None, scaling=, dropout= -> (B, S, A, D)
+Dense = Callable[..., Tensor]
+
 FEW_LENGTHS = 8  # up to here, one dense product a length was faster than padding to the longest; at 18 it was not
 
 
+def sdpa(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float, dropout: float = 0.0
+) -> Tensor:
+    """torch's attention over a dense batch; see `Dense`."""
+    found = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout, scale=scaling)
+    return found.transpose(1, 2)
+
+
 def varlen_attention(
-    query: Tensor, key: Tensor, value: Tensor, ragged: Ragged, scaling: float, dropout: float = 0.0
+    query: Tensor, key: Tensor, value: Tensor, ragged: Ragged, scaling: float, dropout: float = 0.0, dense: Dense = sdpa
 ) -> Tensor:
     """Every token attends to the tokens of its own sequence, by the way that is cheapest for this batch.
 
@@ -20,14 +33,15 @@ def varlen_attention(
         query: (T, A, D), as `key` and `value` are.
         scaling: factor of the scores, usually D ** -0.5.
         dropout: rate of the attention probabilities; 0 outside of training.
+        dense: attention over a dense batch, for the ways that need one.
     Returns:
         (T, A, D).
     """
     if takes_kernel(query, dropout):
         return kernel_attention(query, key, value, ragged, scaling)
     if len(ragged.groups.shapes) <= FEW_LENGTHS:
-        return grouped_attention(query, key, value, ragged, scaling, dropout)
-    return padded_attention(query, key, value, ragged, scaling, dropout)
+        return grouped_attention(query, key, value, ragged, scaling, dropout, dense)
+    return padded_attention(query, key, value, ragged, scaling, dropout, dense)
 
 
 def has_kernel(device: torch.device, dtype: torch.dtype) -> bool:
@@ -43,7 +57,7 @@ def takes_kernel(query: Tensor, dropout: float) -> bool:
 
 
 def kernel_attention(
-    query: Tensor, key: Tensor, value: Tensor, ragged: Ragged, scaling: float, dropout: float = 0.0
+    query: Tensor, key: Tensor, value: Tensor, ragged: Ragged, scaling: float, dropout: float = 0.0, dense: Dense = sdpa
 ) -> Tensor:
     """FlashAttention over sequences of any length (`torch.nn.attention.varlen`). Arguments as of `varlen_attention`."""
     from torch.nn.attention import varlen
@@ -54,7 +68,7 @@ def kernel_attention(
 
 
 def grouped_attention(
-    query: Tensor, key: Tensor, value: Tensor, ragged: Ragged, scaling: float, dropout: float = 0.0
+    query: Tensor, key: Tensor, value: Tensor, ragged: Ragged, scaling: float, dropout: float = 0.0, dense: Dense = sdpa
 ) -> Tensor:
     """One dense product for the sequences of each length. Arguments as of `varlen_attention`."""
     shapes, order, back = ragged.groups
@@ -63,21 +77,15 @@ def grouped_attention(
     sizes = [count * length for count, length in shapes]
     found = []
     for shape, *states in zip(shapes, *(states.split(sizes) for states in (query, key, value)), strict=True):
-        found.append(_dense(*(part.unflatten(0, shape) for part in states), None, scaling, dropout).flatten(0, 1))
+        heads = (part.unflatten(0, shape).transpose(1, 2) for part in states)
+        found.append(dense(*heads, None, scaling=scaling, dropout=dropout).flatten(0, 1))
     tokens = torch.cat(found)
     return tokens if back is None else tokens.index_select(0, back)
 
 
 def padded_attention(
-    query: Tensor, key: Tensor, value: Tensor, ragged: Ragged, scaling: float, dropout: float = 0.0
+    query: Tensor, key: Tensor, value: Tensor, ragged: Ragged, scaling: float, dropout: float = 0.0, dense: Dense = sdpa
 ) -> Tensor:
     """The reference: on the padded grid, with padding masked as a key. Arguments as of `varlen_attention`."""
-    states = [repad(states, ragged.index, *ragged.mask.shape) for states in (query, key, value)]
-    return unpad(_dense(*states, ragged.mask[:, None, None, :], scaling, dropout), ragged.index)
-
-
-def _dense(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float, dropout: float) -> Tensor:
-    """(B, S, A, D) states and a mask that broadcasts to (B, A, S, S) -> (B, S, A, D)."""
-    heads = (states.transpose(1, 2) for states in (query, key, value))
-    found = functional.scaled_dot_product_attention(*heads, attn_mask=mask, dropout_p=dropout, scale=scaling)
-    return found.transpose(1, 2)
+    heads = (repad(states, ragged.index, *ragged.mask.shape).transpose(1, 2) for states in (query, key, value))
+    return unpad(dense(*heads, ragged.mask[:, None, None, :], scaling=scaling, dropout=dropout), ragged.index)

@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 from bertkit.data.collate import move
 from bertkit.errors import BertkitError
 from bertkit.heads import HEADS
-from bertkit.models import padding_free, varlen
+from bertkit.models import dropout, padding_free, varlen
 from bertkit.models.load import load_model
 from bertkit.models.padding_free import STACKS, choose_padding, make_padding_free
 from bertkit.models.ragged import ragged_of
@@ -291,6 +291,22 @@ def test_few_lengths_are_grouped_and_many_are_padded(monkeypatch, lengths, way):
         monkeypatch.setattr(varlen, name, lambda *_, name=name: taken.append(name))
     varlen.varlen_attention(*states, layout, 0.5)
     assert taken == [way]
+
+
+@pytest.mark.parametrize("lengths", [BATCHES["mixed"], BATCHES["many lengths"]], ids=["grouped", "padded"])
+def test_dense_parts_are_done_by_the_attention_that_the_model_had(tiny, monkeypatch, lengths):
+    called = []
+    drop = dropout.DropAttention.apply
+    monkeypatch.setattr(dropout.DropAttention, "apply", lambda *given: called.append(given[0].shape) or drop(*given))
+    model = model_of(tiny("bert"), "token", dropout=0.1)
+    dropout.speed_up(model)
+    inputs = batch_of(model, lengths)
+    logits_of(twin_of(model), "token", inputs).sum().backward()
+    assert called
+    assert all(shape[1] == 2 and shape[3] == 16 for shape in called)
+    called.clear()
+    logits_of(twin_of(model).eval(), "token", inputs)
+    assert not called
 
 
 # what is chosen, and what is said
