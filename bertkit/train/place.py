@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -79,6 +79,24 @@ def choose_place(
         config.evaluation_tokens or (65536 if large else 4096),
         f"{device_name(device)}{threads}, {precision} ({reason})",
     )
+
+
+def way_back() -> Callable[[], None]:
+    """A function that makes the place chosen last the process's again, after others: its threads and its precision.
+
+    accelerate keeps one precision for all of a process; whoever works in several places in turn needs this.
+    """
+    from accelerate.state import AcceleratorState
+
+    state, threads = dict(AcceleratorState._shared_state), torch.get_num_threads()
+
+    def go() -> None:
+        AcceleratorState._shared_state.clear()
+        AcceleratorState._shared_state.update(state)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+
+    return go
 
 
 def micro_batch_tokens(place: Place, longest: int) -> int:

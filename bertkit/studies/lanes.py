@@ -1,0 +1,322 @@
+"""One process, many variants of one recipe: each is a lane that trains and answers with the toolkit's own parts."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from bertkit.data.collate import Collator
+from bertkit.data.plan import Plan
+from bertkit.data.windows import WindowMaker
+from bertkit.encode import Part, cut_rows, stack_targets, targets_of
+from bertkit.errors import BertkitError
+from bertkit.heads import HEADS
+from bertkit.inference import Predictor
+from bertkit.models.dropout import speed_up
+from bertkit.models.load import forward_inputs, load_config, load_model, load_tokenizer, longest_input
+from bertkit.models.padding_free import choose_padding
+from bertkit.recipe import Recipe, check_windows, load_recipe
+from bertkit.splits import Splits, bind_labels, path_of, read_splits
+from bertkit.tasks.base import Row, Task, make_task
+from bertkit.train import loop
+from bertkit.train.loss import make_loss, masses
+from bertkit.train.optim import make_optimizer
+from bertkit.train.place import Place, choose_place, micro_batch_tokens, way_back
+
+FOREVER = 10**6  # epochs; the learning rate then stays in its warm-up, so that all lanes keep the same weights
+PRODUCT_ROWS, PRODUCT_CALLS = 1024, 8
+
+
+class Sample(NamedTuple):
+    """One measured turn.
+
+    Attributes:
+        wall: seconds.
+        cpu: seconds of this process on all its threads.
+        count: windows of training, rows of evaluation, or floating-point operations of matrix products.
+        tokens: useful ones, without padding.
+        padded: with padding.
+        operations: floating-point operations that the useful tokens need.
+    """
+
+    wall: float
+    cpu: float
+    count: int
+    tokens: int = 0
+    padded: int = 0
+    operations: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Quantiles(Plan):
+    """A plan that goes round a few steps of its first epoch, spread over their tokens: they stand for all."""
+
+    shown: int = 4
+
+    @cached_property
+    def chosen(self) -> list[np.ndarray]:
+        """The windows of the chosen steps."""
+        # the last step may be a short one
+        batches = [Plan.batch(self, step) for step in range(max(1, len(self.lengths) // self.batch_size))]
+        batches.sort(key=lambda windows: int(self.lengths[windows].sum()))
+        count = min(self.shown, len(batches))
+        return [batches[int((place + 0.5) / count * len(batches))] for place in range(count)]
+
+    def batch(self, step: int) -> np.ndarray:
+        """The windows of step `step`."""
+        return self.chosen[step % len(self.chosen)]
+
+
+class Shape(NamedTuple):
+    """What of a model counts for its operations: weights of its matrices, layers, width, and width between."""
+
+    matrices: int
+    layers: int
+    hidden: int
+    inner: int
+
+
+@dataclass
+class Bench:
+    """What all lanes share: rows, windows, weights and the optimiser's state."""
+
+    recipe: Recipe
+    task: Task
+    tokenizer: PreTrainedTokenizerBase
+    splits: Splits
+    maker: WindowMaker
+    part: Part
+    targets: Mapping[str, np.ndarray]
+    models: dict[str, nn.Module] = field(default_factory=dict)
+    optimizer: torch.optim.Optimizer | None = None
+
+    @cached_property
+    def shape(self) -> Shape:
+        """Of the first lane's model."""
+        return shape_of(next(iter(self.models.values())))
+
+
+@dataclass
+class Lane:
+    """One variant, ready to train and to answer."""
+
+    bench: Bench
+    recipe: Recipe
+    place: Place
+    threads: int
+    predictor: Predictor
+    run: loop.Run
+    enter: Callable[[], None]  # makes this lane's place the process's
+    done: int = 0
+    until: int = 0
+    steps: list[loop.Step] = field(default_factory=list)
+
+    def train(self, count: int) -> Sample:
+        """`count` steps further in the plan."""
+        self.enter()
+        self.steps.clear()
+        self.until = self.done + count
+        with Watch() as watch:
+            self.done = loop.train(self.run, self.done)
+        lengths = [self.run.plan.lengths[self.run.plan.batch(step.step - 1)] for step in self.steps]
+        return watch.sample(
+            sum(step.windows for step in self.steps), sum(step.tokens for step in self.steps),
+            sum(step.padded for step in self.steps), 3 * forward_operations(np.concatenate(lengths), self.bench.shape),
+        )  # fmt: skip
+
+    def evaluate(self, parts: Sequence[Part]) -> Sample:
+        """Answers and scores for rows that are windows already."""
+        return self._answer(lambda: self.predictor.evaluate(parts), parts)
+
+    def predict(self, rows: Sequence[Row], parts: Sequence[Part]) -> Sample:
+        """Answers for rows as they come, windows included; `parts` are the same rows, for the count."""
+        return self._answer(lambda: sum(1 for _ in self.predictor.predict(rows)), parts)
+
+    def _answer(self, work: Callable[[], object], parts: Sequence[Part]) -> Sample:
+        self.enter()
+        seen: list[int] = []
+        hook = self.predictor.model.register_forward_pre_hook(
+            lambda model, args, inputs: seen.append(inputs["input_ids"].numel()), with_kwargs=True
+        )
+        with Watch() as watch:
+            work()
+        hook.remove()
+        lengths = np.concatenate([part.store.lengths for part in parts])
+        rows = sum(len(part.rows) for part in parts)
+        return watch.sample(rows, int(lengths.sum()), sum(seen), forward_operations(lengths, self.bench.shape))
+
+    def _observe(self, steps: list[loop.Step]) -> bool:
+        self.steps += steps
+        return steps[-1].step >= self.until
+
+
+class Watch:
+    """Takes the time of a block: `with Watch() as watch: ...`."""
+
+    def __enter__(self) -> Watch:
+        self.wall, self.cpu = time.perf_counter(), time.process_time()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.wall, self.cpu = time.perf_counter() - self.wall, time.process_time() - self.cpu
+
+    def sample(self, count: int, tokens: int = 0, padded: int = 0, operations: float = 0.0) -> Sample:
+        """What was measured, with what was done in that time."""
+        return Sample(self.wall, self.cpu, count, tokens, padded, operations)
+
+
+def open_bench(recipe: Recipe, say: Callable[[str], None]) -> Bench:
+    """Read the rows and cut their windows, once for all lanes.
+
+    Raises:
+        BertkitError: anything that `finetune` would refuse.
+    """
+    task = make_task(recipe.task)
+    splits, label_names = read_splits(recipe, task, say)
+    checkpoint = recipe.model.model_copy(update={"checkpoint": path_of(recipe.model.checkpoint)})
+    architecture = load_config(checkpoint)
+    tokenizer = load_tokenizer(checkpoint, words=bool(task.reads.words))
+    windows = check_windows(recipe.windows, longest_input(architecture, tokenizer))
+    task = bind_labels(recipe, task, splits, label_names, getattr(architecture, "id2label", None))
+    recipe = recipe.model_copy(update={"model": checkpoint, "windows": windows, "task": task.model_dump(mode="json")})
+    maker = WindowMaker(tokenizer.backend_tokenizer, windows)
+    part = cut_rows(task, splits.train, maker)
+    return Bench(recipe, task, tokenizer, splits, maker, part, stack_targets(task, targets_of(task, part)))
+
+
+def open_lane(bench: Bench, settings: Sequence[str], steps: int) -> Lane:
+    """A lane with some settings of its own.
+
+    Args:
+        steps: how many steps of the plan stand for all.
+    Raises:
+        BertkitError: a setting that is not there, or not possible here.
+    """
+    recipe = load_recipe(bench.recipe.tree(), settings)
+    place = choose_place(recipe.hardware)
+    if place.accelerator.num_processes > 1:
+        raise BertkitError("bench measures one process", hint="start it without accelerate launch or torchrun")
+    model = _model(bench, recipe, place)
+    if bench.optimizer is None:
+        bench.optimizer = make_optimizer(model, recipe.train)
+    store, task = bench.part.store, bench.task
+    inputs = forward_inputs(model, bench.tokenizer)
+    predictor = Predictor(
+        task, model, bench.maker, bench.tokenizer.pad_token_id, inputs, place.accelerator, place.evaluation_tokens
+    )
+    train = recipe.train
+    plan = Quantiles(store.lengths, train.batch_size, FOREVER, None, train.order, recipe.seed, steps)
+    run = loop.Run(
+        place.accelerator, model, place.accelerator.prepare(bench.optimizer), plan,
+        Collator(store, bench.tokenizer.pad_token_id, inputs, bench.targets, per_token=task.head == "token"),
+        masses(task.head, bench.targets, store.offsets), make_loss(task.head, train), HEADS[task.head].outputs, train,
+        micro_batch_tokens(place, int(store.lengths.max())), recipe.log.every, observe=lambda steps: True,
+        is_due=lambda done: False, is_checkpoint=lambda done: False, save=lambda done: "",
+    )  # fmt: skip
+    lane = Lane(bench, recipe, place, torch.get_num_threads(), predictor, run, way_back())
+    run.observe, run.is_due = lane._observe, lambda done: done == lane.until
+    return lane
+
+
+def _model(bench: Bench, recipe: Recipe, place: Place) -> PreTrainedModel:
+    """The model of a lane, prepared; lanes that differ in none of its settings share one, and all share the weights."""
+    hardware = recipe.hardware.model_dump(exclude={"threads", "micro_batch_tokens", "evaluation_tokens"})
+    key = repr((recipe.model, {**hardware, "precision": place.precision}))
+    if key in bench.models:
+        return bench.models[key]
+    model = load_model(recipe.model, bench.task.head, bench.task.labels, recipe.seed).model
+    device = place.accelerator.device
+    choose_padding(recipe.hardware.padding_free, model, device, place.precision, for_training=True)
+    if device.type == "cpu" and recipe.model.attention == "auto":
+        speed_up(model)
+    if recipe.hardware.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    if bench.models:
+        share_weights(model, next(iter(bench.models.values())))
+    bench.models[key] = place.accelerator.prepare(model)
+    return bench.models[key]
+
+
+def share_weights(model: nn.Module, other: nn.Module) -> None:
+    """Let a model hold the parameters of another of the same architecture: many variants in the memory of one."""
+    shared = dict(other.named_parameters(remove_duplicate=False))
+    for name, _ in list(model.named_parameters(remove_duplicate=False)):
+        path, _, key = name.rpartition(".")
+        setattr(model.get_submodule(path), key, shared[name])
+
+
+def shape_of(model: PreTrainedModel) -> Shape:
+    """Counted in one forward pass of a few tokens, so that layers which share weights count as often as they work."""
+    weights: list[int] = []
+    length = 5
+
+    def count(module: nn.Linear, inputs: tuple[Tensor, ...]) -> None:
+        if inputs[0].shape[:-1].numel() == length:  # the pooler and the head of a text see one token of it
+            weights.append(module.weight.numel())
+
+    hooks = [module.register_forward_pre_hook(count) for module in model.modules() if isinstance(module, nn.Linear)]
+    was_training = model.training
+    tokens = torch.ones(1, length, dtype=torch.long, device=model.device)
+    with torch.inference_mode():
+        model.eval()(input_ids=tokens, attention_mask=torch.ones_like(tokens))
+    model.train(was_training)
+    for hook in hooks:
+        hook.remove()
+    config = model.config
+    inner = getattr(config, "intermediate_size", None) or getattr(config, "hidden_dim", 4 * config.hidden_size)
+    return Shape(sum(weights), config.num_hidden_layers, config.hidden_size, inner)
+
+
+def forward_operations(lengths: np.ndarray, shape: Shape) -> float:
+    """Floating-point operations of one forward pass over windows of these lengths; training takes three times as many.
+
+    2 * matrices * L + 4 * layers * hidden * L**2 for a window of L tokens: a multiplication and an addition for each
+    weight of a matrix and token, and the products of queries with keys and of probabilities with values. The backward
+    pass takes twice the forward pass, so training comes to 6 * matrices for a token. Only useful tokens count, not
+    padding; embeddings, norms and activations are left out, as is usual, and what is computed twice to save memory.
+
+    Source: Kaplan et al. 2020, section 2.1 (6 N a token); Chowdhery et al. 2022, appendix B (with attention, and as a
+    share of the peak).
+    """
+    lengths = lengths.astype(np.float64)
+    return float((2 * shape.matrices * lengths + 4 * shape.layers * shape.hidden * lengths**2).sum())
+
+
+def products(shape: Shape, dtype: torch.dtype, threads: int, device: torch.device) -> Sample:
+    """Matrix products as large as those of the model's feed-forward layers; the fastest call counts."""
+    torch.set_num_threads(threads)
+    rows = torch.randn(PRODUCT_ROWS, shape.hidden, device=device).to(dtype)
+    weight = torch.randn(shape.inner, shape.hidden, device=device).to(dtype)
+    found = []
+    with torch.inference_mode():
+        for _ in range(PRODUCT_CALLS):
+            with Watch() as watch:
+                functional.linear(rows, weight)
+                if device.type != "cpu":
+                    torch.accelerator.synchronize()
+            found.append(watch.sample(2 * PRODUCT_ROWS * shape.hidden * shape.inner))
+    return min(found)
+
+
+def facts(bench: Bench, lane: Lane) -> dict[str, str]:
+    """What was measured where, for people."""
+    lengths = bench.part.store.lengths
+    return {
+        "weights": f"{sum(p.numel() for p in lane.predictor.model.parameters()) / 1e6:.1f} M",
+        "device": lane.place.summary,
+        "machine": platform.platform(),
+        "rows": f"{len(bench.part.rows):,}",
+        "windows": f"{len(lengths):,} of {lengths.mean():.1f} tokens ({int(lengths.max())} at most)",
+        "batch": f"{bench.recipe.train.batch_size}",
+        "torch": torch.__version__,
+    }
