@@ -144,6 +144,60 @@ def report(
 
 
 @app.command()
+def bench(
+    what: Annotated[str, typer.Argument(metavar="[TASK|RECIPE]", help="A task, a recipe's name, or a YAML file.",
+                                        show_default=False)] = "sentiment",
+    settings: Settings = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Hub id or folder; else a tiny one.")] = None,
+    train_file: Annotated[str | None, typer.Option("--train", help="Training rows; else some that come along.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the study; else next in runs/.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each variant, one after the other.")] = 5,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of a turn.")] = 4,
+    growth: Annotated[bool, typer.Option("--growth", help="Time and memory as data grow, instead.")] = False,
+    largest: Annotated[int, typer.Option(min=1, help="With --growth: most rows, most characters.")] = 1_000_000,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Measure speed, each switch on and off, on your machine: bertkit bench sentiment --model M --train reviews.csv
+
+    Settings hold for all variants; each variant then puts one switch the other way. With --growth: the time of a step
+    against the number of rows, memory of evaluation, and the time of one document against its length.
+    """
+    from bertkit.config import put
+    from bertkit.findings import Note, Table, from_json
+    from bertkit.recipe import load_recipe
+    from bertkit.rundir import next_name
+    from bertkit.studies import speed
+    from bertkit.studies.results import aligned
+
+    settings = _settings(settings)
+    if "=" in what:  # the task is left out, and this is the first setting
+        what, settings = "sentiment", [what, *settings]
+    tree = _recipe_tree(what)
+    for dotted, value in {"model.checkpoint": model, "data.train": train_file}.items():
+        if value is not None:
+            tree = put(tree, dotted, value)
+    recipe, notes = speed.complete(load_recipe(tree, settings))
+    folder = out if out is not None else next_name(Path("runs"), "speed")
+    results = speed.run(
+        recipe, folder, rounds=rounds, steps=steps, growth=growth, largest=largest, notes=notes,
+        say=(lambda text: None) if quiet else _say,
+    )  # fmt: skip
+    if as_json:
+        print(json.dumps(results))
+        return
+    for finding in from_json(results["findings"]):
+        if isinstance(finding, Table):
+            print("\n".join([finding.title, *aligned(finding), ""]))
+        elif isinstance(finding, Note):
+            print(f"{finding.title}: {finding.text}\n")
+        else:
+            print("\n".join([finding.title, *aligned(speed.as_table(finding)), ""]))
+    if not quiet:
+        _say(f"report: {folder / 'report.html'}")
+
+
+@app.command()
 def tasks() -> None:
     """List the tasks."""
     import ast

@@ -1,0 +1,212 @@
+"""Time and memory as data grow: of a training step and of evaluation with the rows, of an answer with its document."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import cycle, islice
+from typing import TYPE_CHECKING, NamedTuple
+
+import psutil
+
+from bertkit.data.collate import Collator
+from bertkit.data.plan import Plan
+from bertkit.encode import cut_rows, stack_targets, targets_of
+from bertkit.findings import Finding, Note, Series
+from bertkit.studies.lanes import FOREVER, Watch
+from bertkit.tasks.base import Row
+from bertkit.train.loss import masses
+
+if TYPE_CHECKING:
+    from bertkit.studies.lanes import Bench, Lane
+
+SMALLEST = 1000
+STEPS, WARM_UP = 20, 3
+SECONDS = 300.0  # of each of the three; the next size is left out when it would take longer
+EVALUATED = 0.1  # evaluation goes up to this share of the largest size: it computes on every row
+MEGABYTE = 1e6
+
+
+class Point(NamedTuple):
+    """What one size came to, by line."""
+
+    size: int
+    values: Mapping[str, float]
+
+
+def sizes(largest: int) -> list[int]:
+    """1, 3, 10, 30, ... thousands up to `largest`, which is the last; smaller ones when it is small itself."""
+    start = 1
+    while start * 10 <= min(SMALLEST, largest // 10):
+        start *= 10
+    found = [size for power in range(12) for size in (start * 10**power, 3 * start * 10**power) if size < largest]
+    return [*found, largest]
+
+
+def until(
+    asked: Sequence[int], measure: Callable[[int], Mapping[str, float]], say: Callable[[str], None], what: str,
+    limit: float = SECONDS,
+) -> tuple[list[Point], list[int]]:  # fmt: skip
+    """Measure size after size, as long as the next one can be expected to end in time.
+
+    Returns:
+        the points, and the sizes that were left out.
+    """
+    began, found = time.monotonic(), []
+    for place, size in enumerate(asked):
+        start = time.monotonic()
+        found.append(Point(size, measure(size)))
+        now = time.monotonic()
+        say(f"{what}: {size:,} ({now - start:.1f} s)")
+        if place + 1 < len(asked) and now - began + (now - start) * asked[place + 1] / size > limit:
+            return found, list(asked[place + 1 :])
+    return found, []
+
+
+def repeated(rows: Sequence[Row], count: int) -> list[Row]:
+    """`count` rows: the given ones over and over, each with an id of its own."""
+    return [{**row, "id": str(place)} for place, row in enumerate(islice(cycle(rows), count))]
+
+
+def long_row(bench: Bench, length: int) -> Row:
+    """A row whose long text has `length` characters: the texts of the given rows, one after the other."""
+    reads, rows = bench.task.reads, bench.part.rows
+    if reads.words:
+        return {**rows[0], reads.words[0]: list(_words(rows, reads.words[0], length))}
+    column, text, total = reads.text[-1], [], 0
+    for row in cycle(rows):
+        text.append(str(row[column]) or ".")
+        total += len(text[-1]) + 1
+        if total > length:
+            break
+    return {**rows[0], column: " ".join(text)[:length]}
+
+
+def _words(rows: Sequence[Row], column: str, length: int) -> Iterator[str]:
+    total = 0
+    for row in cycle(rows):
+        for word in row[column]:
+            total += len(word) + 1
+            if total > length + 1:
+                return
+            yield word
+
+
+class Memory:
+    """The most memory that this process holds during a block, in bytes."""
+
+    def __enter__(self) -> Memory:
+        self.process, self.most = psutil.Process(), 0
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+        self.thread.start()
+        return self
+
+    def _watch(self) -> None:
+        while True:
+            self.most = max(self.most, self.process.memory_info().rss)
+            if self.ended.wait(0.02):
+                return
+
+    def __exit__(self, *error: object) -> None:
+        self.ended.set()
+        self.thread.join()
+        self.most = max(self.most, self.process.memory_info().rss)
+
+
+def train_on(bench: Bench, lane: Lane, count: int) -> dict[str, float]:
+    """Seconds of a step, and of making the windows, with this many training rows."""
+    with Memory() as memory:
+        with Watch() as cutting:
+            rows = repeated(bench.part.rows, count)
+            part = cut_rows(bench.task, rows, bench.maker)
+            targets = stack_targets(bench.task, targets_of(bench.task, part))
+        store, train = part.store, lane.recipe.train
+        run = replace(
+            lane.run,
+            plan=Plan(store.lengths, train.batch_size, FOREVER, None, train.order, lane.recipe.seed),
+            collate=Collator(store, lane.run.collate.pad_id, lane.run.collate.inputs, targets,
+                             per_token=lane.run.collate.per_token),
+            masses=masses(bench.task.head, targets, store.offsets),
+        )  # fmt: skip
+        measured = replace(lane, run=run, done=0, steps=[])
+        run.observe, run.is_due = measured._observe, lambda done: done == measured.until
+        with Watch() as first:
+            measured.train(1)
+        measured.train(WARM_UP - 1)
+        sample = measured.train(STEPS)
+    # the windows that 20 steps draw are longer or shorter than the average
+    per_step = float(store.lengths.mean()) * train.batch_size / sample.tokens
+    return {
+        "step wall": sample.wall * per_step, "step CPU": sample.cpu * per_step,
+        "windows wall": cutting.wall, "windows CPU": cutting.cpu, "first step wall": first.wall,
+        "memory": memory.most / MEGABYTE,
+    }  # fmt: skip
+
+
+def evaluate_on(bench: Bench, lane: Lane, count: int) -> dict[str, float]:
+    """Memory and seconds of an evaluation of this many rows; windows are made and let go part by part."""
+    rows = repeated(bench.splits.validation or bench.splits.train, count)
+    lane.enter()
+    with Memory() as memory, Watch() as watch:
+        lane.predictor.evaluate(lane.predictor.parts(rows))
+    return {"memory": memory.most / MEGABYTE, "wall": watch.wall, "CPU": watch.cpu}
+
+
+def answer(bench: Bench, lane: Lane, length: int) -> dict[str, float]:
+    """Memory and seconds of predicting for one document of this many characters."""
+    row = long_row(bench, length)
+    lane.enter()
+    with Memory() as memory, Watch() as watch:
+        list(lane.predictor.predict([row]))
+    return {"memory": memory.most / MEGABYTE, "wall": watch.wall, "CPU": watch.cpu}
+
+
+def measure(
+    bench: Bench, lane: Lane, largest: int, say: Callable[[str], None]
+) -> tuple[dict[str, object], list[Finding], None]:
+    """All three, smallest sizes first, after one turn of each as a warm-up."""
+    asked = sizes(largest)
+    evaluated = sizes(max(1, int(largest * EVALUATED)))
+    for work in (train_on, evaluate_on, answer):
+        work(bench, lane, asked[0])
+    answered = until(asked, lambda size: answer(bench, lane, size), say, "characters of a document")
+    scored = until(evaluated, lambda size: evaluate_on(bench, lane, size), say, "rows of evaluation")
+    trained = until(asked, lambda size: train_on(bench, lane, size), say, "rows of training")
+    notes = [
+        Note(title="Left out", text=f"{what}: {', '.join(f'{size:,}' for size in left)}, which would take too long.")
+        for what, (_, left) in {"training rows": trained, "evaluation rows": scored, "characters": answered}.items()
+        if left
+    ]
+    found = [
+        *notes,
+        series("A training step", "rows", "seconds", trained[0], ("step wall", "step CPU"),
+               f"The mean of {STEPS} steps of {lane.recipe.train.batch_size} windows of average length; rows are the "
+               "given ones, repeated."),
+        series("Making windows and targets", "rows", "seconds", trained[0], ("windows wall", "windows CPU"),
+               "Once a run, before its first step."),
+        series("Memory of training", "rows", "MB", trained[0], ("memory",),
+               "The most that the process held, model and rows included."),
+        series("Memory of evaluation", "rows", "MB", scored[0], ("memory",),
+               "The most that the process held. It has the model, and what earlier and smaller sizes left behind."),
+        series("Time of evaluation", "rows", "seconds", scored[0], ("wall", "CPU"), "Windows included."),
+        series("One document", "characters", "seconds", answered[0], ("wall", "CPU"),
+               "Predicting for one text, windows included."),
+        series("Memory of one document", "characters", "MB", answered[0], ("memory",),
+               "The most that the process held."),
+    ]  # fmt: skip
+    results = {
+        name: [{"size": point.size, **point.values} for point in points]
+        for name, (points, _) in {"train": trained, "evaluate": scored, "document": answered}.items()
+    }
+    return {"growth": results}, found, None
+
+
+def series(title: str, x: str, y: str, points: Sequence[Point], lines: Sequence[str], caption: str) -> Series:
+    """Some values of the points as lines over their sizes."""
+    return Series(
+        title=title, caption=caption, x_label=x, y_label=y, x=tuple(float(point.size) for point in points),
+        lines={line: tuple(point.values[line] for point in points) for line in lines}, log_x=True,
+    )  # fmt: skip
