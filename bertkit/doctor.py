@@ -38,6 +38,7 @@ def examine() -> dict[str, dict[str, str]]:
     from huggingface_hub import constants
 
     from bertkit import __version__
+    from bertkit.data import token_cache
     from bertkit.recipe import HardwareConfig
     from bertkit.train.place import choose_place
 
@@ -56,6 +57,7 @@ def examine() -> dict[str, dict[str, str]]:
         },
         "places": {
             "hub cache": _folder(constants.HF_HUB_CACHE),
+            "token cache": _folder(str(place)) if (place := token_cache.folder()) else "none (BERTKIT_CACHE is empty)",
             "hub": "offline (HF_HUB_OFFLINE is set)" if constants.HF_HUB_OFFLINE else "asked for what the cache lacks",
             "this folder": f"{shutil.disk_usage('.').free / 2**30:.0f} GiB free",
         },

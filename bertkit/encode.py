@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bertkit.data.token_cache import cut
 from bertkit.data.windows import Window, WindowMaker, WindowStore
 from bertkit.findings import Table
 from bertkit.heads import HEADS
@@ -75,7 +76,7 @@ class Part(NamedTuple):
 
 def cut_rows(task: Task, rows: Sequence[Row], maker: WindowMaker) -> Part:
     """Rows as windows, in one part."""
-    return Part(rows, maker((task.inputs(row) for row in rows), spans=task.with_spans))
+    return Part(rows, cut(maker, (task.inputs(row) for row in rows), task.with_spans))
 
 
 def targets_of(task: Task, part: Part) -> list[Target]:

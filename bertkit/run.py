@@ -308,10 +308,9 @@ def _predictor(
     from bertkit.inference import Predictor
     from bertkit.models.load import forward_inputs
 
-    return Predictor(
-        task, model, WindowMaker(tokenizer.backend_tokenizer, recipe.windows, recipe.hardware.token_cache), tokenizer.pad_token_id,
-        forward_inputs(model, tokenizer), place.accelerator, place.evaluation_tokens,
-    )  # fmt: skip
+    maker = WindowMaker(tokenizer.backend_tokenizer, recipe.windows, recipe.hardware.token_cache)
+    inputs = forward_inputs(model, tokenizer)
+    return Predictor(task, model, maker, tokenizer.pad_token_id, inputs, place.accelerator, place.evaluation_tokens)
 
 
 def _open_run(run: RunDir, recipe: Recipe, task: Task, place: Place) -> None:

@@ -8,6 +8,7 @@ import os
 os.environ.setdefault("OMP_PROC_BIND", "true")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
+os.environ["BERTKIT_CACHE"] = ""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -142,15 +142,17 @@ class WindowMaker:
     tokenises a document once for all its questions, and gives the same windows (`tests/peers`).
     """
 
-    def __init__(self, tokenizer: Tokenizer, config: WindowsConfig) -> None:
+    def __init__(self, tokenizer: Tokenizer, config: WindowsConfig, keep: bool = False) -> None:
         """
         Args:
             tokenizer: the `tokenizers` backend; its own truncation and padding are switched off.
             config: windows as resolved by `recipe.check_windows`.
+            keep: let `data/token_cache.py` keep the windows of many rows.
         """
         assert config.stride is not None, "windows are resolved before they are made"
         self._tokenizer = tokenizer
         self._config = config
+        self.keep = keep
         self._read_whole()
         self._single = _probe(tokenizer, pair=False)
         self._pair = _probe(tokenizer, pair=True)
@@ -179,6 +181,11 @@ class WindowMaker:
                 for side in self._texts(batch, spans):
                     self._add(build, self._single, side)
         return build.finish()
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """All that decides what becomes of a text: tokenizer and settings."""
+        return self._tokenizer.to_str(), self._config.model_dump_json()
 
     def _read_whole(self) -> None:
         # tokenizer.json may carry a truncation, and whoever shares the tokenizer may set one: it would cut silently

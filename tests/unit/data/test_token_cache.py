@@ -1,0 +1,135 @@
+"""What is kept is what would be made: the same windows, under a key that sees every difference."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bertkit.data import token_cache
+from bertkit.data.token_cache import cut, key_of, load, save
+from bertkit.data.windows import Pair, WindowMaker, Words
+from bertkit.recipe import WindowsConfig
+from tests.families import tokenizer_of
+
+INPUTS = {
+    "texts": ["A dog sleeps.", "", "An animal rests in the shade of a tree " * 20],
+    "pairs": [Pair("Who sleeps?", "A dog sleeps. " * 30, long="second"), Pair("a", "b")],
+    "words": [Words(["A", "dog", "sleeps"]), Words(["\u200b", "rests"] * 40)],
+}
+SETTINGS = WindowsConfig(max_length=24, stride=6)
+
+
+@pytest.fixture
+def maker(monkeypatch, tmp_path, tiny):
+    monkeypatch.setenv(token_cache.FOLDER, str(tmp_path / "cache"))
+    monkeypatch.setattr(token_cache, "WORTHWHILE", 1)
+
+    def make(config: WindowsConfig = SETTINGS) -> WindowMaker:
+        # a vocabulary in lower case, opened for words: it takes texts as well
+        return WindowMaker(tokenizer_of(tiny, "wordpiece", words=True).backend_tokenizer, config, keep=True)
+
+    return make
+
+
+def equal(one, other) -> bool:
+    return all(
+        np.array_equal(value, getattr(other, name)) if isinstance(value, np.ndarray) else value == getattr(other, name)
+        for name, value in vars(one).items()
+    ) and all(
+        value.dtype == getattr(other, name).dtype for name, value in vars(one).items() if isinstance(value, np.ndarray)
+    )
+
+
+@pytest.mark.parametrize("spans", [False, True])
+@pytest.mark.parametrize("kind", INPUTS)
+def test_what_comes_back_is_what_was_made(maker, tmp_path, monkeypatch, kind, spans):
+    made = maker()(INPUTS[kind], spans=spans)
+    assert not (tmp_path / "cache").exists()
+    first = cut(maker(), INPUTS[kind], spans)
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    monkeypatch.setattr(WindowMaker, "__call__", None)  # from here on nothing can be tokenised
+    again = cut(maker(), iter(INPUTS[kind]), spans)
+    assert equal(first, made)
+    assert equal(again, made)
+
+
+def test_another_setting_is_another_key(maker, tmp_path):
+    cut(maker(), INPUTS["texts"], False)
+    cut(maker(), INPUTS["texts"], True)
+    cut(maker(WindowsConfig(max_length=24, stride=7)), INPUTS["texts"], False)
+    cut(maker(), INPUTS["texts"][:2], False)
+    assert len(list((tmp_path / "cache").iterdir())) == 4
+
+
+texts = st.text(max_size=5)
+
+
+@given(st.lists(st.tuples(texts, texts), max_size=3), st.lists(st.tuples(texts, texts), max_size=3))
+def test_pairs_share_a_key_only_when_they_are_equal(one, other):
+    keys = [key_of([Pair(*entry) for entry in entries], "x") for entries in (one, other)]
+    assert (keys[0] == keys[1]) == (one == other)
+
+
+def test_kinds_and_parts_do_not_run_into_each_other():
+    found = {
+        key_of(["ab"], "x"),
+        key_of(["a", "b"], "x"),
+        key_of([Words(["a", "b"])], "x"),
+        key_of([Words(["ab"])], "x"),
+        key_of([Pair("a", "b")], "x"),
+        key_of([Pair("a", "b", long="second")], "x"),
+        key_of(["ab"], "", "x"),
+        key_of(["ab"]),
+    }
+    assert len(found) == 8
+
+
+def test_a_damaged_file_is_made_again(maker, tmp_path):
+    made = cut(maker(), INPUTS["texts"], False)
+    (path,) = (tmp_path / "cache").iterdir()
+    for damage in (b"", b"not an archive", path.read_bytes()[:100]):
+        path.write_bytes(damage)
+        assert equal(cut(maker(), INPUTS["texts"], False), made)
+        assert load(path.parent, path.stem) is not None  # and kept again
+
+
+def test_pickles_are_not_read(tmp_path):
+    with (tmp_path / "evil.npz").open("wb") as file:
+        np.savez(file, input_ids=np.array([object()], dtype=object))
+    assert load(tmp_path, "evil") is None
+
+
+def test_a_folder_that_cannot_be_written_is_no_error(maker, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(token_cache.FOLDER, str(tmp_path / "file" / "below"))
+    assert len(cut(maker(), INPUTS["texts"], False)) > 0
+
+
+def test_what_was_not_used_for_longest_goes_first(maker, tmp_path, monkeypatch):
+    store = maker()(INPUTS["texts"])
+    for age, key in enumerate(("old", "used", "new")):
+        save(tmp_path, key, store)
+        os.utime(tmp_path / f"{key}.npz", (1000 + age, 1000 + age))
+    assert load(tmp_path, "old") is not None  # used just now
+    size = (tmp_path / "old.npz").stat().st_size
+    monkeypatch.setattr(token_cache, "LARGEST", 2 * size + size // 2)
+    save(tmp_path, "newest", store)
+    assert {path.stem for path in tmp_path.glob("*.npz")} == {"old", "newest"}
+
+
+def test_little_text_is_not_kept(maker, tmp_path, monkeypatch):
+    monkeypatch.setattr(token_cache, "WORTHWHILE", 10_000)
+    cut(maker(), INPUTS["texts"], False)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_the_environment_says_where(monkeypatch, tmp_path):
+    monkeypatch.setenv(token_cache.FOLDER, "")
+    assert token_cache.folder() is None
+    monkeypatch.delenv(token_cache.FOLDER)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert token_cache.folder() == tmp_path / "bertkit" / "windows"
