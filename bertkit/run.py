@@ -286,6 +286,7 @@ def _open(run: str | Path, assignments: Sequence[str], say: Say) -> tuple[Recipe
     config = ModelConfig(checkpoint=str(folder.model), attention=recipe.model.attention)
 
     own_the_cores(recipe.hardware.threads)
+    from bertkit.models.int8 import to_int8
     from bertkit.models.load import load_model, load_tokenizer
     from bertkit.models.padding_free import choose_padding
     from bertkit.train.place import choose_place
@@ -297,7 +298,9 @@ def _open(run: str | Path, assignments: Sequence[str], say: Say) -> tuple[Recipe
     padding = choose_padding(
         recipe.hardware.padding_free, model, place.accelerator.device, place.precision, for_training=False
     )
-    say(f"model: {model.config.model_type}, {padding}")
+    if recipe.hardware.int8:
+        model = to_int8(model, place.accelerator.device)
+    say(f"model: {model.config.model_type}, {padding}{', int8' if recipe.hardware.int8 else ''}")
     return recipe, _predictor(task, model, tokenizer, recipe, place)
 
 
