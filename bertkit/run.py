@@ -287,14 +287,16 @@ def _open(run: str | Path, assignments: Sequence[str], say: Say) -> tuple[Recipe
 
     own_the_cores(recipe.hardware.threads)
     from bertkit.models.int8 import to_int8
-    from bertkit.models.load import load_model, load_tokenizer
+    from bertkit.models.load import DTYPES, load_model, load_tokenizer
     from bertkit.models.padding_free import choose_padding
     from bertkit.train.place import choose_place
 
-    place = choose_place(recipe.hardware)
+    # half the weights to read, and no casts: autocast is for training, whose weights stay float32
+    place = choose_place(recipe.hardware, autocast=False)
     say(f"device: {place.summary}")
     tokenizer = load_tokenizer(config, words=bool(task.reads.words))
-    model = load_model(config, task.head, task.labels, recipe.seed).model.to(place.accelerator.device).eval()
+    model = load_model(config, task.head, task.labels, recipe.seed).model.eval()
+    model = model.to(place.accelerator.device, DTYPES["fp32" if recipe.hardware.int8 else place.precision])
     padding = choose_padding(
         recipe.hardware.padding_free, model, place.accelerator.device, place.precision, for_training=False
     )

@@ -27,6 +27,7 @@ POSITIONS_BEHIND_PADDING = frozenset({
     "roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "mpnet", "longformer", "xmod",
     "data2vec-text", "ibert", "luke",
 })  # fmt: skip
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 PROBLEMS = {  # how other programs read the logits: Hugging Face's pipelines follow it
     "class": "single_label_classification",
     "labels": "multi_label_classification",

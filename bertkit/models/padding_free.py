@@ -13,6 +13,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from bertkit.errors import BertkitError
+from bertkit.models.load import DTYPES
 from bertkit.models.ragged import ragged_of, repad, unpad
 from bertkit.models.varlen import has_kernel, varlen_attention
 
@@ -25,7 +26,6 @@ STACKS = {  # model type -> the layer stack of its base model
     "albert": "encoder",
     "distilbert": "transformer",
 }
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose_padding(

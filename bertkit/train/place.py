@@ -42,7 +42,11 @@ class Place(NamedTuple):
 
 
 def choose_place(
-    config: HardwareConfig, trackers: Sequence[str] = (), folder: Path | None = None, before: str | None = None
+    config: HardwareConfig,
+    trackers: Sequence[str] = (),
+    folder: Path | None = None,
+    before: str | None = None,
+    autocast: bool = True,
 ) -> Place:
     """Set up this process.
 
@@ -50,6 +54,7 @@ def choose_place(
         trackers: names, as accelerate knows them.
         folder: where trackers write.
         before: the precision that a run was started with, which a resumed one keeps where it is `auto`.
+        autocast: false for a model whose weights themselves will have the precision, as for prediction.
     Raises:
         BertkitError: a device or precision that is not there.
     """
@@ -66,7 +71,7 @@ def choose_place(
     AcceleratorState._reset_state()  # accelerate keeps the first precision of a process for good
     accelerator = Accelerator(
         cpu=device == "cpu",
-        mixed_precision={"fp32": "no"}.get(precision, precision),
+        mixed_precision=precision if autocast and precision != "fp32" else "no",
         log_with=list(trackers) or None,
         project_config=ProjectConfiguration(project_dir=str(folder), logging_dir=str(folder)) if trackers else None,
     )

@@ -17,6 +17,7 @@ from bertkit.errors import BertkitError
 from bertkit.inference import Predictor
 from bertkit.models.load import forward_inputs, load_model
 from bertkit.recipe import ModelConfig, WindowsConfig
+from bertkit.run import finetune, load
 from bertkit.tasks.base import Task
 from bertkit.tasks.classification import Classification
 from bertkit.tasks.nli import NLI
@@ -212,3 +213,21 @@ def test_no_forward_pass_exceeds_the_budget(predictor):
     assert sum(batch for batch, _ in shapes) == len(store)
     assert all(batch * length <= 100 for batch, length in shapes)
     assert len(shapes) < len(store)
+
+
+def test_a_run_answers_with_weights_of_the_precision_that_is_asked_for(tmp_path, tiny):
+    recipe = {
+        "task": "qa",
+        "model": {"checkpoint": str(tiny("bert"))},
+        "data": {"train": "bundled:qa.json", "train_rows": 8, "validation_rows": 4},
+        "train": {"steps": 2, "batch_size": 8},
+        "windows": {"max_length": 64},
+        "hardware": {"precision": "bf16"},
+    }
+    finetune(recipe, tmp_path / "run", quiet=True)
+    found = {}
+    for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        predictor = load(tmp_path / "run", [f"hardware.precision={precision}"])
+        assert predictor.model.dtype == dtype
+        (found[precision],) = predictor.predict([("Who sleeps?", "A dog sleeps in the shade.")])
+    assert found["bf16"]["probability"] == pytest.approx(found["fp32"]["probability"], abs=0.05)
