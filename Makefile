@@ -34,7 +34,7 @@ real: $(VENV)/installed $(MINILM)/config.json
 glue-smoke: $(VENV)/installed
 	rm -rf runs/glue-smoke
 	$(BIN)/bertkit glue run --model bundled:tiny --data bundled:glue --out runs/glue-smoke --jobs 2 \
-		model.init=scratch train.epochs=2 train.batch_size=8 train.learning_rate=1e-3
+		model.init=scratch train.epochs=15 train.evaluate_every=30 train.batch_size=8 train.learning_rate=3e-3
 	$(BIN)/python recipes/glue_check.py runs/glue-smoke
 	$(BIN)/bertkit glue submit runs/glue-smoke --any-size
 
