@@ -384,7 +384,14 @@ def plan_jobs(
             tree = override(recipe_tree(task, asked.model, files, seed), [*common, *single[task]])
             tree["seed"] = seed
             if needs:
-                tree = put(put(tree, "model.checkpoint", str(needs.run.model)), "model.replace_head", True)
+                start = {
+                    "checkpoint": str(needs.run.model),
+                    "replace_head": True,
+                    "init": "pretrained",
+                    "revision": None,
+                }
+                for key, value in start.items():
+                    tree = put(tree, f"model.{key}", value)
             recipe = load_recipe(tree)
             path = folder / "recipes" / f"{name}.yaml"
             write_atomically(path, f"# {TITLES[task]}, seed {seed}\n{dump_yaml(tree)}")

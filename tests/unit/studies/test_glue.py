@@ -83,6 +83,12 @@ def test_from_mnli_starts_rte_from_the_model_of_the_same_seed(tmp_path):
     assert recipe(tmp_path, "cola-1")["model"]["checkpoint"] == "models/tiny"
 
 
+def test_from_mnli_is_from_its_weights_also_where_mnli_is_from_scratch(tmp_path):
+    plan(tmp_path, "glue.from_mnli=true", "model.init=scratch")
+    inits = {name: recipe(tmp_path, name)["model"]["init"] for name in ("mnli-0", "rte-0", "cola-0")}
+    assert inits == {"mnli-0": "scratch", "rte-0": "pretrained", "cola-0": "scratch"}
+
+
 def test_the_mismatched_dev_set_is_scored_once_at_the_end(tmp_path):
     both = {**SOURCES["mnli"]["splits"], "validation_mismatched": {"rows": 10}}
     plan(tmp_path, found={**SOURCES, "mnli": {**SOURCES["mnli"], "splits": both}})
