@@ -149,18 +149,18 @@ def train_on(bench: Bench, lane: Lane, count: int) -> dict[str, float]:
 def evaluate_on(bench: Bench, lane: Lane, count: int) -> dict[str, float]:
     """Memory and seconds of an evaluation of this many rows; windows are made and let go part by part."""
     rows = repeated(bench.splits.validation or bench.splits.train, count)
-    lane.enter()
+    lane.enter_answering()
     with Memory() as memory, Watch() as watch:
-        lane.predictor.evaluate(lane.predictor.parts(rows))
+        lane.answerer.evaluate(lane.answerer.parts(rows))
     return {"memory": memory.most / MEGABYTE, "wall": watch.wall, "CPU": watch.cpu}
 
 
 def answer(bench: Bench, lane: Lane, length: int) -> dict[str, float]:
     """Memory and seconds of predicting for one document of this many characters."""
     row = long_row(bench, length)
-    lane.enter()
+    lane.enter_answering()
     with Memory() as memory, Watch() as watch:
-        list(lane.predictor.predict([row]))
+        list(lane.answerer.predict([row]))
     return {"memory": memory.most / MEGABYTE, "wall": watch.wall, "CPU": watch.cpu}
 
 

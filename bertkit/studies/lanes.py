@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -23,7 +23,8 @@ from bertkit.errors import BertkitError
 from bertkit.heads import HEADS
 from bertkit.inference import Predictor
 from bertkit.models.dropout import speed_up
-from bertkit.models.load import forward_inputs, load_config, load_model, load_tokenizer, longest_input
+from bertkit.models.int8 import to_int8
+from bertkit.models.load import DTYPES, forward_inputs, load_config, load_model, load_tokenizer, longest_input
 from bertkit.models.padding_free import choose_padding
 from bertkit.recipe import Recipe, check_windows, load_recipe
 from bertkit.splits import Splits, bind_labels, path_of, read_splits
@@ -114,9 +115,11 @@ class Lane:
     recipe: Recipe
     place: Place
     threads: int
-    predictor: Predictor
+    predictor: Predictor  # with the model that is trained, as evaluation during training has it
+    answerer: Predictor  # with weights as `bertkit predict` loads them
     run: loop.Run
     enter: Callable[[], None]  # makes this lane's place the process's
+    enter_answering: Callable[[], None]
     done: int = 0
     until: int = 0
     steps: list[loop.Step] = field(default_factory=list)
@@ -135,17 +138,18 @@ class Lane:
         )  # fmt: skip
 
     def evaluate(self, parts: Sequence[Part]) -> Sample:
-        """Answers and scores for rows that are windows already."""
-        return self._answer(lambda: self.predictor.evaluate(parts), parts)
+        """Answers and scores for rows that are windows already, as during training."""
+        self.enter()
+        return self._answer(self.predictor, lambda: self.predictor.evaluate(parts), parts)
 
     def predict(self, rows: Sequence[Row], parts: Sequence[Part]) -> Sample:
         """Answers for rows as they come, windows included; `parts` are the same rows, for the count."""
-        return self._answer(lambda: sum(1 for _ in self.predictor.predict(rows)), parts)
+        self.enter_answering()
+        return self._answer(self.answerer, lambda: sum(1 for _ in self.answerer.predict(rows)), parts)
 
-    def _answer(self, work: Callable[[], object], parts: Sequence[Part]) -> Sample:
-        self.enter()
+    def _answer(self, predictor: Predictor, work: Callable[[], object], parts: Sequence[Part]) -> Sample:
         seen: list[int] = []
-        hook = self.predictor.model.register_forward_pre_hook(
+        hook = predictor.model.register_forward_pre_hook(
             lambda model, args, inputs: seen.append(inputs["input_ids"].numel()), with_kwargs=True
         )
         with Watch() as watch:
@@ -223,7 +227,10 @@ def open_lane(bench: Bench, settings: Sequence[str], steps: int) -> Lane:
         micro_batch_tokens(place, int(store.lengths.max())), recipe.log.every, observe=lambda steps: True,
         is_due=lambda done: False, is_checkpoint=lambda done: False, save=lambda done: "",
     )  # fmt: skip
-    lane = Lane(bench, recipe, place, torch.get_num_threads(), predictor, run, way_back())
+    enter = way_back()
+    answering = choose_place(recipe.hardware, autocast=False)
+    answerer = replace(predictor, model=_answering_model(bench, recipe, answering), accelerator=answering.accelerator)
+    lane = Lane(bench, recipe, place, torch.get_num_threads(), predictor, answerer, run, enter, way_back())
     run.observe, run.is_due = lane._observe, lambda done: done == lane.until
     return lane
 
@@ -244,6 +251,22 @@ def _model(bench: Bench, recipe: Recipe, place: Place) -> PreTrainedModel:
     if bench.models:
         share_weights(model, next(iter(bench.models.values())))
     bench.models[key] = place.accelerator.prepare(model)
+    return bench.models[key]
+
+
+def _answering_model(bench: Bench, recipe: Recipe, place: Place) -> PreTrainedModel:
+    """The model that answers, its weights in the precision itself; only float32 ones are those of training."""
+    precision = "fp32" if recipe.hardware.int8 else place.precision
+    key = repr(("answers", recipe.model, recipe.hardware.padding_free, recipe.hardware.int8, precision))
+    if key in bench.models:
+        return bench.models[key]
+    device = place.accelerator.device
+    model = load_model(recipe.model, bench.task.head, bench.task.labels, recipe.seed).model.eval()
+    if precision == "fp32" and not recipe.hardware.int8:
+        share_weights(model, next(iter(bench.models.values())))
+    model = model.to(device, DTYPES[precision])
+    choose_padding(recipe.hardware.padding_free, model, device, place.precision, for_training=False)
+    bench.models[key] = to_int8(model, device) if recipe.hardware.int8 else model
     return bench.models[key]
 
 

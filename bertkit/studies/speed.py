@@ -185,6 +185,8 @@ def variants(recipe: Recipe, machine: Machine, longest: int) -> tuple[list[Varia
     else:
         value = "false" if asked is True else "true"
         found.append(Variant(f"hardware.padding_free={value}", (f"hardware.padding_free={value}",)))
+        value = "false" if recipe.hardware.int8 else "true"
+        found.append(Variant(f"hardware.int8={value}", (f"hardware.int8={value}",), ("predict",)))
         other = "auto" if recipe.model.attention == "sdpa" else "sdpa"
         found.append(Variant(f"model.attention={other}", (f"model.attention={other}",), ("train",)))
     if machine.device != "cpu":
@@ -337,7 +339,11 @@ def _ratio(one: Sample, base: Sample, clock: str) -> float:
 
 def table(work: str, lines: Sequence[Line]) -> Table:
     """The lines of one kind of work."""
-    samples = "windows of average length" if work == "train" else "rows"
+    samples = {
+        "train": "windows of average length",
+        "evaluate": "rows, their windows made before, as during training",
+        "predict": "rows, windows included, with weights as `bertkit predict` loads them",
+    }[work]
     return Table(
         title=WORKS[work],
         caption=f"Medians over the rounds; samples are {samples}, tokens useful ones, no padding. Ratio: useful "

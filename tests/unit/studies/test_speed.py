@@ -50,8 +50,9 @@ def test_each_switch_is_put_the_other_way_once():
     found, skipped = variants(load_recipe(RECIPE), CPU, longest=48)
     assert found[0] == (speed.AS_GIVEN, (), ("train", "evaluate", "predict"))
     assert [setting for variant in found for setting in variant.settings] == [
-        "train.order=length", "hardware.precision=bf16", "hardware.padding_free=true", "model.attention=sdpa",
-        "hardware.threads=1", "hardware.micro_batch_tokens=192", "hardware.evaluation_tokens=192", "model.dropout=0",
+        "train.order=length", "hardware.precision=bf16", "hardware.padding_free=true", "hardware.int8=true",
+        "model.attention=sdpa", "hardware.threads=1", "hardware.micro_batch_tokens=192",
+        "hardware.evaluation_tokens=192", "model.dropout=0",
     ]  # fmt: skip
     assert skipped == []
 
@@ -145,6 +146,18 @@ def test_lanes_share_weights_and_keep_their_own_precision_and_threads(bench):
         with lane.run.accelerator.autocast():
             assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
         assert torch.get_num_threads() == lane.threads
+
+
+def test_answers_come_from_weights_of_the_precision_itself(bench):
+    plain, half = open_lane(bench, (), 2), open_lane(bench, ("hardware.precision=bf16",), 2)
+    ours = dict(plain.predictor.model.named_parameters())
+    assert all(ours[name] is weight for name, weight in plain.answerer.model.named_parameters())
+    assert {weight.dtype for weight in half.answerer.model.parameters()} == {torch.bfloat16}
+    assert {weight.dtype for weight in ours.values()} == {torch.float32}
+    rows = bench.splits.validation
+    parts = list(plain.predictor.parts(rows))
+    for lane in (plain, half):
+        assert lane.predict(rows, parts)[2:] == lane.evaluate(parts)[2:]
 
 
 def test_weights_that_are_tied_stay_tied(tiny):
