@@ -287,6 +287,8 @@ def _turns(
     for variant, lane in opened.items():
         if "evaluate" in variant.works:
             turns["evaluate", variant.name] = lambda lane=lane: lane.evaluate(parts)
+    for variant, lane in opened.items():
+        if "predict" in variant.works:
             turns["predict", variant.name] = lambda lane=lane: lane.predict(rows, parts)
     return turns
 
