@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from accelerate import Accelerator
 
 import bertkit.inference
 from bertkit.data.windows import WindowMaker
@@ -16,7 +15,7 @@ from bertkit.encode import cut_rows
 from bertkit.errors import BertkitError
 from bertkit.inference import Predictor
 from bertkit.models.load import forward_inputs, load_model
-from bertkit.recipe import ModelConfig, WindowsConfig
+from bertkit.recipe import HardwareConfig, ModelConfig, WindowsConfig
 from bertkit.run import finetune, load
 from bertkit.tasks.base import Task
 from bertkit.tasks.classification import Classification
@@ -24,6 +23,7 @@ from bertkit.tasks.nli import NLI
 from bertkit.tasks.pos import Pos
 from bertkit.tasks.qa import QA
 from bertkit.tasks.sentiment import Sentiment
+from bertkit.train.place import choose_place
 from tests.families import FAMILIES, tokenizer_of
 
 SIZES = (3, 60, 0, 17, 1, 90, 8)  # in words: one window or many, in no order
@@ -68,7 +68,9 @@ def predictor(tiny):
                         parameter.mul_(10)
             tokenizer = tokenizer_of(tiny, family, words=bool(task.reads.words))
             maker = WindowMaker(tokenizer.backend_tokenizer, WindowsConfig(max_length=32, stride=8))
-            inputs, accelerator = forward_inputs(model, tokenizer), Accelerator(cpu=True)
+            inputs = forward_inputs(model, tokenizer)
+            # a new Accelerator would keep the precision of whatever ran before in this process
+            accelerator = choose_place(HardwareConfig(device="cpu", precision="fp32")).accelerator
             made[task, family] = Predictor(task, model, maker, tokenizer.pad_token_id, inputs, accelerator, 4096)
         return replace(made[task, family], **changes)
 
