@@ -71,9 +71,8 @@ def finetune(
     from bertkit.data.collate import Collator
     from bertkit.data.plan import Plan
     from bertkit.encode import cover, cut_rows, stack_targets, targets_of
-    from bertkit.models.dropout import speed_up
     from bertkit.models.load import load_config, load_model, load_tokenizer, longest_input
-    from bertkit.models.padding_free import choose_padding
+    from bertkit.models.ready import make_trainable
     from bertkit.outcome import Background, tags_seen
     from bertkit.train import keep, loop
     from bertkit.train.loss import make_loss, masses
@@ -103,16 +102,8 @@ def finetune(
     covered = {name: cover(task, some) for name, some in {"train": [train_part], **parts}.items()}
     for name, part in covered.items():
         say(f"{name}: {part.describe()}")
-    dropout = "torch"
-    if place.accelerator.device.type == "cpu" and recipe.model.attention == "auto":
-        dropout = speed_up(loaded.model)
-    padding = choose_padding(
-        recipe.hardware.padding_free, loaded.model, place.accelerator.device, place.precision, for_training=True
-    )
-    say(f"model: {loaded.summary}; {padding}")
-    if recipe.hardware.gradient_checkpointing:
-        # renamed in transformers 5.2x; the old name goes in 6
-        getattr(loaded.model, "activation_checkpointing_enable", loaded.model.gradient_checkpointing_enable)()
+    ready = make_trainable(loaded.model, recipe.model, recipe.hardware, place.accelerator.device, place.precision)
+    say(f"model: {loaded.summary}; {ready.padding}")
     store, targets = train_part.store, stack_targets(task, targets_of(task, train_part))
     weights = _class_weights(recipe, task, targets)
     plan = Plan(
@@ -120,7 +111,7 @@ def finetune(
     )
     marks = fingerprint(recipe, {
         "precision": place.precision,
-        "dropout": dropout,
+        "dropout": ready.dropout,
         "model": architecture.model_type,
         "train_windows": _hash(store.input_ids, store.offsets, *targets.values()),
     })  # fmt: skip
@@ -286,23 +277,17 @@ def _open(run: str | Path, assignments: Sequence[str], say: Say) -> tuple[Recipe
     config = ModelConfig(checkpoint=str(folder.model), attention=recipe.model.attention)
 
     own_the_cores(recipe.hardware.threads)
-    from bertkit.models.int8 import to_int8
-    from bertkit.models.load import DTYPES, load_model, load_tokenizer
-    from bertkit.models.padding_free import choose_padding
+    from bertkit.models.load import load_model, load_tokenizer
+    from bertkit.models.ready import make_answering
     from bertkit.train.place import choose_place
 
     # half the weights to read, and no casts: autocast is for training, whose weights stay float32
     place = choose_place(recipe.hardware, autocast=False)
     say(f"device: {place.summary}")
     tokenizer = load_tokenizer(config, words=bool(task.reads.words))
-    model = load_model(config, task.head, task.labels, recipe.seed).model.eval()
-    model = model.to(place.accelerator.device, DTYPES["fp32" if recipe.hardware.int8 else place.precision])
-    padding = choose_padding(
-        recipe.hardware.padding_free, model, place.accelerator.device, place.precision, for_training=False
-    )
-    if recipe.hardware.int8:
-        model = to_int8(model, place.accelerator.device)
-    say(f"model: {model.config.model_type}, {padding}{', int8' if recipe.hardware.int8 else ''}")
+    model = load_model(config, task.head, task.labels, recipe.seed).model
+    model, chosen = make_answering(model, recipe.hardware, place.accelerator.device, place.precision)
+    say(f"model: {model.config.model_type}, {chosen}")
     return recipe, _predictor(task, model, tokenizer, recipe, place)
 
 

@@ -56,9 +56,7 @@ class Setting(NamedTuple):
     batch_size: int
     learning_rate: float
     epochs: int
-    metric: str = (
-        "accuracy"  # picks the best checkpoint: the task's score, but for MNLI, whose mean needs both dev sets
-    )
+    metric: str = "accuracy"
 
 
 SETTINGS = {

@@ -76,7 +76,7 @@ class Slot:
 
 @dataclass
 class Runner:
-    """Runs jobs to their end; `table` is told of every change, and every second or so in between."""
+    """Runs jobs to their end; `board` is told of every change, and often in between."""
 
     jobs: Sequence[Job]
     slots: Sequence[Slot]
@@ -151,7 +151,7 @@ class Runner:
             if slot.process is None or slot.process.poll() is None:
                 continue
             job = self._release(slot)
-            if slot.process.returncode == 0 and job.run["metrics.json"].exists():
+            if has_ended_well(slot.process, job):
                 job.state = "done"
                 self.board.say(f"{job.name}: done in {time.monotonic() - job.began:.0f} s: {self.board.describe(job)}")
             else:
@@ -186,7 +186,7 @@ class Runner:
                 slot.process.kill()
                 slot.process.wait()
             job = self._release(slot)
-            job.state = "done" if slot.process.returncode == 0 and job.run["metrics.json"].exists() else "waiting"
+            job.state = "done" if has_ended_well(slot.process, job) else "waiting"
             slot.process = None
 
     @contextmanager
@@ -223,6 +223,11 @@ def make_slots(jobs_per_device: int, settings: Sequence[str]) -> list[Slot]:
     is_set = any(setting.startswith("hardware.threads=") for setting in settings)
     threads = [] if jobs_per_device == 1 or is_set else [f"hardware.threads={max(1, cores // jobs_per_device)}"]
     return [Slot({}, threads) for _ in range(jobs_per_device)]
+
+
+def has_ended_well(process: subprocess.Popen, job: Job) -> bool:
+    """Whether a process that is over finished its job."""
+    return process.returncode == 0 and job.run["metrics.json"].exists()
 
 
 def why_it_died(log: Path, code: int, start: int = 0) -> str:

@@ -22,10 +22,8 @@ from bertkit.encode import Part, cut_rows, stack_targets, targets_of
 from bertkit.errors import BertkitError
 from bertkit.heads import HEADS
 from bertkit.inference import Predictor
-from bertkit.models.dropout import speed_up
-from bertkit.models.int8 import to_int8
-from bertkit.models.load import DTYPES, forward_inputs, load_config, load_model, load_tokenizer, longest_input
-from bertkit.models.padding_free import choose_padding
+from bertkit.models.load import forward_inputs, load_config, load_model, load_tokenizer, longest_input
+from bertkit.models.ready import make_answering, make_trainable, precision_of_answers
 from bertkit.recipe import Recipe, check_windows, load_recipe
 from bertkit.splits import Splits, bind_labels, path_of, read_splits
 from bertkit.tasks.base import Row, Task, make_task
@@ -242,12 +240,7 @@ def _model(bench: Bench, recipe: Recipe, place: Place) -> PreTrainedModel:
     if key in bench.models:
         return bench.models[key]
     model = load_model(recipe.model, bench.task.head, bench.task.labels, recipe.seed).model
-    device = place.accelerator.device
-    choose_padding(recipe.hardware.padding_free, model, device, place.precision, for_training=True)
-    if device.type == "cpu" and recipe.model.attention == "auto":
-        speed_up(model)
-    if recipe.hardware.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
+    make_trainable(model, recipe.model, recipe.hardware, place.accelerator.device, place.precision)
     if bench.models:
         share_weights(model, next(iter(bench.models.values())))
     bench.models[key] = place.accelerator.prepare(model)
@@ -256,17 +249,14 @@ def _model(bench: Bench, recipe: Recipe, place: Place) -> PreTrainedModel:
 
 def _answering_model(bench: Bench, recipe: Recipe, place: Place) -> PreTrainedModel:
     """The model that answers, its weights in the precision itself; only float32 ones are those of training."""
-    precision = "fp32" if recipe.hardware.int8 else place.precision
+    precision = precision_of_answers(recipe.hardware, place.precision)
     key = repr(("answers", recipe.model, recipe.hardware.padding_free, recipe.hardware.int8, precision))
     if key in bench.models:
         return bench.models[key]
-    device = place.accelerator.device
-    model = load_model(recipe.model, bench.task.head, bench.task.labels, recipe.seed).model.eval()
+    model = load_model(recipe.model, bench.task.head, bench.task.labels, recipe.seed).model
     if precision == "fp32" and not recipe.hardware.int8:
         share_weights(model, next(iter(bench.models.values())))
-    model = model.to(device, DTYPES[precision])
-    choose_padding(recipe.hardware.padding_free, model, device, place.precision, for_training=False)
-    bench.models[key] = to_int8(model, device) if recipe.hardware.int8 else model
+    bench.models[key], _ = make_answering(model, recipe.hardware, place.accelerator.device, place.precision)
     return bench.models[key]
 
 

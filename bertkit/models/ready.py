@@ -1,0 +1,63 @@
+"""A loaded model made ready, for training or to answer: what its device asks for is decided here alone."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from transformers import PreTrainedModel
+
+from bertkit.models.dropout import speed_up
+from bertkit.models.int8 import to_int8
+from bertkit.models.load import DTYPES
+from bertkit.models.padding_free import choose_padding
+from bertkit.recipe import HardwareConfig, ModelConfig
+
+
+class Ready(NamedTuple):
+    """What was chosen for training.
+
+    Attributes:
+        dropout: whose generator draws the masks; other masks are other numbers.
+        padding: how padding is treated and why, in a few words.
+    """
+
+    dropout: str
+    padding: str
+
+
+def make_trainable(
+    model: PreTrainedModel, config: ModelConfig, hardware: HardwareConfig, device: torch.device, precision: str
+) -> Ready:
+    """Give a model, in place, the dropout, the padding and the memory that training on this device wants.
+
+    Raises:
+        BertkitError: `hardware.padding_free` is asked for, and this model cannot.
+    """
+    # dropout first: a padding-free stack keeps the attention that the model had
+    dropout = speed_up(model) if device.type == "cpu" and config.attention == "auto" else "torch"
+    padding = choose_padding(hardware.padding_free, model, device, precision, for_training=True)
+    if hardware.gradient_checkpointing:
+        # renamed in transformers 5.2x; the old name goes in 6
+        getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
+    return Ready(dropout, padding)
+
+
+def precision_of_answers(hardware: HardwareConfig, precision: str) -> str:
+    """The precision of the weights that answer; int8 begins from float32."""
+    return "fp32" if hardware.int8 else precision
+
+
+def make_answering(
+    model: PreTrainedModel, hardware: HardwareConfig, device: torch.device, precision: str
+) -> tuple[PreTrainedModel, str]:
+    """A model on its device that answers with weights of the precision itself, or in int8, and what was chosen.
+
+    Raises:
+        BertkitError: `hardware.padding_free` or `hardware.int8` is asked for, and this model or device cannot.
+    """
+    model = model.eval().to(device, DTYPES[precision_of_answers(hardware, precision)])
+    padding = choose_padding(hardware.padding_free, model, device, precision, for_training=False)
+    if hardware.int8:
+        return to_int8(model, device), f"{padding}, int8"
+    return model, padding

@@ -1,0 +1,39 @@
+"""What is chosen for a device fits together, wherever a model is made ready: in a run or in a benchmark."""
+
+from __future__ import annotations
+
+import torch
+
+from bertkit.models.load import load_model
+from bertkit.models.ready import make_answering, make_trainable
+from bertkit.recipe import HardwareConfig, ModelConfig, load_recipe
+from bertkit.studies.lanes import open_bench, open_lane
+
+CPU = torch.device("cpu")
+
+
+def test_a_padding_free_model_keeps_the_faster_dropout(tiny):
+    config = ModelConfig(checkpoint=str(tiny("bert")))
+    model = load_model(config, "class", ("a", "b"), 0).model
+    ready = make_trainable(model, config, HardwareConfig(padding_free=True), CPU, "fp32")
+    assert ready == ("sfc64", "padding-free (as asked)")
+    assert model.config._attn_implementation == "padding_free_bertkit_dropout"
+
+
+def test_a_benchmark_trains_the_model_that_a_run_trains(tiny):
+    recipe = load_recipe({
+        "task": "sentiment", "model": {"checkpoint": str(tiny("bert"))}, "train": {"batch_size": 4},
+        "data": {"train": "bundled:sentiment.csv", "train_rows": 8, "validation_rows": 4},
+        "hardware": {"precision": "fp32"},
+    })  # fmt: skip
+    lane = open_lane(open_bench(recipe, lambda text: None), ["hardware.padding_free=true"], 1)
+    assert lane.run.model.config._attn_implementation == "padding_free_bertkit_dropout"
+
+
+def test_int8_begins_from_float32(tiny):
+    config = ModelConfig(checkpoint=str(tiny("bert")))
+    model = load_model(config, "class", ("a", "b"), 0).model
+    answering, chosen = make_answering(model, HardwareConfig(int8=True), CPU, "bf16")
+    assert chosen.endswith(", int8")
+    assert answering.dtype == torch.float32
+    assert not answering.training
