@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from bertkit.data.collate import Collator, move
-from bertkit.data.plan import by_budget
+from bertkit.data.plan import Budget, cut_passes
 from bertkit.data.windows import WindowMaker, WindowStore, size_of
 from bertkit.encode import Part, cut_rows
 from bertkit.errors import BertkitError
@@ -36,7 +36,7 @@ class Predictor:
         pad_id: id of the padding token.
         inputs: names of the tensors that the model takes beside `input_ids`.
         accelerator: device and precision.
-        token_budget: padded tokens of one forward pass.
+        budget: what one forward pass may hold.
     """
 
     task: Task
@@ -45,7 +45,7 @@ class Predictor:
     pad_id: int
     inputs: frozenset[str]
     accelerator: Accelerator
-    token_budget: int
+    budget: Budget
 
     def predict(self, rows: Iterable[Row | str | Sequence[str]]) -> Iterator[Prediction]:
         """One prediction a row, in order; memory is bounded by a part of the rows and the longest row.
@@ -122,7 +122,7 @@ class Predictor:
         """
         collate = Collator(store, self.pad_id, self.inputs)
         longest_first = np.argsort(-store.lengths, kind="stable")
-        batches = by_budget(longest_first, store.lengths, self.token_budget)
+        batches = cut_passes(longest_first, store.lengths, self.budget)
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         found: dict[int, tuple[np.ndarray, ...]] = {}
         was_training = self.model.training

@@ -150,6 +150,9 @@ class HardwareConfig(Section):
     padding_free: Literal["auto", True, False] = Field(
         "auto", description="compute tokens and no padding within the encoder; auto: on GPUs that have a kernel for it"
     )
+    compact_vocabulary: bool = Field(
+        True, description="train only the word embeddings that the training rows use; the others would only decay"
+    )
     int8: bool = Field(
         False, description="evaluate and predict with int8 weights and activations (CPU): faster, not quite the same"
     )

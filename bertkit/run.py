@@ -68,17 +68,20 @@ def finetune(
     splits, label_names = read_splits(recipe, task, _sayer(quiet))
 
     own_the_cores(recipe.hardware.threads)
+    import numpy as np
+
     from bertkit.data.collate import Collator
     from bertkit.data.plan import Plan
     from bertkit.encode import cover, cut_rows, stack_targets, targets_of
     from bertkit.models.load import load_config, load_model, load_tokenizer, longest_input
     from bertkit.models.ready import make_trainable
+    from bertkit.models.vocabulary import follow_decay
     from bertkit.outcome import Background, tags_seen
     from bertkit.train import keep, loop
     from bertkit.train.loss import make_loss, masses
     from bertkit.train.observe import Trackers, check_trackers, make_progress
     from bertkit.train.optim import make_optimizer
-    from bertkit.train.place import choose_place, micro_batch_tokens
+    from bertkit.train.place import choose_place
 
     place = choose_place(recipe.hardware, check_trackers(recipe.log.trackers), run.path, _precision_before(run, recipe))
     is_main = place.accelerator.is_main_process
@@ -102,9 +105,12 @@ def finetune(
     covered = {name: cover(task, some) for name, some in {"train": [train_part], **parts}.items()}
     for name, part in covered.items():
         say(f"{name}: {part.describe()}")
-    ready = make_trainable(loaded.model, recipe.model, recipe.hardware, place.accelerator.device, place.precision)
-    say(f"model: {loaded.summary}; {ready.padding}")
     store, targets = train_part.store, stack_targets(task, targets_of(task, train_part))
+    ready = make_trainable(
+        loaded.model, recipe.model, recipe.hardware, place.accelerator.device, place.precision,
+        np.append(store.input_ids, tokenizer.pad_token_id),
+    )  # fmt: skip
+    say(f"model: {loaded.summary}; {ready.padding}")
     weights = _class_weights(recipe, task, targets)
     plan = Plan(
         store.lengths, recipe.train.batch_size, recipe.train.epochs, recipe.train.steps, recipe.train.order, recipe.seed
@@ -112,6 +118,7 @@ def finetune(
     marks = fingerprint(recipe, {
         "precision": place.precision,
         "dropout": ready.dropout,
+        "embeddings": ready.embeddings,
         "model": architecture.model_type,
         "train_windows": _hash(store.input_ids, store.offsets, *targets.values()),
     })  # fmt: skip
@@ -121,7 +128,9 @@ def finetune(
     place.accelerator.wait_for_everyone()
     if is_main:
         _open_run(run, recipe, task, place)
-    model, optimizer = place.accelerator.prepare(loaded.model, make_optimizer(loaded.model, recipe.train))
+    optimizer = make_optimizer(loaded.model, recipe.train)
+    follow_decay(loaded.model, optimizer)
+    model, optimizer = place.accelerator.prepare(loaded.model, optimizer)
     keeper = keep.Keeper(run, loaded.model, optimizer, recipe, marks, place.accelerator)
     start = keeper.resume(say) if resume else 0
     progress = make_progress(plan.step_count, start, quiet or not is_main)
@@ -137,7 +146,7 @@ def finetune(
                     place.accelerator, model, optimizer, plan,
                     Collator(store, tokenizer.pad_token_id, predictor.inputs, targets, per_token=task.head == "token"),
                     masses(task.head, targets, store.offsets, weights), make_loss(task.head, recipe.train, weights),
-                    HEADS[task.head].outputs, recipe.train, micro_batch_tokens(place, int(store.lengths.max())),
+                    HEADS[task.head].outputs, recipe.train, place.training,
                     recipe.log.every, watch, watch.is_due, watch.is_checkpoint, keeper.save, keeper.last_saved,
                 ),
                 start,
@@ -300,7 +309,7 @@ def _predictor(
 
     maker = WindowMaker(tokenizer.backend_tokenizer, recipe.windows, recipe.hardware.token_cache)
     inputs = forward_inputs(model, tokenizer)
-    return Predictor(task, model, maker, tokenizer.pad_token_id, inputs, place.accelerator, place.evaluation_tokens)
+    return Predictor(task, model, maker, tokenizer.pad_token_id, inputs, place.accelerator, place.evaluation)
 
 
 def _open_run(run: RunDir, recipe: Recipe, task: Task, place: Place) -> None:

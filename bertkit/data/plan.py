@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
 BUCKET_BATCHES = 50  # batches sorted together by order=length; 50 was measured to leave 5 % padding
+
+
+class Budget(NamedTuple):
+    """What one pass through a model, a micro-batch, may hold and costs.
+
+    Attributes:
+        tokens: padded tokens of a pass, at most; a single window may have more.
+        overhead: what a pass costs whatever it holds, as so many tokens.
+    """
+
+    tokens: int
+    overhead: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,10 +77,9 @@ def _epoch_batches(plan: Plan, epoch: int) -> list[np.ndarray]:
     return batches
 
 
-def deal(windows: np.ndarray, lengths: np.ndarray, world: int, token_budget: int) -> list[list[np.ndarray]]:
+def deal(windows: np.ndarray, lengths: np.ndarray, world: int, budget: Budget) -> list[list[np.ndarray]]:
     """Deal the windows of a step to `world` ranks, as micro-batches of similar length.
 
-    A micro-batch of B windows padded to the longest, S, has B * S <= token_budget (a single window may exceed it).
     Every rank gets the same number of micro-batches, as data-parallel training demands; a rank with too few windows
     gets empty ones. What is learned does not change: the loss is a sum over the step.
 
@@ -75,7 +87,6 @@ def deal(windows: np.ndarray, lengths: np.ndarray, world: int, token_budget: int
         windows: window numbers of the step.
         lengths: (N,) tokens of every window of the plan.
         world: number of ranks.
-        token_budget: padded tokens of one micro-batch.
     Returns:
         For each rank, its micro-batches.
     """
@@ -83,19 +94,41 @@ def deal(windows: np.ndarray, lengths: np.ndarray, world: int, token_budget: int
     # there and back again, so that ranks get about the same tokens
     turns = np.arange(len(longest_first)) % (2 * world)
     ranks = np.minimum(turns, 2 * world - 1 - turns)
-    dealt = [by_budget(longest_first[ranks == rank], lengths, token_budget) for rank in range(world)]
+    dealt = [cut_passes(longest_first[ranks == rank], lengths, budget) for rank in range(world)]
     micro_count = max(map(len, dealt))
     return [_split_into(micro_batches, micro_count) for micro_batches in dealt]
 
 
-def by_budget(longest_first: np.ndarray, lengths: np.ndarray, token_budget: int) -> list[np.ndarray]:
-    """Cut windows, sorted from long to short, into batches whose padded size stays within the budget."""
-    batches, start = [], 0
-    while start < len(longest_first):
-        size = max(1, token_budget // int(lengths[longest_first[start]]))
-        batches.append(longest_first[start : start + size])
-        start += size
-    return batches
+def cut_passes(longest_first: np.ndarray, lengths: np.ndarray, budget: Budget) -> list[np.ndarray]:
+    """Cut windows, sorted from long to short, where the passes and their padding cost least together.
+
+    A pass of B windows padded to the longest, S, costs B * S + overhead, with B * S <= budget.tokens. The best cut of
+    the first windows is the best cut of fewer and one more pass, for every place where lengths change; windows of one
+    length that do not fit into a pass are shared out evenly.
+    """
+    if not len(longest_first):
+        return []
+    sorted_lengths = lengths[longest_first]
+    first = np.flatnonzero(np.diff(sorted_lengths, prepend=-1))  # of each length
+    longest, ends = sorted_lengths[first], np.append(first[1:], len(sorted_lengths))
+    fitting = np.maximum(1, budget.tokens // longest)
+    cost, begin = np.zeros(len(first) + 1), np.zeros(len(first) + 1, np.int64)
+    for group, end in enumerate(ends, start=1):
+        counts = end - first[:group]
+        passes = -(-counts // fitting[:group])
+        totals = cost[:group] + counts * longest[:group] + passes * budget.overhead
+        begin[group] = totals.argmin()
+        cost[group] = totals[begin[group]]
+    stretches, group = [], len(first)
+    while group:
+        start = begin[group]
+        stretches.append((first[start], ends[group - 1], fitting[start]))
+        group = start
+    return [
+        part
+        for start, end, most in reversed(stretches)
+        for part in np.array_split(longest_first[start:end], -(-(end - start) // most))
+    ]
 
 
 def _split_into(micro_batches: Sequence[np.ndarray], count: int) -> list[np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel
 
@@ -11,6 +12,7 @@ from bertkit.models.dropout import speed_up
 from bertkit.models.int8 import to_int8
 from bertkit.models.load import DTYPES
 from bertkit.models.padding_free import choose_padding
+from bertkit.models.vocabulary import train_used_rows
 from bertkit.recipe import HardwareConfig, ModelConfig
 
 
@@ -20,17 +22,26 @@ class Ready(NamedTuple):
     Attributes:
         dropout: whose generator draws the masks; other masks are other numbers.
         padding: how padding is treated and why, in a few words.
+        embeddings: which rows of the word embeddings are trained: `used` or `all`.
     """
 
     dropout: str
     padding: str
+    embeddings: str
 
 
 def make_trainable(
-    model: PreTrainedModel, config: ModelConfig, hardware: HardwareConfig, device: torch.device, precision: str
+    model: PreTrainedModel,
+    config: ModelConfig,
+    hardware: HardwareConfig,
+    device: torch.device,
+    precision: str,
+    ids: np.ndarray,
 ) -> Ready:
-    """Give a model, in place, the dropout, the padding and the memory that training on this device wants.
+    """Give a model, in place, the dropout, padding, embeddings and memory that training on this device wants.
 
+    Args:
+        ids: of the tokens of all training windows, and of padding.
     Raises:
         BertkitError: `hardware.padding_free` is asked for, and this model cannot.
     """
@@ -40,7 +51,8 @@ def make_trainable(
     if hardware.gradient_checkpointing:
         # renamed in transformers 5.2x; the old name goes in 6
         getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
-    return Ready(dropout, padding)
+    uses_some = hardware.compact_vocabulary and train_used_rows(model, ids)
+    return Ready(dropout, padding, "used" if uses_some else "all")
 
 
 def precision_of_answers(hardware: HardwareConfig, precision: str) -> str:

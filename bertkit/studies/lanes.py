@@ -24,13 +24,14 @@ from bertkit.heads import HEADS
 from bertkit.inference import Predictor
 from bertkit.models.load import forward_inputs, load_config, load_model, load_tokenizer, longest_input
 from bertkit.models.ready import make_answering, make_trainable, precision_of_answers
+from bertkit.models.vocabulary import follow_decay
 from bertkit.recipe import Recipe, check_windows, load_recipe
 from bertkit.splits import Splits, bind_labels, path_of, read_splits
 from bertkit.tasks.base import Row, Task, make_task
 from bertkit.train import loop
 from bertkit.train.loss import make_loss, masses
 from bertkit.train.optim import make_optimizer
-from bertkit.train.place import Place, choose_place, micro_batch_tokens, way_back
+from bertkit.train.place import Place, choose_place, way_back
 
 FOREVER = 10**6  # epochs; the learning rate then stays in its warm-up, so that all lanes keep the same weights
 PRODUCT_ROWS, PRODUCT_CALLS = 1024, 8
@@ -87,7 +88,12 @@ class Shape(NamedTuple):
 
 @dataclass
 class Bench:
-    """What all lanes share: rows, windows, weights and the optimiser's state."""
+    """What all lanes share: rows, windows, weights and the optimiser's state.
+
+    Attributes:
+        trained: whether the vocabulary is compact -> the first such model, whose weights the others hold, and the
+            optimiser of them all.
+    """
 
     recipe: Recipe
     task: Task
@@ -97,7 +103,7 @@ class Bench:
     part: Part
     targets: Mapping[str, np.ndarray]
     models: dict[str, nn.Module] = field(default_factory=dict)
-    optimizer: torch.optim.Optimizer | None = None
+    trained: dict[bool, tuple[nn.Module, torch.optim.Optimizer]] = field(default_factory=dict)
 
     @cached_property
     def shape(self) -> Shape:
@@ -209,20 +215,23 @@ def open_lane(bench: Bench, settings: Sequence[str], steps: int) -> Lane:
     if place.accelerator.num_processes > 1:
         raise BertkitError("bench measures one process", hint="start it without accelerate launch or torchrun")
     model = _model(bench, recipe, place)
-    if bench.optimizer is None:
-        bench.optimizer = make_optimizer(model, recipe.train)
+    is_compact = recipe.hardware.compact_vocabulary
+    if is_compact not in bench.trained:
+        bench.trained[is_compact] = model, make_optimizer(model, recipe.train)
+        follow_decay(*bench.trained[is_compact])
+    optimizer = bench.trained[is_compact][1]
     store, task = bench.part.store, bench.task
     inputs = forward_inputs(model, bench.tokenizer)
     predictor = Predictor(
-        task, model, bench.maker, bench.tokenizer.pad_token_id, inputs, place.accelerator, place.evaluation_tokens
+        task, model, bench.maker, bench.tokenizer.pad_token_id, inputs, place.accelerator, place.evaluation
     )
     train = recipe.train
     plan = Quantiles(store.lengths, train.batch_size, FOREVER, None, train.order, recipe.seed, steps)
     run = loop.Run(
-        place.accelerator, model, place.accelerator.prepare(bench.optimizer), plan,
+        place.accelerator, model, place.accelerator.prepare(optimizer), plan,
         Collator(store, bench.tokenizer.pad_token_id, inputs, bench.targets, per_token=task.head == "token"),
         masses(task.head, bench.targets, store.offsets), make_loss(task.head, train), HEADS[task.head].outputs, train,
-        micro_batch_tokens(place, int(store.lengths.max())), recipe.log.every, observe=lambda steps: True,
+        place.training, recipe.log.every, observe=lambda steps: True,
         is_due=lambda done: False, is_checkpoint=lambda done: False, save=lambda done: "",
     )  # fmt: skip
     enter = way_back()
@@ -240,9 +249,10 @@ def _model(bench: Bench, recipe: Recipe, place: Place) -> PreTrainedModel:
     if key in bench.models:
         return bench.models[key]
     model = load_model(recipe.model, bench.task.head, bench.task.labels, recipe.seed).model
-    make_trainable(model, recipe.model, recipe.hardware, place.accelerator.device, place.precision)
-    if bench.models:
-        share_weights(model, next(iter(bench.models.values())))
+    ids = np.append(bench.part.store.input_ids, bench.tokenizer.pad_token_id)
+    make_trainable(model, recipe.model, recipe.hardware, place.accelerator.device, place.precision, ids)
+    if like := bench.trained.get(recipe.hardware.compact_vocabulary):
+        share_weights(model, like[0])
     bench.models[key] = place.accelerator.prepare(model)
     return bench.models[key]
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bertkit.data.collate import Collator, move
-from bertkit.data.plan import Plan, deal
+from bertkit.data.plan import Budget, Plan, deal
 from bertkit.errors import BertkitError, Interrupted
 from bertkit.train.loss import Loss
 from bertkit.train.optim import learning_rate_at
@@ -78,7 +78,7 @@ class Run:
     loss: Loss
     outputs: tuple[str, ...]
     config: TrainConfig
-    token_budget: int
+    budget: Budget
     log_every: int
     observe: Observe
     is_due: Callable[[int], bool]
@@ -128,7 +128,7 @@ def _one_step(run: Run, step: int, total: int) -> tuple[Step, Tensor, Tensor]:
     mass = float(run.masses[windows].sum())
     # one key for all randomness of the step (dropout): a resumed run sees the same without any saved state
     torch.manual_seed(key_of(plan.seed, step, rank))
-    micro_batches = deal(windows, plan.lengths, world, run.token_budget)[rank]
+    micro_batches = deal(windows, plan.lengths, world, run.budget)[rank]
     loss_sum = torch.zeros((), device=device)
     padded = 0
     for place, chosen in enumerate(micro_batches):

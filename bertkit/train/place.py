@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import torch
 from torch.nn import functional
 
+from bertkit.data.plan import Budget
 from bertkit.errors import BertkitError
 
 if TYPE_CHECKING:
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 Precision = Literal["fp32", "bf16", "fp16"]
 
 WORTHWHILE_GAIN = 1.3  # below it, casts eat what the products gain
+# of training and of evaluation. On a CPU a pass was measured to cost as much as 50 to 120 tokens (30 to 50 without
+# gradients) at 384 and at 768 hidden, and a token the more, the larger the pass; a GPU waits for launches, not tokens
+BUDGETS = {
+    "cpu": (Budget(1536, 64), Budget(4096, 48)),
+    "gpu": (Budget(16384, 4096), Budget(65536, 16384)),
+}
 
 
 class Place(NamedTuple):
@@ -29,15 +36,15 @@ class Place(NamedTuple):
     Attributes:
         accelerator: accelerate's object for this process.
         precision: of the forward pass.
-        micro_batch_tokens: padded tokens of one forward and backward pass; 0 lets `micro_batch_tokens` choose.
-        evaluation_tokens: padded tokens of one forward pass without gradients.
+        training: what one forward and backward pass may hold.
+        evaluation: what one forward pass without gradients may hold.
         summary: one line for people.
     """
 
     accelerator: Accelerator
     precision: Precision
-    micro_batch_tokens: int
-    evaluation_tokens: int
+    training: Budget
+    evaluation: Budget
     summary: str
 
 
@@ -75,13 +82,13 @@ def choose_place(
         log_with=list(trackers) or None,
         project_config=ProjectConfiguration(project_dir=str(folder), logging_dir=str(folder)) if trackers else None,
     )
-    large = device != "cpu"
-    threads = "" if large else f", {torch.get_num_threads()} threads"
+    threads = f", {torch.get_num_threads()} threads" if device == "cpu" else ""
+    training, evaluation = BUDGETS["cpu" if device == "cpu" else "gpu"]
     return Place(
         accelerator,
         precision,
-        config.micro_batch_tokens or (16384 if large else 0),
-        config.evaluation_tokens or (65536 if large else 4096),
+        training._replace(tokens=config.micro_batch_tokens or training.tokens),
+        evaluation._replace(tokens=config.evaluation_tokens or evaluation.tokens),
         f"{device_name(device)}{threads}, {precision} ({reason})",
     )
 
@@ -102,15 +109,6 @@ def way_back() -> Callable[[], None]:
             torch.set_num_threads(threads)
 
     return go
-
-
-def micro_batch_tokens(place: Place, longest: int) -> int:
-    """Padded tokens of one forward and backward pass, when the longest window has `longest` tokens.
-
-    A GPU wants them many. On a CPU small batches of windows of one length pad little: over 2, 256 tokens a pass were
-    fastest on short phrases (1.3 times 1,024) and 1,024 on windows of 384 (1.16 times 2,048).
-    """
-    return place.micro_batch_tokens or max(256, 3 * longest)
 
 
 def device_name(device: str) -> str:
