@@ -147,6 +147,11 @@ class HardwareConfig(Section):
     evaluation_tokens: PositiveInt | None = Field(
         None, description="padded tokens of one forward pass in evaluation and prediction; null: by device"
     )
+    pass_overhead: NonNegativeInt | None = Field(
+        None,
+        description="what a pass costs beside its tokens, as tokens: batches are cut where that and padding cost "
+        "least together; null: by device",
+    )
     padding_free: Literal["auto", True, False] = Field(
         "auto", description="compute tokens and no padding within the encoder; auto: on GPUs that have a kernel for it"
     )

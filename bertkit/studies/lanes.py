@@ -34,6 +34,7 @@ from bertkit.train.optim import make_optimizer
 from bertkit.train.place import Place, choose_place, way_back
 
 FOREVER = 10**6  # epochs; the learning rate then stays in its warm-up, so that all lanes keep the same weights
+ABOUT_BATCHES = ("threads", "micro_batch_tokens", "evaluation_tokens", "pass_overhead")  # settings that no model knows
 PRODUCT_ROWS, PRODUCT_CALLS = 1024, 8
 
 
@@ -244,7 +245,9 @@ def open_lane(bench: Bench, settings: Sequence[str], steps: int) -> Lane:
 
 def _model(bench: Bench, recipe: Recipe, place: Place) -> PreTrainedModel:
     """The model of a lane, prepared; lanes that differ in none of its settings share one, and all share the weights."""
-    hardware = recipe.hardware.model_dump(exclude={"threads", "micro_batch_tokens", "evaluation_tokens"})
+    hardware = recipe.hardware.model_dump(
+        exclude={"threads", "micro_batch_tokens", "evaluation_tokens", "pass_overhead"}
+    )
     key = repr((recipe.model, {**hardware, "precision": place.precision}))
     if key in bench.models:
         return bench.models[key]

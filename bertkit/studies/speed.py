@@ -196,10 +196,11 @@ def variants(recipe: Recipe, machine: Machine, longest: int) -> tuple[list[Varia
     else:
         count = 1 if machine.threads > 1 else machine.cores
         found.append(Variant(f"hardware.threads={count}", (f"hardware.threads={count}",)))
+    value = "false" if recipe.hardware.compact_vocabulary else "true"
+    found.append(Variant(f"hardware.compact_vocabulary={value}", (f"hardware.compact_vocabulary={value}",), ("train",)))
     whole = recipe.train.batch_size * longest
-    found.append(
-        Variant("whole batches", (f"hardware.micro_batch_tokens={whole}", f"hardware.evaluation_tokens={whole}"))
-    )
+    budgets = (f"hardware.micro_batch_tokens={whole}", f"hardware.evaluation_tokens={whole}")
+    found.append(Variant("whole batches", (*budgets, f"hardware.pass_overhead={whole}")))
     rate = "null" if recipe.model.dropout == 0 else "0"
     found.append(Variant(f"model.dropout={rate}", (f"model.dropout={rate}",), ("train",)))
     return found, skipped

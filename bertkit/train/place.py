@@ -87,8 +87,8 @@ def choose_place(
     return Place(
         accelerator,
         precision,
-        training._replace(tokens=config.micro_batch_tokens or training.tokens),
-        evaluation._replace(tokens=config.evaluation_tokens or evaluation.tokens),
+        _budget(training, config.micro_batch_tokens, config.pass_overhead),
+        _budget(evaluation, config.evaluation_tokens, config.pass_overhead),
         f"{device_name(device)}{threads}, {precision} ({reason})",
     )
 
@@ -139,6 +139,10 @@ def bf16_gain(device: str) -> float:
             times.append(time.perf_counter() - began)
         seconds[dtype] = min(times)
     return seconds[torch.float32] / seconds[torch.bfloat16]
+
+
+def _budget(usual: Budget, tokens: int | None, overhead: int | None) -> Budget:
+    return Budget(tokens or usual.tokens, usual.overhead if overhead is None else overhead)
 
 
 def _device(config: HardwareConfig) -> str:

@@ -7,9 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertkit.data.plan import BUCKET_BATCHES, Plan, by_budget, deal
+from bertkit.data.plan import BUCKET_BATCHES, Budget, Plan, cut_passes, deal
 
 quick = settings(max_examples=150, deadline=None, derandomize=True)
+
+
+budgets = st.builds(Budget, st.integers(1, 400), st.integers(0, 200))
 
 
 @st.composite
@@ -115,7 +118,7 @@ def test_length_order_shuffles_its_batches_and_pads_little():
 
 
 @quick
-@given(plans(), st.integers(1, 6), st.integers(1, 400))
+@given(plans(), st.integers(1, 6), budgets)
 def test_dealing_gives_every_window_to_one_micro_batch_within_the_budget(plan, world, budget):
     for windows in map(plan.batch, range(plan.steps_per_epoch)):
         ranks = deal(windows, plan.lengths, world, budget)
@@ -129,16 +132,16 @@ def test_dealing_gives_every_window_to_one_micro_batch_within_the_budget(plan, w
             assert len(micro_batches) >= 1
             for batch in micro_batches:
                 assert batch.dtype == np.int64
-                assert len(batch) <= 1 or len(batch) * plan.lengths[batch].max() <= budget
+                assert len(batch) <= 1 or len(batch) * plan.lengths[batch].max() <= budget.tokens
 
 
 @quick
-@given(plans(), st.integers(1, 6), st.integers(1, 400))
+@given(plans(), st.integers(1, 6), budgets)
 def test_dealing_takes_no_more_micro_batches_than_the_fullest_rank_needs(plan, world, budget):
     windows = plan.batch(0)
     ranks = deal(windows, plan.lengths, world, budget)
     needed = max(
-        len(by_budget(rank[np.argsort(-plan.lengths[rank], kind="stable")], plan.lengths, budget))
+        len(cut_passes(rank[np.argsort(-plan.lengths[rank], kind="stable")], plan.lengths, budget))
         for rank in (np.concatenate(micro_batches) for micro_batches in ranks)
     )
     assert len(ranks[0]) == needed
@@ -149,23 +152,57 @@ def test_ranks_get_about_the_same_tokens():
     for world in (2, 3, 4, 8):
         tokens = [
             sum(int(lengths[batch].sum()) for batch in micro_batches)
-            for micro_batches in deal(np.arange(64), lengths, world, 2048)
+            for micro_batches in deal(np.arange(64), lengths, world, Budget(2048))
         ]
         assert max(tokens) < 1.1 * min(tokens)
 
 
 def test_a_rank_without_windows_gets_empty_micro_batches():
-    ranks = deal(np.array([5]), np.full(8, 10), world=3, token_budget=64)
+    ranks = deal(np.array([5]), np.full(8, 10), world=3, budget=Budget(64))
     assert [[batch.tolist() for batch in micro_batches] for micro_batches in ranks] == [[[5]], [[]], [[]]]
 
 
+def cost(batches: list[np.ndarray], lengths: np.ndarray, budget: Budget) -> int:
+    """What these passes cost, as the budget counts."""
+    return sum(len(batch) * int(lengths[batch].max()) + budget.overhead for batch in batches)
+
+
+def least_cost(sorted_lengths: list[int], budget: Budget) -> int:
+    """Of all ways to cut sorted windows into passes within the budget: one pass after the other, every size tried."""
+    best = [0]
+    for end in range(1, len(sorted_lengths) + 1):
+        best.append(min(
+            best[start] + (end - start) * sorted_lengths[start] + budget.overhead
+            for start in range(end)
+            if end - start == 1 or (end - start) * sorted_lengths[start] <= budget.tokens
+        ))  # fmt: skip
+    return best[-1]
+
+
 @quick
-@given(st.lists(st.integers(1, 64), max_size=60), st.integers(1, 300))
-def test_budgets_are_filled_as_far_as_they_go(lengths, budget):
+@given(st.lists(st.integers(1, 12), max_size=30), budgets)
+def test_passes_are_cut_where_they_cost_little(lengths, budget):
     lengths = np.array(lengths, int)
     order = np.argsort(-lengths, kind="stable")
-    batches = by_budget(order, lengths, budget)
+    batches = cut_passes(order, lengths, budget)
     assert [window for batch in batches for window in batch.tolist()] == order.tolist()
-    for batch in batches[:-1]:
-        # one window more would not fit
-        assert (len(batch) + 1) * lengths[batch[0]] > budget
+    # cuts within windows of one length are not tried: each length may cost a pass more than it must
+    found, least = cost(batches, lengths, budget), least_cost(lengths[order].tolist(), budget)
+    assert least <= found <= least + budget.overhead * len(set(lengths.tolist()))
+
+
+@quick
+@given(st.lists(st.integers(1, 64), unique=True, max_size=30), budgets)
+def test_no_cut_of_different_lengths_costs_less(lengths, budget):
+    lengths = np.array(lengths, int)
+    order = np.argsort(-lengths, kind="stable")
+    alone = Budget(10**6, budget.overhead)  # what does not fit is another matter
+    assert cost(cut_passes(order, lengths, alone), lengths, alone) == least_cost(lengths[order].tolist(), alone)
+
+
+def test_a_dear_pass_is_filled_and_a_free_one_never_pads():
+    lengths = np.array([9, 9, 8, 7, 7, 7, 2, 2])
+    order = np.arange(8)
+    assert [batch.tolist() for batch in cut_passes(order, lengths, Budget(1000, 1000))] == [order.tolist()]
+    free = cut_passes(order, lengths, Budget(1000, 0))
+    assert [batch.tolist() for batch in free] == [[0, 1], [2], [3, 4, 5], [6, 7]]

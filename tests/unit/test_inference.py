@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import bertkit.inference
+from bertkit.data.plan import Budget
 from bertkit.data.windows import WindowMaker
 from bertkit.encode import cut_rows
 from bertkit.errors import BertkitError
@@ -71,7 +72,9 @@ def predictor(tiny):
             inputs = forward_inputs(model, tokenizer)
             # a new Accelerator would keep the precision of whatever ran before in this process
             accelerator = choose_place(HardwareConfig(device="cpu", precision="fp32")).accelerator
-            made[task, family] = Predictor(task, model, maker, tokenizer.pad_token_id, inputs, accelerator, 4096)
+            made[task, family] = Predictor(
+                task, model, maker, tokenizer.pad_token_id, inputs, accelerator, Budget(4096, 48)
+            )
         return replace(made[task, family], **changes)
 
     return of
@@ -101,8 +104,8 @@ def test_predictions_depend_on_their_row_alone(predictor, name, family):
     expected = list(predictor(task, family).predict(rows))
     assert len(expected) == len(rows)
     assert len({repr(prediction) for prediction in expected}) == len(rows), "the model has opinions"
-    for budget in (1, 64, 200):
-        assert_alike(list(predictor(task, family, token_budget=budget).predict(rows)), expected)
+    for budget in (Budget(1), Budget(64, 1000), Budget(200, 20)):
+        assert_alike(list(predictor(task, family, budget=budget).predict(rows)), expected)
     for place, row in enumerate(rows):
         assert_alike(list(predictor(task, family).predict([row])), [expected[place]])
     assert_alike(list(predictor(task, family).predict(reversed(rows))), expected[::-1])
@@ -200,7 +203,7 @@ def test_the_model_is_put_back_as_it_was(predictor, is_training):
 
 
 def test_no_forward_pass_exceeds_the_budget(predictor):
-    ready = predictor(TASKS["sentiment"], token_budget=100)
+    ready = predictor(TASKS["sentiment"], budget=Budget(100, 1000))
     shapes = []
 
     def watch(model: torch.nn.Module, given: tuple, named: dict) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from bertkit.models.load import load_model
@@ -15,8 +16,8 @@ CPU = torch.device("cpu")
 def test_a_padding_free_model_keeps_the_faster_dropout(tiny):
     config = ModelConfig(checkpoint=str(tiny("bert")))
     model = load_model(config, "class", ("a", "b"), 0).model
-    ready = make_trainable(model, config, HardwareConfig(padding_free=True), CPU, "fp32")
-    assert ready == ("sfc64", "padding-free (as asked)")
+    ready = make_trainable(model, config, HardwareConfig(padding_free=True), CPU, "fp32", np.arange(9))
+    assert ready == ("sfc64", "padding-free (as asked)", "used")
     assert model.config._attn_implementation == "padding_free_bertkit_dropout"
 
 

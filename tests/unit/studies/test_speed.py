@@ -51,8 +51,9 @@ def test_each_switch_is_put_the_other_way_once():
     assert found[0] == (speed.AS_GIVEN, (), ("train", "evaluate", "predict"))
     assert [setting for variant in found for setting in variant.settings] == [
         "train.order=length", "hardware.precision=bf16", "hardware.padding_free=true", "hardware.int8=true",
-        "model.attention=sdpa", "hardware.threads=1", "hardware.micro_batch_tokens=192",
-        "hardware.evaluation_tokens=192", "model.dropout=0",
+        "model.attention=sdpa", "hardware.threads=1", "hardware.compact_vocabulary=false",
+        "hardware.micro_batch_tokens=192", "hardware.evaluation_tokens=192", "hardware.pass_overhead=192",
+        "model.dropout=0",
     ]  # fmt: skip
     assert skipped == []
 
@@ -127,7 +128,7 @@ def test_a_few_steps_stand_for_all():
 
 
 def test_padding_is_counted_as_the_batches_are_dealt(bench):
-    lane = open_lane(bench, ("hardware.micro_batch_tokens=100000",), 2)
+    lane = open_lane(bench, ("hardware.micro_batch_tokens=100000", "hardware.pass_overhead=100000"), 2)
     sample = lane.train(2)
     chosen = [bench.part.store.lengths[windows] for windows in lane.run.plan.chosen]
     assert sample.tokens == sum(int(lengths.sum()) for lengths in chosen)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from bertkit.data.plan import Budget
 from bertkit.errors import BertkitError
 from bertkit.recipe import HardwareConfig
 from bertkit.train import place
-from bertkit.train.place import choose_place, micro_batch_tokens
+from bertkit.train.place import BUDGETS, choose_place
 
 
 def on_cpu(**settings: object) -> HardwareConfig:
@@ -70,8 +71,8 @@ def test_threads_are_as_asked():
         torch.set_num_threads(before)
 
 
-def test_micro_batches_hold_three_of_the_longest_windows_or_256_tokens():
-    chosen = choose_place(on_cpu(precision="fp32"))
-    assert [micro_batch_tokens(chosen, longest) for longest in (10, 85, 86, 384)] == [256, 256, 258, 1152]
-    asked = choose_place(on_cpu(precision="fp32", micro_batch_tokens=77, evaluation_tokens=99))
-    assert (micro_batch_tokens(asked, 384), asked.evaluation_tokens) == (77, 99)
+def test_passes_hold_what_the_device_takes_unless_they_are_told():
+    usual = choose_place(on_cpu(precision="fp32"))
+    assert (usual.training, usual.evaluation) == BUDGETS["cpu"]
+    asked = choose_place(on_cpu(precision="fp32", micro_batch_tokens=77, evaluation_tokens=99, pass_overhead=0))
+    assert (asked.training, asked.evaluation) == (Budget(77, 0), Budget(99, 0))
