@@ -98,7 +98,7 @@ def equal_parts(values: np.ndarray, count: int) -> list[np.ndarray]:
     Returns:
         Indices of each group, the smallest numbers first.
     """
-    from scipy.stats import rankdata
-
-    group = ((rankdata(values) - 0.5) / max(len(values), 1) * count).astype(int)  # equal numbers share their mean rank
+    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks = np.cumsum(counts) - counts / 2  # equal numbers share the middle of their places
+    group = (ranks / max(len(values), 1) * count).astype(int)[which]
     return [np.flatnonzero(group == number) for number in np.unique(group)]
