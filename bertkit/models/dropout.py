@@ -11,6 +11,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import PreTrainedModel
 
 NAME = "bertkit_dropout"  # of the attention function, among transformers' own
+CACHED = 1 << 17  # scores of a block, for each thread: half a MB, and as much again for what is made of them
 LEVELS = 1 << 16  # a rate is rounded to a multiple of 1 / LEVELS, and rescaled by what it was rounded to
 
 
@@ -63,34 +64,67 @@ class CpuDropout(nn.Dropout):
 class DropAttention(torch.autograd.Function):
     """Softmax attention whose probabilities are dropped; torch's own falls to its slowest path for that.
 
-    The scale of dropout is applied to the values, which are fewer than the probabilities.
+    It works on a few heads at a time, so that their scores stay in a processor's cache from the first product to the
+    last. Products of one text's heads read queries, keys and values where they lie; (B, S, A, D) is how the linear
+    layers before and after want them. The scale of dropout is applied to the values, which are fewer than the
+    probabilities.
     """
 
     @staticmethod
     def forward(
         ctx, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scaling: float, rate: float
     ) -> Tensor:
-        """(B, A, S, D) each, and a (B, 1, S, S) bias -> (B, A, S, D)."""
-        scores = torch.matmul(query * scaling, key.transpose(2, 3))
-        if bias is not None:
-            scores += bias
-        probabilities = torch.softmax(scores, -1)
-        mask, scale = kept(probabilities.shape, rate)
-        scaled = value * scale
-        ctx.save_for_backward(query, key, scaled, probabilities, mask)
+        """(B, A, S, D) each, and a (B, 1, S, S) bias -> (B, A, S, D), which lies in memory as (B, S, A, D)."""
+        batch, heads, length, _ = query.shape
+        mask, scale = kept(torch.Size((batch, heads, length, length)), rate)
+        mixed, probabilities = empty_like(query), []
+        for block in blocks(query):
+            scores = products(query[block] * scaling, key[block].transpose(2, 3))
+            if bias is not None:
+                scores += bias[block[0]]
+            some = torch.softmax(scores, -1)
+            mixed[block] = products(times(some, mask[block]), value[block] * scale)
+            probabilities.append(some)
+        ctx.save_for_backward(query, key, value, mask, *probabilities)
         ctx.scaling, ctx.scale = scaling, scale
-        return torch.matmul(times(probabilities, mask), scaled)
+        return mixed
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, scaled, probabilities, mask = ctx.saved_tensors
-        dropped = times(probabilities, mask)
-        for_value = torch.matmul(dropped.transpose(2, 3), gradient).mul_(ctx.scale)
-        for_probabilities = times(torch.matmul(gradient, scaled.transpose(2, 3)), mask)
-        for_scores = torch._softmax_backward_data(for_probabilities, probabilities, -1, probabilities.dtype)
-        for_query = torch.matmul(for_scores, key).mul_(ctx.scaling)
-        for_key = torch.matmul(for_scores.transpose(2, 3), query).mul_(ctx.scaling)
+        query, key, value, mask, *probabilities = ctx.saved_tensors
+        for_query, for_key, for_value = empty_like(query), empty_like(key), empty_like(value)
+        for block, some in zip(blocks(query), probabilities, strict=True):
+            scaled = gradient[block] * ctx.scale
+            for_value[block] = products(times(some, mask[block]).transpose(2, 3), scaled)
+            for_probabilities = times(products(scaled, value[block].transpose(2, 3)), mask[block])
+            for_scores = torch._softmax_backward_data(for_probabilities, some, -1, some.dtype).mul_(ctx.scaling)
+            for_query[block] = products(for_scores, key[block])
+            for_key[block] = products(for_scores.transpose(2, 3), query[block])
         return for_query, for_key, for_value, None, None, None
+
+
+def blocks(query: Tensor) -> list[tuple[slice, slice]]:
+    """Texts and heads of (B, A, S, D) whose scores fit into the caches: several texts, or some heads of one."""
+    batch, heads, length, _ = query.shape
+    room = max(1, CACHED * torch.get_num_threads() // length**2)  # heads of a block
+    texts, some = (max(1, room // heads), heads) if room >= heads else (1, room)
+    return [
+        (slice(text, text + texts), slice(head, head + some))
+        for text in range(0, batch, texts)
+        for head in range(0, heads, some)
+    ]
+
+
+def products(left: Tensor, right: Tensor) -> Tensor:
+    """(B, A, M, K) @ (B, A, K, N); the heads of one text are multiplied where they lie, without a copy."""
+    product = torch.bmm(left.flatten(0, 1), right.flatten(0, 1))
+    return product.view(*left.shape[:2], *product.shape[1:])
+
+
+def empty_like(heads: Tensor) -> Tensor:
+    """Memory for (B, A, S, D) that lies as (B, S, A, D)."""
+    batch, count, length, width = heads.shape
+    return heads.new_empty(batch, length, count, width).transpose(1, 2)
 
 
 def attention(
@@ -112,7 +146,7 @@ def attention(
     if bias is not None and bias.dtype == torch.bool:
         bias = torch.zeros(bias.shape, dtype=query.dtype).masked_fill_(~bias, torch.finfo(query.dtype).min)
     mixed = DropAttention.apply(query, key, value, bias, scaling or query.shape[-1] ** -0.5, dropout)
-    return mixed.transpose(1, 2).contiguous(), None
+    return mixed.transpose(1, 2), None
 
 
 def speed_up(model: PreTrainedModel) -> str:
