@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from bertkit.data.collate import Collator, move
+from bertkit.data.collate import Collator
 from bertkit.data.plan import Budget, cut_passes
 from bertkit.data.windows import WindowMaker, WindowStore, size_of
 from bertkit.encode import Part, cut_rows
@@ -120,7 +120,7 @@ class Predictor:
 
         Only what decoding needs is kept: class logits, the logits of owned first pieces, or two numbers a token.
         """
-        collate = Collator(store, self.pad_id, self.inputs)
+        collate = Collator(store, self.pad_id, self.inputs, budget=self.budget, device=self.accelerator.device)
         longest_first = np.argsort(-store.lengths, kind="stable")
         batches = cut_passes(longest_first, store.lengths, self.budget)
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
@@ -143,7 +143,7 @@ class Predictor:
     def _forward(self, collate: Collator, batch: np.ndarray) -> dict[int, tuple[np.ndarray, ...]]:
         inputs, _ = collate(batch)
         with self.accelerator.autocast():
-            outputs = self.model(**move(inputs, self.accelerator.device))
+            outputs = self.model(**inputs)
         logits = [getattr(outputs, name).float().cpu().numpy() for name in HEADS[self.task.head].outputs]
         kept = {}
         for place, number in enumerate(batch.tolist()):

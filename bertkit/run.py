@@ -144,7 +144,10 @@ def finetune(
             loop.train(
                 loop.Run(
                     place.accelerator, model, optimizer, plan,
-                    Collator(store, tokenizer.pad_token_id, predictor.inputs, targets, per_token=task.head == "token"),
+                    Collator(
+                        store, tokenizer.pad_token_id, predictor.inputs, targets, task.head == "token", place.training,
+                        place.accelerator.device,
+                    ),
                     masses(task.head, targets, store.offsets, weights), make_loss(task.head, recipe.train, weights),
                     HEADS[task.head].outputs, recipe.train, place.training,
                     recipe.log.every, watch, watch.is_due, watch.is_checkpoint, keeper.save, keeper.last_saved,

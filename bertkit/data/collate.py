@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from bertkit.data.plan import Budget
 from bertkit.data.windows import WindowStore, is_answerable
 
-IGNORED = -100  # target of a token that has none, as in torch's cross entropy
+CPU, NO_SHAPES = torch.device("cpu"), Budget(0)
+IGNORED = -100  # target of a token that has none, as in torch's cross entropy; NaN among numbers
 
 
 @dataclass(frozen=True)
 class Collator:
-    """Gathers windows from a flat store by their numbers; no per-row Python.
+    """Gathers windows by their numbers from a flat store that lies on the device; no per-row Python.
+
+    For a batch only the numbers of its windows go to the device, so nothing waits for it.
 
     Attributes:
         store: the windows.
@@ -24,7 +29,8 @@ class Collator:
         inputs: names of the tensors that the model's forward takes, beside `input_ids`.
         targets: name -> array, with one entry a window; or one a token of the store, where `per_token` says so.
         per_token: whether targets have one entry a token.
-        multiple: S is rounded up to a multiple of this.
+        budget: its fixed shapes, if it has some, are what batches are padded to.
+        device: where the store and the batches lie.
     """
 
     store: WindowStore
@@ -32,46 +38,67 @@ class Collator:
     inputs: frozenset[str]
     targets: Mapping[str, np.ndarray] = field(default_factory=dict)
     per_token: bool = False
-    multiple: int = 1
+    budget: Budget = NO_SHAPES
+    device: torch.device = CPU
 
     def __call__(self, windows: Sequence[int] | np.ndarray) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Pad some windows.
 
+        A batch with fewer rows than its shape is filled with its first window, whose targets there are IGNORED.
+
         Returns:
             The model's inputs, (B, S) each; and what the loss needs: the targets, (B, ...) or (B, S), and
-            `answerable` (B, S) bool, true on the text of the long side and on [CLS], when the store keeps spans.
+            `answerable` (B, S) bool, true on the text of the long side and on [CLS], when the store keeps spans. The
+            mask keeps its row lengths with it, as the attribute `lengths`, for whoever leaves padding out and would
+            otherwise have to wait for the device to count them.
         """
-        store, windows = self.store, np.asarray(windows)
-        lengths = store.lengths[windows]
-        width = -(-int(lengths.max()) // self.multiple) * self.multiple
-        column = np.arange(width)
-        is_token = column < lengths[:, None]
+        windows = np.asarray(windows)
+        count, lengths = len(windows), self.store.lengths[windows]
+        rows, width = self.budget.shape(count, int(lengths.max()))
+        if rows > count:
+            windows = np.concatenate([windows, np.full(rows - count, windows[0])])
+            lengths = np.concatenate([lengths, np.full(rows - count, lengths[0])])
+        chosen = torch.from_numpy(windows).to(self.device, non_blocking=True)
+        column = torch.arange(width, device=self.device)
+        start = self._offsets[chosen]
+        is_token = column < (self._offsets[chosen + 1] - start)[:, None]
         # padding reads position 0 of the store and is overwritten
-        place = np.where(is_token, store.offsets[windows][:, None] + column, 0)
-        gathered = {"input_ids": np.where(is_token, store.input_ids[place], self.pad_id)}
+        place = torch.where(is_token, start[:, None] + column, 0)
+        inputs = {"input_ids": torch.where(is_token, self._ids[place], self.pad_id).long()}
         if "attention_mask" in self.inputs:
-            gathered["attention_mask"] = is_token
+            inputs["attention_mask"] = is_token.long()
+            inputs["attention_mask"].lengths = lengths.tolist()
         if "token_type_ids" in self.inputs:
-            gathered["token_type_ids"] = np.where(is_token, store.token_type_ids[place], 0)
-        inputs = {name: torch.from_numpy(value.astype(np.int64)) for name, value in gathered.items()}
+            inputs["token_type_ids"] = torch.where(is_token, self._types[place], 0).long()
         targets = {}
-        for name, values in self.targets.items():
-            chosen = np.where(is_token, values[place], IGNORED) if self.per_token else values[windows]
-            targets[name] = torch.from_numpy(chosen)
-        if store.spans is not None:
-            answerable = is_token & is_answerable(store.spans[place])
+        for name, values in self._targets.items():
+            targets[name] = torch.where(is_token, values[place], IGNORED) if self.per_token else values[chosen]
+            targets[name][count:] = torch.nan if values.is_floating_point() else IGNORED
+        if self._answerable is not None:
+            answerable = is_token & self._answerable[place]
             answerable[:, 0] = True  # [CLS] stands for "no answer here"
-            targets["answerable"] = torch.from_numpy(answerable)
+            targets["answerable"] = answerable
         return inputs, targets
 
+    def _there(self, values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values).to(self.device)
 
-def move(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """The tensors on a device.
+    @cached_property
+    def _offsets(self) -> Tensor:
+        return self._there(self.store.offsets)
 
-    The mask keeps its row lengths with it, as the attribute `lengths`, for whoever leaves padding out and would
-    otherwise have to wait for the device to count them.
-    """
-    moved = {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
-    if "attention_mask" in moved:
-        moved["attention_mask"].lengths = tensors["attention_mask"].sum(1).tolist()
-    return moved
+    @cached_property
+    def _ids(self) -> Tensor:
+        return self._there(self.store.input_ids)
+
+    @cached_property
+    def _types(self) -> Tensor:
+        return self._there(self.store.token_type_ids)
+
+    @cached_property
+    def _targets(self) -> dict[str, Tensor]:
+        return {name: self._there(values) for name, values in self.targets.items()}
+
+    @cached_property
+    def _answerable(self) -> Tensor | None:
+        return None if self.store.spans is None else self._there(is_answerable(self.store.spans))

@@ -18,10 +18,30 @@ class Budget(NamedTuple):
     Attributes:
         tokens: padded tokens of a pass, at most; a single window may have more.
         overhead: what a pass costs whatever it holds, as so many tokens.
+        widths: lengths that windows are padded to, ascending; empty where any length will do.
+        rows: with `widths`, rows of every pass, at most; each width then has one number of rows.
     """
 
     tokens: int
     overhead: int = 0
+    widths: tuple[int, ...] = ()
+    rows: int = 0
+
+    def width(self, length: int) -> int:
+        """What a window of that length is padded to, if it is the longest."""
+        return next((width for width in self.widths if width >= length), length)
+
+    def shape(self, count: int, longest: int) -> tuple[int, int]:
+        """Rows and tokens of the batch that so many windows make."""
+        width = self.width(longest)
+        return (max(count, self._rows(width)) if self.widths else count), width
+
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """Every shape that a batch can have, where they are fixed."""
+        return tuple((self._rows(width), width) for width in self.widths)
+
+    def _rows(self, width: int) -> int:
+        return max(1, min(self.rows, self.tokens // width))
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,21 +122,26 @@ def deal(windows: np.ndarray, lengths: np.ndarray, world: int, budget: Budget) -
 def cut_passes(longest_first: np.ndarray, lengths: np.ndarray, budget: Budget) -> list[np.ndarray]:
     """Cut windows, sorted from long to short, where the passes and their padding cost least together.
 
-    A pass of B windows padded to the longest, S, costs B * S + overhead, with B * S <= budget.tokens. The best cut of
-    the first windows is the best cut of fewer and one more pass, for every place where lengths change; windows of one
-    length that do not fit into a pass are shared out evenly.
+    A pass of B windows padded to the longest, S, costs B * S + overhead, with B * S <= budget.tokens; where shapes are
+    fixed, B and S are those of the shape. The best cut of the first windows is the best cut of fewer and one more pass,
+    for every place where lengths change; windows of one length that do not fit into a pass are shared out evenly.
     """
     if not len(longest_first):
         return []
     sorted_lengths = lengths[longest_first]
     first = np.flatnonzero(np.diff(sorted_lengths, prepend=-1))  # of each length
     longest, ends = sorted_lengths[first], np.append(first[1:], len(sorted_lengths))
+    if budget.widths:
+        longest = np.array([budget.width(length) for length in longest.tolist()])
     fitting = np.maximum(1, budget.tokens // longest)
+    if budget.widths:
+        fitting = np.minimum(fitting, budget.rows)
     cost, begin = np.zeros(len(first) + 1), np.zeros(len(first) + 1, np.int64)
     for group, end in enumerate(ends, start=1):
         counts = end - first[:group]
         passes = -(-counts // fitting[:group])
-        totals = cost[:group] + counts * longest[:group] + passes * budget.overhead
+        padded = longest[:group] * (passes * fitting[:group] if budget.widths else counts)
+        totals = cost[:group] + padded + passes * budget.overhead
         begin[group] = totals.argmin()
         cost[group] = totals[begin[group]]
     stretches, group = [], len(first)

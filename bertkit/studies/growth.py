@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import psutil
 
-from bertkit.data.collate import Collator
 from bertkit.data.plan import Plan
 from bertkit.encode import cut_rows, stack_targets, targets_of
 from bertkit.findings import Finding, Note, Series
@@ -127,8 +126,7 @@ def train_on(bench: Bench, lane: Lane, count: int) -> dict[str, float]:
         run = replace(
             lane.run,
             plan=Plan(store.lengths, train.batch_size, FOREVER, None, train.order, lane.recipe.seed),
-            collate=Collator(store, lane.run.collate.pad_id, lane.run.collate.inputs, targets,
-                             per_token=lane.run.collate.per_token),
+            collate=replace(lane.run.collate, store=store, targets=targets),
             masses=masses(bench.task.head, targets, store.offsets),
         )  # fmt: skip
         measured = replace(lane, run=run, done=0, steps=[])

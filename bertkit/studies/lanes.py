@@ -230,7 +230,10 @@ def open_lane(bench: Bench, settings: Sequence[str], steps: int) -> Lane:
     plan = Quantiles(store.lengths, train.batch_size, FOREVER, None, train.order, recipe.seed, steps)
     run = loop.Run(
         place.accelerator, model, place.accelerator.prepare(optimizer), plan,
-        Collator(store, bench.tokenizer.pad_token_id, inputs, bench.targets, per_token=task.head == "token"),
+        Collator(
+            store, bench.tokenizer.pad_token_id, inputs, bench.targets, task.head == "token", place.training,
+            place.accelerator.device,
+        ),
         masses(task.head, bench.targets, store.offsets), make_loss(task.head, train), HEADS[task.head].outputs, train,
         place.training, recipe.log.every, observe=lambda steps: True,
         is_due=lambda done: False, is_checkpoint=lambda done: False, save=lambda done: "",

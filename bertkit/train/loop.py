@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bertkit.data.collate import Collator, move
+from bertkit.data.collate import Collator
 from bertkit.data.plan import Budget, Plan, deal
 from bertkit.errors import BertkitError, Interrupted
 from bertkit.train.loss import Loss
@@ -135,7 +135,6 @@ def _one_step(run: Run, step: int, total: int) -> tuple[Step, Tensor, Tensor]:
         is_empty = len(chosen) == 0
         # a rank without windows still takes part in the gradient exchange, with a weight of nothing
         inputs, targets = run.collate(windows[:1] if is_empty else chosen)
-        inputs, targets = move(inputs, device), move(targets, device)
         padded += 0 if is_empty else inputs["input_ids"].numel()
         is_last = place == len(micro_batches) - 1
         with nullcontext() if is_last else accelerator.no_sync(run.model):

@@ -44,14 +44,17 @@ def make_loss(head: HeadName, config: TrainConfig, class_weights: Sequence[float
 
     def binary(logits: Sequence[Tensor], targets: Mapping[str, Tensor]) -> Tensor:
         scores = logits[0].float()
-        each = functional.binary_cross_entropy_with_logits(scores, targets["labels"], reduction="none")
-        return each.mean(-1).sum()
+        wanted, is_given = _given(targets["labels"])
+        each = functional.binary_cross_entropy_with_logits(scores, wanted, reduction="none")
+        return (each * is_given).mean(-1).sum()
 
     def squared(logits: Sequence[Tensor], targets: Mapping[str, Tensor]) -> Tensor:
-        return functional.mse_loss(logits[0].float().squeeze(-1), targets["labels"], reduction="sum")
+        wanted, is_given = _given(targets["labels"])
+        return ((logits[0].float().squeeze(-1) - wanted).square() * is_given).sum()
 
     def span(logits: Sequence[Tensor], targets: Mapping[str, Tensor]) -> Tensor:
-        # only places that can answer compete, as in decoding: the loss does not depend on the padding
+        # only places that can answer compete, as in decoding: the loss does not depend on the padding;
+        # a window that has no target at all has IGNORED, which cross entropy leaves out
         closed = ~targets["answerable"]
         start, end = (scores.float().masked_fill(closed, float("-inf")) for scores in logits)
         return 0.5 * (
@@ -60,6 +63,12 @@ def make_loss(head: HeadName, config: TrainConfig, class_weights: Sequence[float
         )
 
     return {"cross_entropy": cross_entropy, "binary": binary, "squared": squared, "span": span}[HEADS[head].loss]
+
+
+def _given(numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """Numbers with zeros where there are none, and where they are."""
+    is_missing = numbers.isnan()
+    return numbers.masked_fill(is_missing, 0.0), ~is_missing
 
 
 def masses(

@@ -12,7 +12,7 @@ from bertkit.data.plan import BUCKET_BATCHES, Budget, Plan, cut_passes, deal
 quick = settings(max_examples=150, deadline=None, derandomize=True)
 
 
-budgets = st.builds(Budget, st.integers(1, 400), st.integers(0, 200))
+budgets = st.tuples(st.integers(1, 400), st.integers(0, 200)).map(lambda pair: Budget(*pair))
 
 
 @st.composite
@@ -206,3 +206,19 @@ def test_a_dear_pass_is_filled_and_a_free_one_never_pads():
     assert [batch.tolist() for batch in cut_passes(order, lengths, Budget(1000, 1000))] == [order.tolist()]
     free = cut_passes(order, lengths, Budget(1000, 0))
     assert [batch.tolist() for batch in free] == [[0, 1], [2], [3, 4, 5], [6, 7]]
+
+
+@quick
+@given(st.lists(st.integers(1, 64), max_size=60), st.integers(1, 400), st.integers(1, 20))
+def test_fixed_shapes_are_few_and_hold_every_pass(lengths, tokens, rows):
+    lengths = np.array(lengths, int)
+    budget = Budget(tokens, 16, (16, 32, 64), rows)
+    batches = cut_passes(np.argsort(-lengths, kind="stable"), lengths, budget)
+    assert sorted(window for batch in batches for window in batch.tolist()) == list(range(len(lengths)))
+    shapes = [budget.shape(len(batch), int(lengths[batch].max())) for batch in batches]
+    assert set(shapes) <= set(budget.shapes())
+    assert len(budget.shapes()) == 3
+    for batch, (count, width) in zip(batches, shapes, strict=True):
+        assert len(batch) <= count
+        assert lengths[batch].max() <= width
+        assert count == 1 or count * width <= tokens

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bertkit.data.collate import IGNORED, Collator
+from bertkit.data.plan import Budget
 from bertkit.data.windows import Pair, WindowStore, Words
 from bertkit.encode import cut_rows, stack_targets, targets_of
 from bertkit.tasks.pos import Pos
@@ -28,11 +29,12 @@ def stored(tiny, with_spans: bool = True) -> WindowStore:
     return store
 
 
-def plain_batch(store: WindowStore, windows: list[int], multiple: int) -> dict[str, list[list[int]]]:
+def plain_batch(store: WindowStore, windows: list[int], budget: Budget) -> dict[str, list[list[int]]]:
     """The batch, one token at a time."""
     width = max(int(store.lengths[window]) for window in windows)
-    while width % multiple:
-        width += 1
+    if budget.widths:
+        width = min(fixed for fixed in budget.widths if fixed >= width)
+        windows = windows + windows[:1] * (budget.rows - len(windows))
     batch: dict[str, list[list[int]]] = {
         name: [] for name in ("input_ids", "attention_mask", "token_type_ids", "answerable")
     }
@@ -50,14 +52,15 @@ def plain_batch(store: WindowStore, windows: list[int], multiple: int) -> dict[s
 
 
 chosen = st.lists(st.integers(0, 6), min_size=1, max_size=8)
+shapes = st.just(Budget(0)) | st.integers(8, 10).map(lambda rows: Budget(10**6, 0, (8, 16), rows))
 
 
 @quick
-@given(chosen, st.integers(1, 24), st.booleans(), st.sets(st.sampled_from(sorted(ALL))))
-def test_a_batch_is_its_windows_one_by_one(tiny, windows, multiple, with_spans, names):
+@given(chosen, shapes, st.booleans(), st.sets(st.sampled_from(sorted(ALL))))
+def test_a_batch_is_its_windows_one_by_one(tiny, windows, budget, with_spans, names):
     store = stored(tiny, with_spans)
-    inputs, targets = Collator(store, PAD, frozenset(names), multiple=multiple)(windows)
-    expected = plain_batch(store, windows, multiple)
+    inputs, targets = Collator(store, PAD, frozenset(names), budget=budget)(windows)
+    expected = plain_batch(store, windows, budget)
     assert set(inputs) == {"input_ids", *names}
     assert set(targets) == ({"answerable"} if with_spans else set())
     for name, tensor in (inputs | targets).items():
@@ -66,19 +69,24 @@ def test_a_batch_is_its_windows_one_by_one(tiny, windows, multiple, with_spans, 
 
 
 @quick
-@given(chosen, st.integers(1, 24))
-def test_targets_follow_their_windows_and_tokens(tiny, windows, multiple):
+@given(chosen, shapes)
+def test_targets_follow_their_windows_and_tokens(tiny, windows, budget):
     store = stored(tiny)
     per_window = {
         "labels": np.arange(len(store)) * 10,
         "several": np.arange(2 * len(store), dtype=np.float32).reshape(-1, 2),
     }
-    _, targets = Collator(store, PAD, ALL, per_window, multiple=multiple)(windows)
-    assert targets["labels"].tolist() == [10 * window for window in windows]
-    assert targets["several"].tolist() == [[2 * window, 2 * window + 1] for window in windows]
+    _, targets = Collator(store, PAD, ALL, per_window, budget=budget)(windows)
+    count = len(windows)
+    assert targets["labels"][:count].tolist() == [10 * window for window in windows]
+    assert targets["several"][:count].tolist() == [[2 * window, 2 * window + 1] for window in windows]
+    assert set(targets["labels"][count:].tolist()) <= {IGNORED}
+    assert targets["several"][count:].isnan().all()
     per_token = {"labels": np.arange(len(store.input_ids))}
-    inputs, targets = Collator(store, PAD, ALL, per_token, per_token=True, multiple=multiple)(windows)
-    for window, row, mask in zip(windows, targets["labels"], inputs["attention_mask"].bool(), strict=True):
+    inputs, targets = Collator(store, PAD, ALL, per_token, per_token=True, budget=budget)(windows)
+    assert set(targets["labels"][count:].flatten().tolist()) <= {IGNORED}
+    masks = inputs["attention_mask"].bool()[:count]
+    for window, row, mask in zip(windows, targets["labels"][:count], masks, strict=True):
         assert row[mask].tolist() == list(range(store.offsets[window], store.offsets[window + 1]))
         assert set(row[~mask].tolist()) <= {IGNORED}
 
@@ -118,3 +126,12 @@ def test_words_keep_no_spans(tiny):
     store = maker_of(tiny, words=True)([Words(["bread", "rises"])])
     assert store.spans is None
     assert Collator(store, PAD, ALL)([0])[1] == {}
+
+
+def test_a_batch_is_made_on_the_device_without_waiting_for_it(tiny):
+    """On the meta device tensors have no values: whoever wants to read one, and would wait for a GPU, fails."""
+    store = stored(tiny)
+    collate = Collator(store, PAD, ALL, {"labels": np.arange(len(store))}, device=torch.device("meta"))
+    inputs, targets = collate([0, 3])
+    assert {tensor.device.type for tensor in (inputs | targets).values()} == {"meta"}
+    assert inputs["attention_mask"].lengths == store.lengths[[0, 3]].tolist()
