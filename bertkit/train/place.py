@@ -12,6 +12,8 @@ import torch
 from torch.nn import functional
 
 from bertkit.errors import BertkitError
+from bertkit.launch import USE_CPU, process_count
+from bertkit.train.ranks import of_first
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -66,8 +68,9 @@ def choose_place(
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    device = _device(config)
-    precision, reason = _precision(config, device) if before is None else (before, "as the run began")
+    device = join(config)
+    # `auto` measures, and two processes might measure differently
+    precision, reason = of_first(lambda: _precision(config, device)) if before is None else (before, "as the run began")
     AcceleratorState._reset_state()  # accelerate keeps the first precision of a process for good
     accelerator = Accelerator(
         cpu=device == "cpu",
@@ -76,14 +79,29 @@ def choose_place(
         project_config=ProjectConfiguration(project_dir=str(folder), logging_dir=str(folder)) if trackers else None,
     )
     large = device != "cpu"
+    count = f"{accelerator.num_processes} processes, each on " if accelerator.num_processes > 1 else ""
     threads = "" if large else f", {torch.get_num_threads()} threads"
     return Place(
         accelerator,
         precision,
         config.micro_batch_tokens or (16384 if large else 0),
         config.evaluation_tokens or (65536 if large else 4096),
-        f"{device_name(device)}{threads}, {precision} ({reason})",
+        f"{count}{device_name(device)}{threads}, {precision} ({reason})",
     )
+
+
+def join(config: HardwareConfig) -> str:
+    """Meet the other processes of this launch, where there are any; returns the device.
+
+    Raises:
+        BertkitError: a device that is not there.
+    """
+    from accelerate import PartialState
+
+    device = _device(config)
+    if process_count() > 1:
+        PartialState(cpu=device == "cpu")
+    return device
 
 
 def way_back() -> Callable[[], None]:
@@ -149,6 +167,12 @@ def _device(config: HardwareConfig) -> str:
         for name, is_there in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available()))
         if is_there
     ]
+    if os.environ.get(USE_CPU, "false").lower() in ("true", "1", "yes"):
+        if config.device not in ("auto", "cpu"):
+            raise BertkitError(
+                f"hardware.device: {config.device} was asked for, and the launch is on the CPU", hint="leave it out"
+            )
+        return "cpu"
     if config.device == "auto":
         return available[0] if available else "cpu"
     if config.device != "cpu" and config.device not in available:
