@@ -7,6 +7,7 @@ the one that started them.
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -19,8 +20,8 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
@@ -206,7 +207,7 @@ def plan_launch(asked: Asked, takes_all: bool = False) -> Launch:
         "--max_restarts", str(asked.max_restarts), "--num_cpu_threads_per_process", str(_threads(here)),
         "--rdzv_backend", "static", "--gpu_ids", "all", *_OFF,
     ]  # fmt: skip
-    kind = f"{here} GPU{'s' * (here > 1)}" if gpus else f"{here} process{'es' * (here > 1)} on the CPU"
+    kind = _in_words(here, bool(gpus))
     where = f" on each of {hosts} hosts, this is number {asked.host_rank}" if hosts > 1 else ""
     why = "" if asked.gpus or asked.cpus else f", for {'they are' if here > 1 else 'it is'} there (--gpus 1: one)"
     return Launch(options, {**on_cpu, **_WATCHED}, f"launch: {kind}{where}{why if gpus else ''}")
@@ -226,8 +227,6 @@ def run_launch(launch: Launch, command: Sequence[str]) -> int:
     from accelerate.commands.launch import launch_command, launch_command_parser
 
     follow_parent()
-    # torchrun tells of every signal it sends, and accelerate of every default
-    logging.disable(logging.CRITICAL)
     arguments = launch_command_parser().parse_args([*launch.options, *_program(launch.options), *command])
     with _watching(launch.environment) as folder:
         return _told(folder, lambda: launch_command(arguments))
@@ -253,9 +252,18 @@ def spawn(function: Callable[..., object], processes: int, *arguments: object, c
     from accelerate import notebook_launcher
 
     port = _free_port()
+    if processes == 1:
+        if on_cpu:
+            os.environ[USE_CPU] = "true"
+        function(*arguments)
+        return
     with _watching({USE_CPU: "true", **_WATCHED} if on_cpu else _WATCHED) as folder:
         entry = _Rank(function, _threads(processes))
-        if _told(folder, lambda: notebook_launcher(entry, arguments, processes, use_port=str(port))):
+        print(f"launch: {_in_words(processes, not on_cpu)}", file=sys.stderr, flush=True)
+        # accelerate speaks of GPUs, whatever there is
+        with redirect_stdout(io.StringIO()):
+            code = _told(folder, lambda: notebook_launcher(entry, arguments, processes, use_port=str(port)))
+        if code:
             raise RuntimeError("a process failed; its traceback is above")
 
 
@@ -302,16 +310,15 @@ class _Rank:
     """A function as one of several processes runs it."""
 
     def __init__(self, function: Callable[..., object], threads: int) -> None:
-        self.function, self.threads = function, threads
-        self.__qualname__ = getattr(function, "__qualname__", "function")  # torch asks for it
+        self.function, self.threads, self.stdout = function, threads, sys.stdout
+        self.__name__ = self.__qualname__ = "function"  # torch asks for them
 
     def __call__(self, *arguments: object) -> None:
         import torch
 
         follow_parent()
         torch.set_num_threads(self.threads)
-        if not is_first():
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115 for the life of this process
+        sys.stdout = self.stdout if is_first() else open(os.devnull, "w")  # noqa: SIM115 for this process's life
         try:
             self.function(*arguments)
         except (BertkitError, Interrupted) as error:
@@ -321,6 +328,11 @@ class _Rank:
         except Exception as error:
             leave_trace(error)
             os._exit(1)
+
+
+def _in_words(count: int, on_gpus: bool) -> str:
+    plural = count > 1
+    return f"{count} GPU{'s' * plural}" if on_gpus else f"{count} process{'es' * plural} on the CPU"
 
 
 def _program(options: Sequence[str]) -> list[str]:
@@ -440,7 +452,7 @@ def _from_file(asked: Asked) -> Launch:
 
 
 @contextmanager
-def _watching(environment: Mapping[str, str]):
+def _watching(environment: Mapping[str, str]) -> Iterator[Path]:
     """Set up what our processes inherit: the environment, where to leave a word, and a line that ends with us."""
     folder = Path(tempfile.mkdtemp(prefix="bertkit-"))
     before, kept = dict(os.environ), os.dup(0)
@@ -459,6 +471,21 @@ def _watching(environment: Mapping[str, str]):
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def _torchrun_kept_quiet() -> Iterator[None]:
+    """Without its log of every signal that it sends; its signal handlers do not outlive it."""
+    before = logging.root.manager.disable
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+
 def _told(folder: Path, launch: Callable[[], object]) -> int:
     """Launch, and tell of a failure once."""
     from subprocess import CalledProcessError
@@ -468,7 +495,8 @@ def _told(folder: Path, launch: Callable[[], object]) -> int:
 
     died: list[Word] = []
     try:
-        launch()
+        with _torchrun_kept_quiet():
+            launch()
         return 0
     except ChildFailedError as error:
         # in the order in which they were seen to be gone
