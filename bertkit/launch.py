@@ -33,6 +33,7 @@ FOLLOW = "BERTKIT_FOLLOW"  # set for a process that is to end with the one that 
 RANKS = "BERTKIT_RANKS"  # set for the processes of a launch: the folder where one that fails leaves its last word
 USE_CPU = "ACCELERATE_USE_CPU"
 PATIENCE = 60  # seconds that processes get to save a checkpoint when they are told to stop
+ECHO = 2.0  # seconds that a process stays when it has lost another, so that the launcher sees first who died first
 DATA_PARALLEL = ("NO", "MULTI_CPU", "MULTI_GPU", "XLA")  # the kinds of an accelerate file that the loop is made for
 
 
@@ -162,12 +163,12 @@ def gpu_count() -> int:
     return torch.cuda.device_count()
 
 
-def check_gpus(count: int) -> None:
+def check_gpus(count: int, where: str = "--gpus") -> None:
     """Refuse more GPUs than there are."""
     there = gpu_count()
     if count > there:
         raise BertkitError(
-            f"--gpus {count}: there {'are' if there > 1 else 'is'} {there or 'none'} here",
+            f"{where} {count}: there {'are' if there > 1 else 'is'} {there or 'none'} here",
             hint="see `bertkit doctor`; --cpus N runs N processes on the CPU",
         )
 
@@ -283,8 +284,11 @@ def leave_word(message: str, hint: str = "", code: int = 2, trace: str = "", is_
 def leave_trace(error: BaseException) -> bool:
     """`leave_word` of an error that nobody expected; one that tells of another process's death is marked as such."""
     kinds, text = {kind.__name__ for kind in type(error).__mro__}, str(error)
-    is_echo = bool(kinds & {"DistError"}) or "gloo" in text or "NCCL" in text
-    return leave_word(text, "", 1, "".join(traceback.format_exception(error)), is_echo)
+    is_echo = "DistError" in kinds or "gloo" in text or "NCCL" in text
+    is_left = leave_word(text, "", 1, "".join(traceback.format_exception(error)), is_echo)
+    if is_left and is_echo:
+        time.sleep(ECHO)
+    return is_left
 
 
 def check_restart() -> None:
@@ -436,7 +440,7 @@ def _from_file(asked: Asked) -> Launch:
     if kind == "XLA" and find_spec("torch_xla") is None:
         raise BertkitError(f"--launch: {path} wants torch_xla, which is not installed", hint="pip install torch_xla")
     if kind == "MULTI_GPU" and not config.use_cpu:
-        check_gpus(here)
+        check_gpus(here, f"--launch: {path}: GPUs of a host:")
     if total > 1 and kind != "XLA":
         address = asked.main_address
         if address is None and config.main_process_ip:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import textwrap
 import time
 from pathlib import Path
 
@@ -16,30 +17,36 @@ from tests.distributed.work import recipe
 
 SOON = 30.0  # seconds
 SPAWNED = """
-    import os, signal, sys
+    import json, os, signal, sys
     from pathlib import Path
-    import bertkit.models.load, bertkit.train.loop  # once, for all copies
+    import bertkit.models.ready, bertkit.train.loop  # once, for all copies
     from bertkit.errors import BertkitError, Interrupted
     from bertkit.launch import spawn
     from bertkit.run import finetune
 
-    def settle(kind):
+    def work(kind, plan):
         from accelerate import PartialState
         from bertkit.train.ranks import of_first
-        state = PartialState(cpu=True)
-        if state.process_index == 1 and kind == "raise":
+        rank = PartialState(cpu=True).process_index
+        if kind == "disk":
+            os.makedirs(str(rank))
+            os.chdir(str(rank))
+        if kind in ("stop", "disk", "data"):
+            finetune(plan, kind, quiet=True)
+        if rank == 1 and kind == "raise":
             raise ZeroDivisionError("a mishap of one process")
-        if state.process_index == 1 and kind == "kill":
+        if rank == 1 and kind == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        if kind == "data":
-            finetune({"task": "sentiment", "data": {"train": "missing.csv"}}, sys.argv[1])
         for _ in range(1000):
             of_first(int)
 
-    for kind in ("raise", "kill", "data"):
+    os.environ["MISHAP"] = "stop:1:1"
+    plan = json.loads(sys.argv[1])
+    other = {"task": "sentiment", "data": {"train": "missing.csv"}}
+    for kind in ("raise", "kill", "data", "disk", "stop"):
         try:
-            spawn(settle, 2, kind, cpu=True)
-        except (BertkitError, RuntimeError) as error:
+            spawn(work, 2, kind, other if kind == "data" else plan, cpu=True)
+        except (BertkitError, Interrupted, RuntimeError) as error:
             print(f"{kind}: {type(error).__name__}: {error} | {getattr(error, 'hint', '')}", flush=True)
 """
 
@@ -47,7 +54,6 @@ SPAWNED = """
 def long_run(out: Path, *options: object, mishap: str = "none:0:0", **train: object) -> subprocess.Popen:
     """Two processes that train until something happens."""
     plan = recipe("tests.distributed.mishap", steps=None, epochs=10_000, **train)
-    plan["data"]["train"] = "bundled:sentiment.csv"
     plan["log"] = {"every": 1}
     out.mkdir(exist_ok=True)
     (out / "recipe.yaml").write_text(json.dumps(plan))
@@ -65,21 +71,14 @@ def ends_soon(process: subprocess.Popen) -> tuple[str, float]:
     return err, time.monotonic() - began
 
 
-def test_a_stop_reaches_all_processes_at_one_step_whichever_of_them_was_told(tmp_path: Path) -> None:
-    """Told to the second process alone; then, going on, to the launcher, as Ctrl-C is."""
-    found = []
-    for turn, mishap in enumerate(("stop:1:1", "stop-parent:0:2")):
-        process = long_run(tmp_path, *["--resume"] * turn, mishap=mishap)
-        err, _ = ends_soon(process)
-        assert process.returncode == 130, err
-        assert err.count("error: ") == err.count("hint: ") == 1, err
-        step = int(re.search(r"error: stopped at step (\d+) of \d+; checkpoint step-(\d+) is saved", err)[1])
-        assert (tmp_path / "run/checkpoints" / f"step-{step:06d}" / "state.json").exists()
-        assert RunDir(tmp_path / "run").last_record()["step"] == step
-        found.append(step)
-    # an evaluation comes every nine steps; the stop is agreed upon in the step after it
-    assert found[0] == 10
-    assert found[1] in (28, 29)
+def test_a_stop_told_to_the_launcher_reaches_all_processes_at_one_step(tmp_path: Path) -> None:
+    process = long_run(tmp_path, mishap="stop-parent:0:2")
+    err, _ = ends_soon(process)
+    assert process.returncode == 130, err
+    assert err.count("error: ") == err.count("hint: ") == 1, err
+    step = int(re.search(r"error: stopped at step (\d+) of \d+; checkpoint step-\d+ is saved", err)[1])
+    assert (tmp_path / "run/checkpoints" / f"step-{step:06d}" / "state.json").exists()
+    assert RunDir(tmp_path / "run").last_record()["step"] == step
 
 
 @pytest.mark.parametrize(
@@ -109,17 +108,22 @@ def test_one_process_that_dies_ends_all_and_is_told_of_once(
     assert "ChildFailedError" not in err
 
 
-def test_spawned_processes_fail_together_and_say_it_once(tmp_path: Path) -> None:
-    import textwrap
-
+def test_spawned_processes_fail_or_stop_together_and_say_it_once(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent(SPAWNED))
-    process = start(script, tmp_path / "run")
-    out, err = process.communicate(timeout=200)
+    plan = recipe("tests.distributed.mishap", steps=None, epochs=10_000)
+    out, err = start(script, json.dumps(plan), cwd=tmp_path).communicate(timeout=200)
     lines = out.splitlines()
-    assert len(lines) == 3, out + err
+    assert len(lines) == 5, out + err
     assert lines[0].startswith("raise: RuntimeError: ")
     assert err.count("ZeroDivisionError: a mishap") == err.count("Traceback") == 1, err
-    assert re.match(r"kill: BertkitError: process \d+ of rank 1 was killed by SIGKILL \| go on ", lines[1])
-    assert lines[2].startswith("data: BertkitError: missing.csv: there is no such file")
-    assert not (tmp_path / "run").exists()
+    assert re.match(r"kill: BertkitError: process \d+ of rank 1 was killed by SIGKILL \| go on ", lines[1]), lines[1]
+    assert lines[2].startswith("data: BertkitError: missing.csv: there is no such file"), lines[2]
+    assert not (tmp_path / "data").exists()
+    assert lines[3] == (
+        "disk: BertkitError: disk: this host does not see what the first one wrote there | "
+        "--out must be on a disk that all hosts share"
+    )
+    # told to the second process at the evaluation of step 9; agreed upon in the step after it
+    assert re.match(r"stop: Interrupted: stopped at step 10 of \d+; checkpoint step-000010 is saved \| ", lines[4])
+    assert RunDir(tmp_path / "stop").last_record()["step"] == 10

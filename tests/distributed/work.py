@@ -20,11 +20,11 @@ def recipe(task: str, **train: object) -> dict:
     return {
         "task": task,
         "model": {"checkpoint": "bundled:tiny", "init": "scratch", "dropout": 0.0},
-        "data": {"train": f"bundled:{BUNDLED[task]}", "train_rows": 25, "validation_rows": 7},
+        "data": {"train": "bundled:" + BUNDLED.get(task, "sentiment.csv"), "train_rows": 25, "validation_rows": 7},
         "windows": {"max_length": 64},
         "train": {
             "batch_size": 8, "steps": 20, "epochs": 20, "learning_rate": 1e-3, "evaluate_every": 9,
-            # Adam divides by the size of the gradient; where that is rounding and nothing else, the step would be, too
+            # Adam divides by the size of the gradient; where that is nothing but rounding, so would the step be
             "adam_epsilon": 1e-5, **train,
         },
         "hardware": {"precision": "fp32", "threads": 1, "micro_batch_tokens": 200},
