@@ -211,7 +211,8 @@ def plan_launch(asked: Asked, takes_all: bool = False) -> Launch:
     kind = _in_words(here, bool(gpus))
     where = f" on each of {hosts} hosts, this is number {asked.host_rank}" if hosts > 1 else ""
     why = "" if asked.gpus or asked.cpus else f", for {'they are' if here > 1 else 'it is'} there (--gpus 1: one)"
-    return Launch(options, {**on_cpu, **_WATCHED}, f"launch: {kind}{where}{why if gpus else ''}")
+    near = _interface(address, port) if hosts > 1 else {}
+    return Launch(options, {**on_cpu, **near, **_WATCHED}, f"launch: {kind}{where}{why if gpus else ''}")
 
 
 def run_launch(launch: Launch, command: Sequence[str]) -> int:
@@ -225,11 +226,12 @@ def run_launch(launch: Launch, command: Sequence[str]) -> int:
         BertkitError: what the first process to fail had to say.
         Interrupted: the processes were told to stop, and did.
     """
-    from accelerate.commands.launch import launch_command, launch_command_parser
-
     follow_parent()
-    arguments = launch_command_parser().parse_args([*launch.options, *_program(launch.options), *command])
     with _watching(launch.environment) as folder:
+        # not before: torch reads some of the environment as it is imported
+        from accelerate.commands.launch import launch_command, launch_command_parser
+
+        arguments = launch_command_parser().parse_args([*launch.options, *_program(launch.options), *command])
         return _told(folder, lambda: launch_command(arguments))
 
 
@@ -400,6 +402,25 @@ def _check_free(port: int) -> None:
             ) from None
 
 
+def _interface(address: str, port: int) -> Mapping[str, str]:
+    """The network on which this host reaches the first one; gloo would take the one that the host's name stands for."""
+    import psutil
+
+    if "GLOO_SOCKET_IFNAME" in os.environ:
+        return {}
+    family, kind, _, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_DGRAM)[0]
+    with socket.socket(family, kind) as probe:
+        try:
+            probe.connect(place)  # sends nothing
+        except OSError as error:
+            raise BertkitError(
+                f"--main-address: no way to {address} ({error.strerror})", hint="are the hosts in one network?"
+            ) from None
+        ours = probe.getsockname()[0]
+    names = [name for name, known in psutil.net_if_addrs().items() if any(entry.address == ours for entry in known)]
+    return {"GLOO_SOCKET_IFNAME": names[0]} if names else {}
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -441,6 +462,7 @@ def _from_file(asked: Asked) -> Launch:
         raise BertkitError(f"--launch: {path} wants torch_xla, which is not installed", hint="pip install torch_xla")
     if kind == "MULTI_GPU" and not config.use_cpu:
         check_gpus(here, f"--launch: {path}: GPUs of a host:")
+    near: Mapping[str, str] = {}
     if total > 1 and kind != "XLA":
         address = asked.main_address
         if address is None and config.main_process_ip:
@@ -451,8 +473,10 @@ def _from_file(asked: Asked) -> Launch:
             "--main_process_port", str(port), "--max_restarts", str(asked.max_restarts),
             "--num_cpu_threads_per_process", str(_threads(here)),
         ]  # fmt: skip
+        near = _interface(host, port) if hosts > 1 else {}
     on_cpu = {USE_CPU: "true"} if config.use_cpu else {}
-    return Launch(options, {**on_cpu, **_WATCHED}, f"launch: {total} process{'es' * (total > 1)}, as {path} says")
+    summary = f"launch: {total} process{'es' * (total > 1)}, as {path} says"
+    return Launch(options, {**on_cpu, **near, **_WATCHED}, summary)
 
 
 @contextmanager

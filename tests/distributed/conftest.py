@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,10 @@ ASSETS = ROOT / "bertkit" / "assets"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
 
-def start(*command: object, **options: object) -> subprocess.Popen:
-    """A Python process that is started with these arguments, and its output in hand."""
+def start(*command: object, before: Sequence[str] = (), **options: object) -> subprocess.Popen:
+    """A Python process that is started with these arguments, `before` before them, and its output in hand."""
     return subprocess.Popen(
-        [sys.executable, *map(str, command)], env=ENVIRONMENT, text=True,
+        [*before, sys.executable, *map(str, command)], env=ENVIRONMENT, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, **options,
     )  # fmt: skip
 

@@ -26,13 +26,22 @@ SPAWNED = """
 
     def work(kind, plan):
         from accelerate import PartialState
+        from accelerate.utils import gather_object
+        from bertkit.recipe import HardwareConfig
+        from bertkit.train import place
         from bertkit.train.ranks import of_first
         rank = PartialState(cpu=True).process_index
         if kind == "disk":
             os.makedirs(str(rank))
             os.chdir(str(rank))
-        if kind in ("stop", "disk", "data"):
-            finetune(plan, kind, quiet=True)
+        if kind == "settings":
+            plan = {**plan, "seed": rank}
+        if kind == "precision":
+            place.bf16_gain = lambda device: 10.0 * rank  # as if each had measured something else
+            found = gather_object([place.choose_place(HardwareConfig()).precision])
+            raise BertkitError(str(found))
+        if kind in ("stop", "disk", "data", "settings"):
+            finetune(plan, None if kind == "stop" else kind, quiet=True)
         if rank == 1 and kind == "raise":
             raise ZeroDivisionError("a mishap of one process")
         if rank == 1 and kind == "kill":
@@ -43,7 +52,7 @@ SPAWNED = """
     os.environ["MISHAP"] = "stop:1:1"
     plan = json.loads(sys.argv[1])
     other = {"task": "sentiment", "data": {"train": "missing.csv"}}
-    for kind in ("raise", "kill", "data", "disk", "stop"):
+    for kind in ("raise", "kill", "data", "disk", "settings", "precision", "stop"):
         try:
             spawn(work, 2, kind, other if kind == "data" else plan, cpu=True)
         except (BertkitError, Interrupted, RuntimeError) as error:
@@ -114,7 +123,7 @@ def test_spawned_processes_fail_or_stop_together_and_say_it_once(tmp_path: Path)
     plan = recipe("tests.distributed.mishap", steps=None, epochs=10_000)
     out, err = start(script, json.dumps(plan), cwd=tmp_path).communicate(timeout=200)
     lines = out.splitlines()
-    assert len(lines) == 5, out + err
+    assert len(lines) == 7, out + err
     assert lines[0].startswith("raise: RuntimeError: ")
     assert err.count("ZeroDivisionError: a mishap") == err.count("Traceback") == 1, err
     assert re.match(r"kill: BertkitError: process \d+ of rank 1 was killed by SIGKILL \| go on ", lines[1]), lines[1]
@@ -124,6 +133,12 @@ def test_spawned_processes_fail_or_stop_together_and_say_it_once(tmp_path: Path)
         "disk: BertkitError: disk: this host does not see what the first one wrote there | "
         "--out must be on a disk that all hosts share"
     )
+    assert lines[4].startswith("settings: BertkitError: the run of rank 1 is not that of rank 0: seed: 0 -> 1"), lines[
+        4
+    ]
+    assert not (tmp_path / "settings").exists()
+    assert lines[5].startswith("precision: BertkitError: ['fp32', 'fp32']"), lines[5]
     # told to the second process at the evaluation of step 9; agreed upon in the step after it
-    assert re.match(r"stop: Interrupted: stopped at step 10 of \d+; checkpoint step-000010 is saved \| ", lines[4])
-    assert RunDir(tmp_path / "stop").last_record()["step"] == 10
+    assert re.match(r"stop: Interrupted: stopped at step 10 of \d+; checkpoint step-000010 is saved \| ", lines[6])
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["mishap-001"]
+    assert RunDir(tmp_path / "runs/mishap-001").last_record()["step"] == 10

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from bertkit.rundir import RunDir
+from tests.distributed.conftest import start
 from tests.distributed.work import BUNDLED, ROWS
 
 TASKS = tuple(BUNDLED)
@@ -49,7 +50,8 @@ def test_answers_and_scores_are_identical_in_input_order_none_lost_none_twice(
     one, two, three = (json.loads((worlds / world / f"{task}-{rows}.json").read_text()) for world in ("1", "2", "3"))
     assert one == two == three
     scores, answers = one
-    assert scores["rows"] == len(answers) == rows
+    assert scores
+    assert len(answers) == rows
     ids = [answer["id"] for answer in answers]
     assert len(set(ids)) == rows
     if task == "sentiment":
@@ -72,3 +74,16 @@ def test_one_process_writes_the_run_and_says_how_many_there_were(worlds: Path) -
         assert environment["processes"] == int(world)
         names = {path.name for path in (worlds / world / "qa").iterdir()}
         assert names == {path.name for path in (worlds / "1" / "qa").iterdir()}
+
+
+def test_the_command_line_answers_and_scores_in_two_processes_as_in_one(worlds: Path, asked: Path) -> None:
+    run, data = worlds / "3" / "sentiment", asked / "sentiment-7.csv"
+    scores, answers = json.loads((worlds / "1" / "sentiment-7.json").read_text())
+    out, err = start("-m", "bertkit", "predict", run, "--input", data, "--cpus", 2).communicate(timeout=200)
+    assert [json.loads(line) for line in out.splitlines()] == answers, err
+    assert "launch: 2 processes on the CPU" in err
+    out, err = start("-m", "bertkit", "evaluate", run, "--data", data, "--cpus", 2, "--json", "-q").communicate()
+    told = json.loads(out)  # once
+    assert {name: told[name] for name in scores} == scores
+    assert told["rows"] == 7
+    assert err == ""

@@ -34,7 +34,9 @@ def recipe(task: str, **train: object) -> dict:
 def train_and_ask(out: Path, asked: Path, trained: Path) -> None:
     """Train every task; then ask the runs in `trained`, the same for all worlds, about seven, eight and nine rows."""
     from bertkit.launch import is_first
-    from bertkit.run import evaluate, finetune, predict
+    from bertkit.recipe import load_recipe
+    from bertkit.run import finetune, load
+    from bertkit.splits import read_split
 
     for task in BUNDLED:
         finetune(recipe(task), out / task, quiet=True)
@@ -44,10 +46,12 @@ def train_and_ask(out: Path, asked: Path, trained: Path) -> None:
     long["data"] = {"train": str(asked / "long.jsonl"), "validation": str(asked / "long.jsonl")}
     finetune(long, out / "long", quiet=True)
     for task in BUNDLED:
+        predictor = load(trained / task)
         for rows in ROWS:
             name = next(asked.glob(f"{task}-{rows}.*"))
-            scores = evaluate(trained / task, str(name), quiet=True)
-            answers = list(predict(trained / task, str(name)))
+            found = read_split(load_recipe(recipe(task)), predictor.task, str(name), "test").rows
+            scores, _ = predictor.evaluate(list(predictor.parts(found)))
+            answers = [{"id": row["id"], **answer} for row, answer in zip(found, predictor.predict(found), strict=True)]
             if is_first():
                 (out / f"{task}-{rows}.json").write_text(json.dumps([scores, answers]))
 
