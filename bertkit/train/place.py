@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
+from torch.distributed import PrefixStore, TCPStore
 from torch.nn import functional
 
 from bertkit.errors import BertkitError
-from bertkit.launch import USE_CPU, process_count
+from bertkit.launch import USE_CPU, process_count, restarts
 from bertkit.train.ranks import of_first
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
+TOGETHER = timedelta(minutes=5)  # for all processes to come
 WORTHWHILE_GAIN = 1.3  # below it, casts eat what the products gain
 
 
@@ -95,13 +98,29 @@ def join(config: HardwareConfig) -> str:
 
     Raises:
         BertkitError: a device that is not there.
+        torch.distributed.DistStoreError: the others did not come.
     """
     from accelerate import PartialState
 
     device = _device(config)
-    if process_count() > 1:
-        PartialState(cpu=device == "cpu")
+    if process_count() > 1 and not PartialState._shared_state:
+        PartialState(cpu=device == "cpu", **_meeting_point())
     return device
+
+
+def _meeting_point() -> dict[str, object]:
+    """Where the processes exchange their addresses: torchrun's store, in a part of its own for each restart.
+
+    torchrun keeps one store for all restarts, and a process that comes first would read addresses of the dead.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return {}
+    rank, world = int(os.environ["RANK"]), process_count()
+    store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), world, is_master=False)
+    part = PrefixStore(f"bertkit/{restarts()}", store)
+    part.set(str(rank), "here")
+    part.wait([str(other) for other in range(world)], TOGETHER)  # not half an hour, as its first exchange would
+    return {"store": part, "rank": rank, "world_size": world}
 
 
 def way_back() -> Callable[[], None]:
