@@ -105,16 +105,16 @@ def train(run: Run, start: int) -> int:
         for step in range(start, total):
             run.buffer.append(_one_step(run, step, total, stop))
             done = step + 1
-            is_asked = _is_asked(run, stop)
+            is_asked = _is_asked(run, stop)  # alone, also by a signal that comes while this step is observed or saved
             is_last = done == total
             wants_stop = False
             # the losses are read before anything is saved, so that no checkpoint holds a broken model
-            if is_last or is_asked or done % run.log_every == 0 or run.is_due(done) or run.is_checkpoint(done):
+            if is_last or is_asked() or done % run.log_every == 0 or run.is_due(done) or run.is_checkpoint(done):
                 wants_stop = run.observe(_read_buffer(run))
                 run.model.train()
-            if is_last or wants_stop or is_asked or run.is_checkpoint(done):
+            if is_last or wants_stop or is_asked() or run.is_checkpoint(done):
                 run.last_saved = run.save(done)
-            if is_asked and not is_last:
+            if is_asked() and not is_last:
                 raise Interrupted(
                     f"stopped at step {done} of {total}; checkpoint {run.last_saved} is saved",
                     hint="go on with the same command and --resume",
@@ -124,13 +124,14 @@ def train(run: Run, start: int) -> int:
     return total
 
 
-def _is_asked(run: Run, stop: threading.Event) -> bool:
+def _is_asked(run: Run, stop: threading.Event) -> Callable[[], bool]:
     """Whether to stop after this step: all ranks after the same one, whichever of them a signal reached."""
     if run.accelerator.num_processes == 1:
-        return stop.is_set()
+        return stop.is_set
     # the sum over the ranks is on the device; of this step, reading it would wait for the step to end
     is_at_hand = run.accelerator.device.type == "cpu"
-    return len(run.asked) > (not is_at_hand) and bool(run.asked.popleft() > 0)
+    agreed = len(run.asked) > (not is_at_hand) and bool(run.asked.popleft() > 0)
+    return lambda: agreed
 
 
 def _one_step(run: Run, step: int, total: int, stop: threading.Event) -> tuple[Step, Tensor, Tensor]:

@@ -20,7 +20,7 @@ def answers(one: SimpleNamespace, sums: list[float], told: threading.Event) -> l
     found = []
     for value in sums:
         one.asked.append(torch.tensor(value))
-        found.append(_is_asked(one, told))
+        found.append(_is_asked(one, told)())
     return found
 
 
@@ -36,4 +36,4 @@ def test_a_signal_of_this_rank_alone_decides_nothing_where_there_are_others() ->
     told = threading.Event()
     told.set()
     assert answers(run("cpu", 2), [0.0], told) == [False]
-    assert _is_asked(run("cpu", 1), told)
+    assert _is_asked(run("cpu", 1), told)()
