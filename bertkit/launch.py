@@ -239,7 +239,9 @@ def spawn(function: Callable[..., object], processes: int, *arguments: object, c
     """Run a function in several processes that work together, from a notebook: `spawn(train, 2)`.
 
     The processes are copies of this one, so the function may be defined in the notebook; in it, `bertkit.finetune` and
-    the other verbs share the work. Call it before anything else in the notebook has used the GPU or trained a model.
+    the other verbs share the work. Call it before anything else in the notebook has used the GPU or trained a model:
+    a copy of a process whose OpenMP threads have worked waits for ever for threads of its own, so on the CPU each gets
+    one thread when torch was imported before (and `hardware.threads` must not ask for more).
 
     Args:
         processes: one a GPU where there are GPUs, else on the CPU.
@@ -249,19 +251,21 @@ def spawn(function: Callable[..., object], processes: int, *arguments: object, c
         Interrupted: the processes were told to stop, and did.
         RuntimeError: a process ended by a bug, whose traceback is printed.
     """
+    threads = 1 if "torch" in sys.modules else _threads(processes)
     on_cpu = cpu or gpu_count() == 0
     if not on_cpu:
         check_gpus(processes)
     from accelerate import notebook_launcher
+    from accelerate.utils import patch_environment
 
-    port = _free_port()
+    chosen = {USE_CPU: "true"} if on_cpu else {}
     if processes == 1:
-        if on_cpu:
-            os.environ[USE_CPU] = "true"
-        function(*arguments)
+        with patch_environment(**chosen):
+            function(*arguments)
         return
-    with _watching({USE_CPU: "true", **_WATCHED} if on_cpu else _WATCHED) as folder:
-        entry = _Rank(function, _threads(processes))
+    port, entry = _free_port(), _Rank(function, threads)
+    # accelerate would choose a number of threads itself
+    with _watching({**chosen, **_WATCHED, "OMP_NUM_THREADS": str(threads)}) as folder:
         print(f"launch: {_in_words(processes, not on_cpu)}", file=sys.stderr, flush=True)
         # accelerate speaks of GPUs, whatever there is
         with redirect_stdout(io.StringIO()):
