@@ -6,10 +6,12 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
+from inspect import Parameter, signature
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -17,6 +19,7 @@ from bertkit.errors import BertkitError, Interrupted, did_you_mean, one_line
 
 if TYPE_CHECKING:
     from bertkit.inference import Predictor
+    from bertkit.launch import Asked
 
 app = typer.Typer(
     name="bertkit",
@@ -47,7 +50,76 @@ RunFolder = Annotated[
 ]
 
 
+class Launcher(NamedTuple):
+    """The launch options of a command, and the command line that they were on."""
+
+    asked: Asked
+    arguments: Sequence[str]
+
+    def runs(self, quiet: bool, takes_all: bool = False, extra: Sequence[str] = ()) -> bool:
+        """Run the command in the processes that were asked for; false where this one is to do the work.
+
+        Args:
+            takes_all: all GPUs are used when nothing is asked for.
+            extra: arguments that the processes need beside those of the command line.
+        """
+        from bertkit.launch import is_rank, plan_launch, run_launch, without_options
+
+        if is_rank():
+            return False
+        command = [*without_options(self.arguments), *extra]
+        launch = plan_launch(self.asked, takes_all)
+        if self.asked.dry_run:
+            print(launch.line(command))
+            return True
+        if not launch.options:
+            os.environ.update(launch.environment)
+            return False
+        if not quiet:
+            _say(launch.summary)
+        if code := run_launch(launch, command):
+            raise typer.Exit(code)
+        return True
+
+
+def launchable(command: Callable) -> Callable:
+    """Give a command the options that start it in several processes; it gets them as `launcher`."""
+
+    def options(
+        gpus: Annotated[int | None, typer.Option(min=1, help="Processes, one a GPU.")] = None,
+        cpus: Annotated[int | None, typer.Option(min=1, help="Processes on the CPU, which share its cores.")] = None,
+        hosts: Annotated[int | None, typer.Option(min=1, help="Hosts on which the same command is started.")] = None,
+        host_rank: Annotated[int | None, typer.Option(min=0, help="Number of this host, from 0.")] = None,
+        main_address: Annotated[str | None, typer.Option(metavar="A:P", help="Where host 0 is reached.")] = None,
+        tpu: Annotated[bool, typer.Option("--tpu", help="Run on the TPU of this host.")] = False,
+        launch: Annotated[Path | None, typer.Option(metavar="FILE", help="accelerate's YAML file instead.")] = None,
+        max_restarts: Annotated[int, typer.Option(min=0, help="Go on so often when a process dies.")] = 0,
+        dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be run, and end.")] = False,
+    ) -> None:  # fmt: skip
+        """The options; never called."""
+
+    known = signature(options, eval_str=True).parameters
+    own = [entry for name, entry in signature(command, eval_str=True).parameters.items() if name != "launcher"]
+
+    @wraps(command)
+    def run(call: typer.Context, **given: object) -> None:
+        from bertkit.launch import Asked, check_restart, follow_parent
+
+        follow_parent()
+        check_restart()
+        asked = Asked(**{name: given.pop(name) for name in known})
+        command(**given, launcher=Launcher(asked, call.find_root().obj))
+
+    call = Parameter("call", Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    run.__signature__ = signature(command).replace(
+        parameters=[entry.replace(kind=Parameter.KEYWORD_ONLY) for entry in (*own, *known.values())] + [call]
+    )
+    run.__annotations__ = {}  # typer reads the signature, and would look for those of the command here
+    return run
+
+
 @app.command()
+@launchable
 def train(
     what: What,
     settings: Settings = None,
@@ -59,24 +131,34 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
+    *,
+    launcher: Launcher,
 ) -> None:  # fmt: skip
     """Fine-tune a checkpoint: bertkit train sentiment --train reviews.csv --out runs/reviews"""
     from bertkit.config import put
-    from bertkit.launch import follow_parent
     from bertkit.recipe import load_recipe
     from bertkit.run import finetune
+    from bertkit.rundir import next_name
 
-    follow_parent()
     flags = {"model.checkpoint": model, "data.train": train_file, "data.validation": validation, "data.test": test}
     tree = _recipe_tree(what)
     for dotted, value in flags.items():
         if value is not None:
             tree = put(tree, dotted, value)
-    metrics = finetune(load_recipe(tree, _settings(settings)), out, resume=resume, quiet=quiet)
-    _print(metrics, as_json)
+    recipe = load_recipe(tree, _settings(settings))
+    extra: list[str] = []
+    if out is None and (launcher.asked.hosts or 1) > 1:
+        raise BertkitError("--hosts: all hosts must name the same --out", hint="give --out, on a disk that all share")
+    if out is None:  # all processes are told, also those that are started again
+        out = next_name(Path("runs"), str(recipe.task["name"]).rsplit(".", 1)[-1])
+        extra = ["--out", str(out)]
+    if launcher.runs(quiet, takes_all=recipe.hardware.device in ("auto", "cuda"), extra=extra):
+        return
+    _print(finetune(recipe, out, resume=resume, quiet=quiet), as_json)
 
 
 @app.command()
+@launchable
 def evaluate(
     run: RunFolder,
     settings: Settings = None,
@@ -84,14 +166,19 @@ def evaluate(
     split: Annotated[str, typer.Option(help="Split, when --data is a folder or a Hub id.")] = "test",
     as_json: Json = False,
     quiet: Quiet = False,
+    *,
+    launcher: Launcher,
 ) -> None:  # fmt: skip
     """Score a finished run on other rows: bertkit evaluate runs/reviews --data more.csv"""
     from bertkit.run import evaluate
 
+    if launcher.runs(quiet):
+        return
     _print(evaluate(run, data, assignments=_settings(settings), split=split, quiet=quiet), as_json)
 
 
 @app.command()
+@launchable
 def predict(
     run: RunFolder,
     settings: Settings = None,
@@ -104,8 +191,11 @@ def predict(
     context_file: Annotated[Path | None, typer.Option(help="A text file that holds the document.")] = None,
     split: Annotated[str, typer.Option(help="Split, when --input is a folder or a Hub id.")] = "test",
     quiet: Quiet = False,
+    *,
+    launcher: Launcher,
 ) -> None:  # fmt: skip
     """Predict for new text: bertkit predict runs/reviews --text "I would go again" """
+    from bertkit.launch import is_first
     from bertkit.run import load, predict
     from bertkit.rundir import RunDir
 
@@ -117,13 +207,18 @@ def predict(
         )
     if out is not None and out.is_dir():
         raise BertkitError(f"--out: {out} is a folder", hint="give the name of a .jsonl file")
+    if launcher.runs(quiet):
+        return
     if source is None:
         found = _ask(load(run, _settings(settings)), texts)
     else:
         found = predict(run, source, assignments=_settings(settings), split=split, quiet=quiet)
     # what can be wrong with the run or the rows shows with the first answer, before a file is begun
     found = chain(list(islice(found, 1)), found)
-    if out is None:
+    if not is_first():
+        for _ in found:  # our share of the work, which the first process writes
+            pass
+    elif out is None:
         for prediction in found:
             print(json.dumps(prediction, ensure_ascii=False))
     else:
@@ -234,6 +329,7 @@ def run_glue(
     tasks: Annotated[str | None, typer.Option(help="Some of the nine, such as cola,rte; else all there are.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each task: seed, seed + 1, ...")] = 1,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time on each device.")] = 1,
+    gpus: Annotated[int | None, typer.Option(min=1, help="GPUs to spread the runs over; else all.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on; what is done is not run again.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -249,8 +345,8 @@ def run_glue(
 
     chosen = [name.strip() for name in (tasks or "").split(",") if name.strip()]
     results = glue.run(
-        model, out, data=data, tasks=chosen, seeds=seeds, jobs=jobs, resume=resume, assignments=_settings(settings),
-        quiet=quiet, say=(lambda text: None) if quiet else _say,
+        model, out, data=data, tasks=chosen, seeds=seeds, jobs=jobs, gpus=gpus, resume=resume,
+        assignments=_settings(settings), quiet=quiet, say=(lambda text: None) if quiet else _say,
     )  # fmt: skip
     print(json.dumps(results.to_json()) if as_json else "\n".join([*lines(results), "", results.headline]))
     if not quiet:
@@ -361,12 +457,34 @@ def main() -> None:
             stream.reconfigure(encoding="utf-8")  # JSON lines are, whatever the terminal says
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     sys.path.append(os.getcwd())  # where a task of the user's own may lie; last, so that it shadows nothing
-    sys.exit(_guarded(sys.argv[1:]))
+    from bertkit.launch import is_rank
+
+    sys.exit((_as_rank if is_rank() else _guarded)(sys.argv[1:]))
+
+
+def _as_rank(arguments: list[str]) -> int:
+    """As one of several processes: the first one speaks, and a failure is told by the launcher, once."""
+    from bertkit.launch import is_first, leave_trace
+
+    if not is_first():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 for the life of this process
+        warnings.simplefilter("ignore")
+    try:
+        code = _guarded(arguments)
+    except Exception as error:
+        if not leave_trace(error):
+            raise
+        code = 1
+    if code == 0:
+        return 0
+    # not sys.exit: taking a broken process group apart may wait for processes that are gone
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def _guarded(arguments: list[str]) -> int:
     try:
-        code = typer.main.get_command(app)(arguments, prog_name="bertkit", standalone_mode=False) or 0
+        code = typer.main.get_command(app)(arguments, prog_name="bertkit", standalone_mode=False, obj=arguments) or 0
         sys.stdout.flush()
         return _fail("interrupted", "", code) if code == 130 else code  # so typer answers a KeyboardInterrupt
     except BertkitError as error:
@@ -393,6 +511,10 @@ def _guarded(arguments: list[str]) -> int:
 
 
 def _fail(message: str, hint: str, code: int) -> int:
+    from bertkit.launch import leave_word
+
+    if leave_word(message, hint, code):
+        return code
     _say(f"error: {message}")
     if hint:
         _say(f"hint: {hint}")
@@ -466,7 +588,8 @@ def _shipped() -> dict[str, Path]:
     """Name -> file of the recipes: inside an installed package, or beside it in a checkout."""
     here = Path(__file__).parent
     folder = next((path for path in (here / "recipes", here.parent / "recipes") if path.is_dir()), here)
-    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
+    found = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
+    return {name: path for name, path in found.items() if not name.startswith("launch/")}  # accelerate's files
 
 
 def _recipe_path(what: str) -> Path:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from bertkit import __version__
 from bertkit.config import dump_yaml, flatten, validate
@@ -19,8 +19,8 @@ from bertkit.data.labels import check_labels
 from bertkit.errors import BertkitError, did_you_mean
 from bertkit.findings import to_json
 from bertkit.heads import HEADS
-from bertkit.launch import own_the_cores
-from bertkit.recipe import ModelConfig, Recipe, check_windows, fingerprint, load_recipe
+from bertkit.launch import is_first, own_the_cores, process_count, restarts
+from bertkit.recipe import ModelConfig, Recipe, check_windows, digest, fingerprint, load_recipe
 from bertkit.rundir import SCHEMA, RunDir, disk_errors, next_name, write_atomically, written_atomically
 from bertkit.splits import bind_labels, checksums, labels_in, path_of, read_split, read_splits, say_skipped
 from bertkit.tasks.base import Prediction, Row, Task, make_task, task_class
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from bertkit.train.place import Place
 
 Say = Callable[[str], None]
+T = TypeVar("T")
 
 
 def finetune(
@@ -60,11 +61,11 @@ def finetune(
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     task = make_task(recipe.task)
-    run = RunDir(out if out is not None else next_name(Path("runs"), task.name.rsplit(".", 1)[-1]))
-    run.claim(resume)
-    if resume and run["metrics.json"].exists():
+    resume = resume or restarts() > 0
+    run, finished, before = _of_first(recipe, lambda: _claim(recipe, task, out, resume))
+    if finished is not None:
         _sayer(quiet)(f"{run.path} is finished already; these are its results")
-        return run.open().read_json("metrics.json")
+        return finished
     splits, label_names = read_splits(recipe, task, _sayer(quiet))
 
     own_the_cores(recipe.hardware.threads)
@@ -82,8 +83,9 @@ def finetune(
     from bertkit.train.observe import Trackers, check_trackers, make_progress
     from bertkit.train.optim import make_optimizer
     from bertkit.train.place import choose_place
+    from bertkit.train.ranks import check_alike
 
-    place = choose_place(recipe.hardware, check_trackers(recipe.log.trackers), run.path, _precision_before(run, recipe))
+    place = choose_place(recipe.hardware, check_trackers(recipe.log.trackers), run.path, before)
     is_main = place.accelerator.is_main_process
     say = _sayer(quiet or not is_main)
     say(f"device: {place.summary}")
@@ -122,12 +124,14 @@ def finetune(
         "model": architecture.model_type,
         "train_windows": _hash(store.input_ids, store.offsets, *targets.values()),
     })  # fmt: skip
+    check_alike("the run", lambda: marks)
     background = Background(covered, tags_seen(task, splits.train), splits.left_out)
     del splits, train_part  # training needs the windows, not the rows
 
     place.accelerator.wait_for_everyone()
     if is_main:
         _open_run(run, recipe, task, place)
+    _check_shared(run, recipe)
     optimizer = make_optimizer(loaded.model, recipe.train)
     follow_decay(loaded.model, optimizer)
     model, optimizer = place.accelerator.prepare(loaded.model, optimizer)
@@ -216,8 +220,9 @@ def _finish(
             predictor.model.save_pretrained(temporary)
             tokenizer.save_pretrained(temporary)
         run.write_json("metrics.json", metrics)
+    predictor.accelerator.wait_for_everyone()  # all have read the best weights
+    if is_main:
         keeper.drop_best()
-    predictor.accelerator.wait_for_everyone()
     say(f"run: {run.path} (model: {run.model})")
     return metrics
 
@@ -240,7 +245,9 @@ def evaluate(
     say_skipped(found, data, say)
     check_labels(labels_in(predictor.task, found.rows), predictor.task.labels, data)
     from bertkit.encode import cover
+    from bertkit.train.ranks import check_alike
 
+    check_alike(data, lambda: {"rows": digest({"rows": found.rows})})
     parts = list(predictor.parts(found.rows))
     say(f"{data}: {cover(predictor.task, parts).describe()}")
     scores, _ = predictor.evaluate(parts)
@@ -271,6 +278,9 @@ def predict(
         return
     found = read_split(recipe, predictor.task, rows, split, require_gold=False)
     say_skipped(found, rows, say)
+    from bertkit.train.ranks import check_alike
+
+    check_alike(rows, lambda: {"rows": digest({"rows": found.rows})})
     for row, prediction in zip(found.rows, predictor.predict(found.rows), strict=True):
         yield {"id": row["id"], **prediction}
 
@@ -336,6 +346,37 @@ def _open_run(run: RunDir, recipe: Recipe, task: Task, place: Place) -> None:
     write_atomically(run["recipe.yaml"], dump_yaml(recipe.tree()))
 
 
+def _of_first(recipe: Recipe, make: Callable[[], T]) -> T:
+    """`ranks.of_first`, before torch is needed: a process alone imports it when its threads have their cores."""
+    if process_count() == 1:
+        return make()
+    from bertkit.train.place import join
+    from bertkit.train.ranks import of_first
+
+    join(recipe.hardware)
+    return of_first(make)
+
+
+def _claim(
+    recipe: Recipe, task: Task, out: str | Path | None, resume: bool
+) -> tuple[RunDir, dict[str, object] | None, str | None]:
+    """The folder of the run; its metrics, when it is finished; the precision that it began with."""
+    run = RunDir(out if out is not None else next_name(Path("runs"), task.name.rsplit(".", 1)[-1]))
+    run.claim(resume)
+    is_finished = resume and run["metrics.json"].exists()
+    return run, run.open().read_json("metrics.json") if is_finished else None, _precision_before(run, recipe)
+
+
+def _check_shared(run: RunDir, recipe: Recipe) -> None:
+    """Refuse a folder that only the first process has: the others read its checkpoints."""
+    written = _of_first(recipe, lambda: run.read_json("environment.json"))
+    if not run["environment.json"].exists() or run.read_json("environment.json") != written:
+        raise BertkitError(
+            f"{run.path}: this host does not see what the first one wrote there",
+            hint="--out must be on a disk that all hosts share",
+        )
+
+
 def _precision_before(run: RunDir, recipe: Recipe) -> str | None:
     """The precision that `auto` chose when the run began; chosen again, it might differ, and the digits with it."""
     if recipe.hardware.precision != "auto" or not run["environment.json"].exists():
@@ -382,4 +423,4 @@ def _hash(*arrays: object) -> str:
 
 
 def _sayer(quiet: bool) -> Say:
-    return (lambda text: None) if quiet else (lambda text: print(text, file=sys.stderr, flush=True))
+    return (lambda text: None) if quiet or not is_first() else (lambda text: print(text, file=sys.stderr, flush=True))

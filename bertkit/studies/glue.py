@@ -23,6 +23,7 @@ from pydantic import Field
 from bertkit.config import Section, Tree, dump_yaml, override, put, validate
 from bertkit.data.glue import LAYOUTS, GlueTask, find_tasks, read_glue
 from bertkit.errors import BertkitError
+from bertkit.launch import check_gpus
 from bertkit.metrics.glue import TASKS, TITLES
 from bertkit.recipe import Recipe, load_recipe
 from bertkit.report.html import write_report
@@ -110,6 +111,7 @@ def run(
     tasks: Sequence[str] = (),
     seeds: int = 1,
     jobs: int = 1,
+    gpus: int | None = None,
     resume: bool = False,
     assignments: Sequence[str] = (),
     quiet: bool = False,
@@ -124,6 +126,7 @@ def run(
         tasks: which of the nine; none: all that the folder has.
         seeds: how many runs a task, with the seeds `seed`, `seed` + 1, ...
         jobs: how many at a time on each device.
+        gpus: how many of the GPUs there are; None: all.
         resume: go on with what `out` holds; what is done is not run again.
         assignments: settings for all tasks (`train.epochs=1`), for one (`rte.train.epochs=10`), or of the study
             (`glue.from_mnli=true`).
@@ -135,6 +138,8 @@ def run(
     folder = Path(out)
     if seeds < 1 or jobs < 1:
         raise BertkitError("--seeds and --jobs are at least 1", hint="leave them out for one")
+    if gpus is not None:
+        check_gpus(gpus)
     common, single, glue = split_assignments(assignments)
     first_seed = check_settings(model, common, single)
     source = None if data is None else path_of(data)
@@ -170,7 +175,7 @@ def run(
             conclude(folder, describe(asked, planned))
 
         board = make_board(lambda job: describe_run(job.run), quiet)
-        runner = Runner(planned, make_slots(jobs, assignments), board, bring_up_to_date)
+        runner = Runner(planned, make_slots(jobs, assignments, gpus), board, bring_up_to_date)
         try:
             runner.run()
             score_diagnostics(folder, asked.seeds, common, say)

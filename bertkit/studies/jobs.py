@@ -210,15 +210,19 @@ class Runner:
                 signal.signal(number, handler)
 
 
-def make_slots(jobs_per_device: int, settings: Sequence[str]) -> list[Slot]:
-    """The places there are: so many jobs on each GPU, or on the CPU, whose cores they share."""
+def make_slots(jobs_per_device: int, settings: Sequence[str], gpus: int | None = None) -> list[Slot]:
+    """The places there are: so many jobs on each GPU, or on the CPU, whose cores they share.
+
+    Args:
+        gpus: use the first so many; None: all.
+    """
     import torch
 
-    gpus = torch.cuda.device_count()
-    if gpus:
+    there = torch.cuda.device_count()
+    if there:
         seen = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-        names = seen if len(seen) == gpus else [str(number) for number in range(gpus)]
-        return [Slot({"CUDA_VISIBLE_DEVICES": name}) for name in names for _ in range(jobs_per_device)]
+        names = seen if len(seen) == there else [str(number) for number in range(there)]
+        return [Slot({"CUDA_VISIBLE_DEVICES": name}) for name in names[:gpus] for _ in range(jobs_per_device)]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     is_set = any(setting.startswith("hardware.threads=") for setting in settings)
     threads = [] if jobs_per_device == 1 or is_set else [f"hardware.threads={max(1, cores // jobs_per_device)}"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from bertkit.metrics.shown import LOWER_IS_BETTER, describe_scores
 from bertkit.train import checkpoint
+from bertkit.train.ranks import of_first
 
 if TYPE_CHECKING:
     import torch
@@ -68,10 +69,11 @@ class Keeper:
 
     def resume(self, say: Callable[[str], None]) -> int:
         """Go on from the last checkpoint; returns the steps done, 0 when there is none."""
-        path = checkpoint.latest(self.run.checkpoints)
+        path = of_first(lambda: checkpoint.latest(self.run.checkpoints))
         if path is None:
             say("resume: there is no checkpoint yet, starting from the first step")
-            self.run.rewind_history(0)
+            if self.accelerator.is_main_process:
+                self.run.rewind_history(0)
             return 0
         state = checkpoint.resume(path, self.model, plain(self.optimizer), self.fingerprint)
         if state["scaler"] and self.accelerator.scaler:

@@ -6,6 +6,7 @@ import hashlib
 import math
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -86,6 +87,7 @@ class Run:
     save: Callable[[int], str]
     last_saved: str = "there is none"
     buffer: list[tuple[Step, Tensor, Tensor]] = field(default_factory=list)
+    asked: deque[Tensor] = field(default_factory=deque)
 
 
 def train(run: Run, start: int) -> int:
@@ -101,17 +103,18 @@ def train(run: Run, start: int) -> int:
     total = run.plan.step_count
     with _stop_signals() as stop:
         for step in range(start, total):
-            run.buffer.append(_one_step(run, step, total))
+            run.buffer.append(_one_step(run, step, total, stop))
             done = step + 1
+            is_asked = _is_asked(run, stop)  # alone, also by a signal that comes while this step is observed or saved
             is_last = done == total
             wants_stop = False
             # the losses are read before anything is saved, so that no checkpoint holds a broken model
-            if is_last or stop.is_set() or done % run.log_every == 0 or run.is_due(done) or run.is_checkpoint(done):
+            if is_last or is_asked() or done % run.log_every == 0 or run.is_due(done) or run.is_checkpoint(done):
                 wants_stop = run.observe(_read_buffer(run))
                 run.model.train()
-            if is_last or wants_stop or stop.is_set() or run.is_checkpoint(done):
+            if is_last or wants_stop or is_asked() or run.is_checkpoint(done):
                 run.last_saved = run.save(done)
-            if stop.is_set() and not is_last:
+            if is_asked() and not is_last:
                 raise Interrupted(
                     f"stopped at step {done} of {total}; checkpoint {run.last_saved} is saved",
                     hint="go on with the same command and --resume",
@@ -121,7 +124,17 @@ def train(run: Run, start: int) -> int:
     return total
 
 
-def _one_step(run: Run, step: int, total: int) -> tuple[Step, Tensor, Tensor]:
+def _is_asked(run: Run, stop: threading.Event) -> Callable[[], bool]:
+    """Whether to stop after this step: all ranks after the same one, whichever of them a signal reached."""
+    if run.accelerator.num_processes == 1:
+        return stop.is_set
+    # the sum over the ranks is on the device; of this step, reading it would wait for the step to end
+    is_at_hand = run.accelerator.device.type == "cpu"
+    agreed = len(run.asked) > (not is_at_hand) and bool(run.asked.popleft() > 0)
+    return lambda: agreed
+
+
+def _one_step(run: Run, step: int, total: int, stop: threading.Event) -> tuple[Step, Tensor, Tensor]:
     accelerator, plan, device = run.accelerator, run.plan, run.accelerator.device
     rank, world = accelerator.process_index, accelerator.num_processes
     windows = plan.batch(step)
@@ -153,7 +166,10 @@ def _one_step(run: Run, step: int, total: int) -> tuple[Step, Tensor, Tensor]:
     run.optimizer.step()
     run.optimizer.zero_grad()
     if world > 1:
-        loss_sum = accelerator.reduce(loss_sum, "sum")
+        # one exchange for both: the loss, and whether a rank was told to stop
+        told = torch.tensor(float(stop.is_set()), device=device)
+        loss_sum, asked = accelerator.reduce(torch.stack([loss_sum, told]), "sum")
+        run.asked.append(asked)
     record = Step(
         step + 1,
         (step + 1) / plan.steps_per_epoch,

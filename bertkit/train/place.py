@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
+from torch.distributed import PrefixStore, TCPStore
 from torch.nn import functional
 
 from bertkit.data.plan import Budget
 from bertkit.errors import BertkitError
+from bertkit.launch import USE_CPU, process_count, restarts
+from bertkit.train.ranks import of_first
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
+TOGETHER = timedelta(minutes=5)  # for all processes to come
 WORTHWHILE_GAIN = 1.3  # below it, casts eat what the products gain
 # of training and of evaluation. On a CPU a pass was measured to cost as much as 50 to 120 tokens (30 to 50 without
 # gradients) at 384 and at 768 hidden, and a token the more, the larger the pass; a GPU waits for launches, not tokens
@@ -73,8 +78,9 @@ def choose_place(
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    device = _device(config)
-    precision, reason = _precision(config, device) if before is None else (before, "as the run began")
+    device = join(config)
+    # `auto` measures, and two processes might measure differently
+    precision, reason = of_first(lambda: _precision(config, device)) if before is None else (before, "as the run began")
     AcceleratorState._reset_state()  # accelerate keeps the first precision of a process for good
     accelerator = Accelerator(
         cpu=device == "cpu",
@@ -82,6 +88,7 @@ def choose_place(
         log_with=list(trackers) or None,
         project_config=ProjectConfiguration(project_dir=str(folder), logging_dir=str(folder)) if trackers else None,
     )
+    count = f"{accelerator.num_processes} processes, each on " if accelerator.num_processes > 1 else ""
     threads = f", {torch.get_num_threads()} threads" if device == "cpu" else ""
     training, evaluation = BUDGETS["cpu" if device == "cpu" else "gpu"]
     return Place(
@@ -89,8 +96,38 @@ def choose_place(
         precision,
         _budget(training, config.micro_batch_tokens, config.pass_overhead),
         _budget(evaluation, config.evaluation_tokens, config.pass_overhead),
-        f"{device_name(device)}{threads}, {precision} ({reason})",
+        f"{count}{device_name(device)}{threads}, {precision} ({reason})",
     )
+
+
+def join(config: HardwareConfig) -> str:
+    """Meet the other processes of this launch, where there are any; returns the device.
+
+    Raises:
+        BertkitError: a device that is not there.
+        torch.distributed.DistStoreError: the others did not come.
+    """
+    from accelerate import PartialState
+
+    device = _device(config)
+    if process_count() > 1 and not PartialState._shared_state:
+        PartialState(cpu=device == "cpu", **_meeting_point())
+    return device
+
+
+def _meeting_point() -> dict[str, object]:
+    """Where the processes exchange their addresses: torchrun's store, in a part of its own for each restart.
+
+    torchrun keeps one store for all restarts, and a process that comes first would read addresses of the dead.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return {}
+    rank, world = int(os.environ["RANK"]), process_count()
+    store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), world, is_master=False)
+    part = PrefixStore(f"bertkit/{restarts()}", store)
+    part.set(str(rank), "here")
+    part.wait([str(other) for other in range(world)], TOGETHER)  # not half an hour, as its first exchange would
+    return {"store": part, "rank": rank, "world_size": world}
 
 
 def way_back() -> Callable[[], None]:
@@ -151,6 +188,12 @@ def _device(config: HardwareConfig) -> str:
         for name, is_there in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available()))
         if is_there
     ]
+    if os.environ.get(USE_CPU, "false").lower() in ("true", "1", "yes"):
+        if config.device not in ("auto", "cpu"):
+            raise BertkitError(
+                f"hardware.device: {config.device} was asked for, and the launch is on the CPU", hint="leave it out"
+            )
+        return "cpu"
     if config.device == "auto":
         return available[0] if available else "cpu"
     if config.device != "cpu" and config.device not in available:

@@ -11,7 +11,7 @@ from bertkit.recipe import Recipe, load_recipe
 from bertkit.tasks.base import make_task
 
 FOLDER = Path(__file__).parents[2] / "recipes"
-RECIPES = sorted(FOLDER.rglob("*.yaml"))
+RECIPES = sorted(path for path in FOLDER.rglob("*.yaml") if path.parent.name != "launch")  # those are accelerate's
 ASSETS = Path(__file__).parents[2] / "bertkit" / "assets"
 
 

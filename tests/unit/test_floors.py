@@ -39,7 +39,7 @@ FLOORS = {  # room -> floor
     "": 0,
 }
 ROOMS = {  # library -> where it may be imported; inside functions only, where the room has a star
-    "torch": {"models", "train", "inference", "studies", "data.collate", "doctor*"},
+    "torch": {"models", "train", "inference", "studies", "data.collate", "doctor*", "launch*"},
     "transformers": {"models", "studies"},
     "accelerate": {"run*", "train", "inference", "launch"},
     "typer": {"cli"},

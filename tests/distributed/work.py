@@ -1,0 +1,70 @@
+"""What the processes of the distributed tests do; run as `python tests/distributed/work.py OUT`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "BERTKIT_CACHE": ""}
+
+BUNDLED = {"sentiment": "sentiment.csv", "nli": "nli.jsonl", "pos": "pos.conllu", "qa": "qa.json"}
+ROWS = (7, 8, 9)
+WORLDS = (3, 2, 1)  # one process last: after it, this process cannot be copied any more
+
+
+def recipe(task: str, **train: object) -> dict:
+    """A small run from scratch, in float32, without dropout, whose steps end with uneven shares."""
+    return {
+        "task": task,
+        "model": {"checkpoint": "bundled:tiny", "init": "scratch", "dropout": 0.0},
+        "data": {"train": "bundled:" + BUNDLED.get(task, "sentiment.csv"), "train_rows": 25, "validation_rows": 7},
+        "windows": {"max_length": 64},
+        "train": {
+            "batch_size": 8, "steps": 20, "epochs": 20, "learning_rate": 1e-3, "evaluate_every": 9,
+            # Adam divides by the size of the gradient; where that is nothing but rounding, so would the step be
+            "adam_epsilon": 1e-5, **train,
+        },
+        "hardware": {"precision": "fp32", "threads": 1, "micro_batch_tokens": 200},
+    }  # fmt: skip
+
+
+def train_and_ask(out: Path, asked: Path, trained: Path) -> None:
+    """Train every task; then ask the runs in `trained`, the same for all worlds, about seven, eight and nine rows."""
+    from bertkit.launch import is_first
+    from bertkit.recipe import load_recipe
+    from bertkit.run import finetune, load
+    from bertkit.splits import read_split
+
+    for task in BUNDLED:
+        finetune(recipe(task), out / task, quiet=True)
+    # two rows a step for three ranks; and a step whose one long row is dealt as windows to all
+    finetune(recipe("sentiment", batch_size=2, steps=6), out / "few", quiet=True)
+    long = recipe("sentiment", batch_size=1, steps=4)
+    long["data"] = {"train": str(asked / "long.jsonl"), "validation": str(asked / "long.jsonl")}
+    finetune(long, out / "long", quiet=True)
+    for task in BUNDLED:
+        predictor = load(trained / task)
+        for rows in ROWS:
+            name = next(asked.glob(f"{task}-{rows}.*"))
+            found = read_split(load_recipe(recipe(task)), predictor.task, str(name), "test").rows
+            scores, _ = predictor.evaluate(list(predictor.parts(found)))
+            answers = [{"id": row["id"], **answer} for row, answer in zip(found, predictor.predict(found), strict=True)]
+            if is_first():
+                (out / f"{task}-{rows}.json").write_text(json.dumps([scores, answers]))
+
+
+if __name__ == "__main__":
+    # once, instead of in every copy of this process
+    import transformers.models.bert.modeling_bert  # noqa: F401
+
+    import bertkit.models.ready
+    import bertkit.outcome
+    import bertkit.train.loop  # noqa: F401
+    from bertkit.launch import spawn
+
+    folder = Path(sys.argv[1])
+    for world in WORLDS:
+        spawn(train_and_ask, world, folder / str(world), folder / "asked", folder / str(WORLDS[0]), cpu=True)
