@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -42,6 +42,7 @@ Json = Annotated[
     bool, typer.Option("--json", help="Print the result as one JSON object on stdout, and nothing else there.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+Executor = Literal["local", "ray"]
 RunFolder = Annotated[
     Path, typer.Argument(metavar="RUN", help="Folder that `bertkit train --out` wrote.", show_default=False)
 ]
@@ -235,6 +236,9 @@ def run_glue(
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each task: seed, seed + 1, ...")] = 1,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time on each device.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on; what is done is not run again.")] = False,
+    executor: Annotated[Executor, typer.Option(help="Where jobs run: here, or on a Ray cluster.")] = "local",
+    address: Annotated[str | None, typer.Option(help="HOST:PORT of the Ray cluster; else the one of this machine.",
+                                                show_default=False)] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
@@ -247,10 +251,12 @@ def run_glue(
     from bertkit.studies import glue
     from bertkit.studies.results import lines
 
+    if address is not None and executor != "ray":
+        raise BertkitError("--address is that of a Ray cluster", hint="add --executor ray")
     chosen = [name.strip() for name in (tasks or "").split(",") if name.strip()]
     results = glue.run(
         model, out, data=data, tasks=chosen, seeds=seeds, jobs=jobs, resume=resume, assignments=_settings(settings),
-        quiet=quiet, say=(lambda text: None) if quiet else _say,
+        quiet=quiet, say=(lambda text: None) if quiet else _say, executor=executor, address=address or "auto",
     )  # fmt: skip
     print(json.dumps(results.to_json()) if as_json else "\n".join([*lines(results), "", results.headline]))
     if not quiet:
