@@ -35,6 +35,8 @@ from bertkit.studies.results import (
     DIAGNOSTICS,
     SCHEMA,
     Results,
+    RowShape,
+    SourcesShape,
     conclude,
     describe_run,
     gather,
@@ -295,7 +297,7 @@ def prepare(folder: Path, task: str, source: str | None, held_back: float, say: 
     """Read a task's rows once and keep them as JSON lines; returns what sources.json says of them."""
     place = RunDir(folder / "data" / task)
     if place["sources.json"].exists():
-        return place.read_json("sources.json")
+        return place.read_json("sources.json", SourcesShape)
     found = read_glue(task, source, held_back)
     for split, content in found.splits.items():
         place.write_jsonl(f"{split}.jsonl", content.rows)
@@ -332,7 +334,7 @@ def sources_of(found: GlueTask) -> Tree:
 def score_diagnostics(folder: Path, seeds: Sequence[int], common: Sequence[str], say: Callable[[str], None]) -> None:
     """Score the MNLI models on the diagnostic set, where its labels are there: GLUE's own file has none."""
     path = folder / "data" / "ax" / "test.jsonl"
-    if not path.exists() or any(row["label"] is None for row in RunDir(path.parent).read_jsonl(path.name)):
+    if not path.exists() or any(row["label"] is None for row in RunDir(path.parent).read_jsonl(path.name, RowShape)):
         return
     from bertkit.run import evaluate
 

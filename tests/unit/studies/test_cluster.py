@@ -32,7 +32,7 @@ def test_what_is_no_address_is_refused(monkeypatch, address):
 
 def test_an_address_where_nothing_answers_is_refused_soon(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", object())
-    with pytest.raises(BertkitError, match="nothing answers at 127.0.0.1:1"), cluster.connected("127.0.0.1:1"):
+    with pytest.raises(BertkitError, match=r"nothing answers at 127\.0\.0\.1:1"), cluster.connected("127.0.0.1:1"):
         pass
 
 
