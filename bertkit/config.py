@@ -14,10 +14,13 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
+from bertkit.bounded import read_whole
 from bertkit.errors import BertkitError, did_you_mean, one_line
 
 Tree = dict[str, object]
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
+MOST_VALUES = 100_000  # in a recipe, aliases unfolded
+LARGEST_YAML = 1 << 20  # bytes; a recipe has thousands, and each further MiB takes half a minute to parse
 
 # Names people bring along from transformers' TrainingArguments and from other scripts -> ours.
 FOREIGN_NAMES = {
@@ -109,11 +112,11 @@ def read_yaml(path: Path) -> Tree:
         BertkitError: the file is missing, is not YAML, or is not a mapping.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_whole(path, LARGEST_YAML)
     except FileNotFoundError:
         siblings = [entry.name for entry in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
         raise BertkitError(f"{path}: there is no such recipe", hint=did_you_mean(path.name, siblings)) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise BertkitError(f"{path}: cannot be read ({error})") from None
     tree = parse_yaml(text, where=str(path))
     if not isinstance(tree, dict):
@@ -128,6 +131,7 @@ def parse_yaml(text: str, where: str) -> object:
 
     try:
         tree = YAML(typ="safe", pure=True).load(text)
+        check_size(tree)
         json.dumps(tree, default=str)  # an anchor within itself, a list as a key: YAML, but no plain values
         return tree
     except (YAMLError, ValueError, TypeError, RecursionError) as error:
@@ -135,6 +139,21 @@ def parse_yaml(text: str, where: str) -> object:
         line = f":{mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error)
         raise BertkitError(f"{where}{line}: not YAML ({problem})", hint="a setting reads `key: value`") from None
+
+
+def check_size(tree: object) -> None:
+    """Refuse a tree whose aliases unfold to more values than a recipe has: nine levels of ten make 10^9.
+
+    Raises:
+        ValueError: it does, or holds itself.
+    """
+    left = [tree]
+    for _ in range(MOST_VALUES):
+        if not left:
+            return
+        node = left.pop()
+        left += node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    raise ValueError(f"more than {MOST_VALUES:,} values, or an anchor within itself")
 
 
 def dump_yaml(tree: Mapping[str, object]) -> str:

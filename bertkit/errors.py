@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
+LONGEST = 200  # characters of a name that may be meant
 LISTED = 8  # choices that are worth reading beside a guess
 
 
@@ -32,13 +34,19 @@ class Interrupted(Exception):
 
 
 def one_line(text: str) -> str:
-    """Fold white space and line breaks, so that an error stays one line whatever the data held."""
-    return " ".join(str(text).split())
+    """Fold white space and line breaks, so that an error stays one line whatever the data held.
+
+    A user name and password within an address are left out: errors end in logs.
+    """
+    return re.sub(r"(\w+://)[^\s/@]+@", r"\1***@", " ".join(str(text).split()))
 
 
 def nearest(name: str, choices: Iterable[str]) -> str | None:
     """The choice that `name` was probably meant to be, or None when nothing is close."""
-    lowered = {choice.lower(): choice for choice in choices}
+    if len(str(name)) > LONGEST:
+        return None
+    # comparing takes the product of two lengths, and a file of another kind has a column name of megabytes
+    lowered = {choice.lower(): choice for choice in choices if len(choice) <= LONGEST}
     found = difflib.get_close_matches(str(name).lower(), lowered, n=1, cutoff=0.5)
     return lowered[found[0]] if found else None
 

@@ -295,11 +295,20 @@ def _open(run: str | Path, assignments: Sequence[str], say: Say) -> tuple[Recipe
     recipe = load_recipe(folder["recipe.yaml"], assignments)
     if not folder.model.is_dir():
         raise BertkitError(f"{folder.path} has no model yet", hint="finish it with `bertkit train ... --resume`")
-    task = validate(task_class(str(recipe.task["name"])), folder.read_json("task.json"), where=str(folder["task.json"]))
-    config = ModelConfig(checkpoint=str(folder.model), attention=recipe.model.attention)
+    name = str(recipe.task["name"])
+    if "." in name and folder.path.resolve() in (Path.cwd().resolve(), *Path.cwd().resolve().parents):
+        # a run that someone else made must not bring the module along that it names
+        raise BertkitError(
+            f"{folder.path}: its task is a module of its own, {name}, which is not looked for in the run itself",
+            hint="go to the folder that holds the module",
+        )
+    # what a run's own recipe trusts is not what its reader does
+    trusted = load_recipe({"task": {"name": name}}, assignments).model.trust_remote_code
+    task = validate(task_class(name), folder.read_json("task.json"), where=str(folder["task.json"]))
+    config = ModelConfig(checkpoint=str(folder.model), attention=recipe.model.attention, trust_remote_code=trusted)
 
     own_the_cores(recipe.hardware.threads)
-    from bertkit.models.load import load_model, load_tokenizer
+    from bertkit.models.load import load_model, load_tokenizer, longest_input
     from bertkit.models.ready import make_answering
     from bertkit.train.place import choose_place
 
@@ -308,6 +317,8 @@ def _open(run: str | Path, assignments: Sequence[str], say: Say) -> tuple[Recipe
     say(f"device: {place.summary}")
     tokenizer = load_tokenizer(config, words=bool(task.reads.words))
     model = load_model(config, task.head, task.labels, recipe.seed).model
+    windows = check_windows(recipe.windows, longest_input(model.config, tokenizer))  # the recipe may have been edited
+    recipe = recipe.model_copy(update={"windows": windows})
     model, chosen = make_answering(model, recipe.hardware, place.accelerator.device, place.precision)
     say(f"model: {model.config.model_type}, {chosen}")
     return recipe, _predictor(task, model, tokenizer, recipe, place)

@@ -11,11 +11,58 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from pydantic import BaseModel, Field, JsonValue, ValidationError
+
+from bertkit.bounded import parse, read_lines, read_whole
 from bertkit.errors import BertkitError
 
 SCHEMA = 1  # of the run directory and its checkpoints; a reader refuses any other
 OPENING = {"checkpoints", "environment.json", "task.json", "recipe.yaml"}  # what a run holds before its first step
 TEMPORARY = ".tmp-"  # how the name of a file begins that is not whole yet
+
+
+Scores = dict[str, JsonValue]  # metric -> fraction or None, and `rows`
+
+
+class Trained(BaseModel):
+    """`train` in metrics.json."""
+
+    rows: int | None = None
+    steps: int | None = None
+    seconds: float | None = None
+
+
+class Metrics(BaseModel):
+    """metrics.json, as far as readers rely on it."""
+
+    headline: str
+    split: str | None = None
+    splits: dict[str, Scores] = {}
+    train: Trained = Trained()
+    best: dict[str, JsonValue] | None = None
+
+
+class Environment(BaseModel):
+    """environment.json, as far as readers rely on it."""
+
+    schema_: int = Field(alias="schema")
+    packages: dict[str, str] = {}
+    data: dict[str, str] = {}
+
+
+class Moment(BaseModel):
+    """A line of history.jsonl, as far as readers rely on it."""
+
+    step: int
+    epoch: float = 0.0
+    loss: float | None = None
+
+
+SHAPES: Mapping[str, type[BaseModel]] = {
+    "metrics.json": Metrics,
+    "environment.json": Environment,
+    "history.jsonl": Moment,
+}
 
 
 class RunDir:
@@ -83,17 +130,16 @@ class RunDir:
         """Write one JSON file atomically, readable by people."""
         write_atomically(self[name], json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
-    def read_json(self, name: str) -> dict:
+    def read_json(self, name: str, shape: type[BaseModel] | None = None) -> dict:
         """Read one JSON file of the run.
 
+        Args:
+            shape: what it must hold; else as SHAPES has it.
         Raises:
-            BertkitError: the file is missing or broken.
+            BertkitError: the file is missing or broken, or does not hold what it should.
         """
         try:
-            value = json.loads(self[name].read_text(encoding="utf-8"))
-            if not isinstance(value, dict):
-                raise ValueError("it holds no object")
-            return value
+            return shaped(parse(read_whole(self[name])), shape or SHAPES.get(name))
         except FileNotFoundError:
             raise BertkitError(f"{self[name]} is missing", hint="the run did not finish; go on with --resume") from None
         except (OSError, ValueError) as error:
@@ -105,25 +151,26 @@ class RunDir:
             file.writelines(json.dumps(record) + "\n" for record in records)
 
     def read_history(self) -> list[dict]:
-        """Every complete line of history.jsonl; a last line cut by a crash is left out."""
+        """Every complete line of history.jsonl; a last line cut by a crash is left out.
+
+        Raises:
+            BertkitError: a line is broken.
+        """
         if not self["history.jsonl"].exists():
             return []
-        lines = self["history.jsonl"].read_text(encoding="utf-8").split("\n")
-        return [json.loads(line) for line in lines[:-1]]
+        return list(self.read_jsonl("history.jsonl", only_whole=True))
 
     def last_record(self) -> dict | None:
         """The newest step of history.jsonl, without reading all of it; None while there is none."""
         try:
             with self["history.jsonl"].open("rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - 8192))
+                file.seek(max(0, file.seek(0, os.SEEK_END) - 8192))  # a pipe cannot
                 lines = file.read().decode(errors="replace").split("\n")[:-1]
         except OSError:
             return None
         for line in reversed(lines):
             with suppress(ValueError):
-                record = json.loads(line)
-                if isinstance(record, dict) and "step" in record:
-                    return record
+                return shaped(parse(line), Moment)
         return None
 
     def rewind_history(self, step: int) -> None:
@@ -136,22 +183,43 @@ class RunDir:
         with written_atomically(self[name]) as temporary, temporary.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
-    def read_jsonl(self, name: str) -> Iterator[dict]:
+    def read_jsonl(self, name: str, shape: type[BaseModel] | None = None, only_whole: bool = False) -> Iterator[dict]:
         """The records of one JSON-lines file.
 
+        Args:
+            shape: what each must hold; else as SHAPES has it.
+            only_whole: leave out a last line without its line feed.
         Raises:
-            BertkitError: the file is missing, or a line of it is broken.
+            BertkitError: the file is missing, or a line of it is broken or does not hold what it should.
         """
         number = 1
         try:
-            with self[name].open(encoding="utf-8") as file:
-                for line in file:
-                    yield json.loads(line)
-                    number += 1
+            for line in read_lines(self[name]):
+                if only_whole and not line.endswith("\n"):
+                    return
+                yield shaped(parse(line), shape or SHAPES.get(name))
+                number += 1
         except FileNotFoundError:
             raise BertkitError(f"{self[name]} is missing") from None
         except (OSError, ValueError) as error:
             raise BertkitError(f"{self[name]}:{number}: cannot be read ({error})") from None
+
+
+def shaped(value: object, shape: type[BaseModel] | None) -> dict:
+    """The value, which must be an object and hold what `shape` says.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if not isinstance(value, dict):
+        raise ValueError("it holds no object")
+    try:
+        if shape is not None:
+            shape.model_validate(value, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    return value
 
 
 @contextmanager
@@ -198,6 +266,9 @@ def locked(path: Path) -> IO | None:
     """An open file that holds a lock until it, and every process that inherited it, is closed; None when it is held.
 
     Without `fcntl` (Windows) nothing is locked.
+
+    Raises:
+        BertkitError: the disk knows no locks, so that nothing would keep two processes apart.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open("a")
@@ -207,8 +278,12 @@ def locked(path: Path) -> IO | None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except ImportError:
         return file
-    except OSError:
+    except OSError as error:
         file.close()
+        if error.errno not in (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES):
+            raise BertkitError(
+                f"{path} cannot be locked ({error.strerror})", hint="use a disk with file locks (on Lustre: -o flock)"
+            ) from None
         return None
     return file
 
@@ -222,7 +297,7 @@ def _sync(path: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():  # what a link leads to is not ours
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ import re
 import reprlib
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from itertools import chain, count, islice
 from types import MappingProxyType
 from typing import NamedTuple
@@ -23,6 +24,7 @@ from typing import NamedTuple
 from bertkit.errors import BertkitError, one_line
 
 LINE_BYTES = 64 << 20  # of one line or csv field; longer than this is a file of another kind
+WHOLE_BYTES = 1 << 30  # of a file that is parsed as a whole: JSON; its values take ten times as much memory
 UNPACKED_BYTES = 4 << 30  # of a packed file: above any task's data, below what fills a machine
 PEEKED_ROWS = 100  # JSON has no header line: these first objects say which keys there are
 SHOWN = 60  # characters of a value in a message
@@ -291,8 +293,15 @@ def decoded(file: File, raw: bytes, line: int) -> str:
 
 
 def read_all(file: File) -> bytes:
+    parts = []
     with opened(file) as stream:
-        return stream.read()
+        size = 0 if file.packing else os.path.getsize(file.path)
+        while size <= WHOLE_BYTES and (part := stream.read(1 << 20)):
+            parts.append(part)
+            size += len(part) if file.packing else 0
+    if size > WHOLE_BYTES:
+        raise BertkitError(f"{file.name}: more than {WHOLE_BYTES >> 20} MiB in one value", hint="write JSON lines")
+    return b"".join(parts)
 
 
 def opened(file: File) -> io.BufferedReader:
@@ -358,4 +367,5 @@ def cut(text: str) -> str:
     return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
 
 
-PACKINGS = {".gz": gzip.open, ".xz": lzma.open}
+# of the one format: looking for others, lzma takes zeros for empty files of a kind of its own, one after the other
+PACKINGS = {".gz": gzip.open, ".xz": partial(lzma.open, format=lzma.FORMAT_XZ)}

@@ -6,7 +6,6 @@ Source: Wang et al. 2018; the files of gluebenchmark.com, of its download script
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections import Counter
@@ -16,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from bertkit.bounded import parse, read_whole
 from bertkit.data.formats import BadRow, File, Table, cut, name_parts, no_rows, show, unreadable
 from bertkit.data.opening import READERS, open_table
 from bertkit.data.sources import Columns, Rules, collect
@@ -237,8 +237,7 @@ def find_file(folder: str, stems: Sequence[str]) -> str | None:
 def saved_splits(folder: str) -> list[str]:
     path = os.path.join(folder, "dataset_dict.json")
     try:
-        with open(path, encoding="utf-8") as file:
-            return list(json.load(file)["splits"])
+        return list(parse(read_whole(path))["splits"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise unreadable(path, error) from None
 

@@ -44,6 +44,8 @@ def open_table(file: File, split: str, config: str | None) -> Table:
     if os.path.isdir(file.path):
         return read_folder(file, split, config)
     if os.path.exists(file.path):
+        if not os.path.isfile(file.path):
+            raise BertkitError(f"{file.name}: is a pipe or a device, not a file", hint="write it to a file first")
         if ending in READERS:
             return READERS[ending](file)
         hint = "if it is CoNLL-U (ten columns, tabs), name it .conllu" if ending == ".conll" else f"name it {ENDINGS}"
@@ -84,6 +86,9 @@ def read_folder(file: File, split: str, config: str | None) -> Table:
     """A folder of `save_to_disk` (a single data set in it is its own split), or one that `load_dataset` understands."""
     import datasets
 
+    inner = (os.path.join(place, name) for place, _, names in os.walk(file.path) for name in names)
+    if odd := next((path for path in inner if os.path.exists(path) and not os.path.isfile(path)), None):
+        raise BertkitError(f"{odd}: is a pipe or a device, not a file", hint="remove it")
     try:
         if any(os.path.exists(os.path.join(file.path, name)) for name in ("dataset_dict.json", "state.json")):
             dataset = datasets.load_from_disk(file.path)

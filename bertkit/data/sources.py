@@ -176,6 +176,7 @@ def locate(file: File, table: Table, columns: Columns, optional: Sequence[str]) 
         else:
             usual = [other for other in unused if other in USUAL_NAMES.get(column, ())]
             guess = next(iter(usual or unused[: len(unused) == 1]), nearest(name, unused) or nearest(column, unused))
+            guess = guess and cut(guess)
             hint = f"add data.columns.{column}={guess or 'NAME'}" if unused else "no column is left for it"
             if file.ending == ".conllu" and not columns.words:
                 hint = "CoNLL-U holds words and their tags, for tasks such as pos"

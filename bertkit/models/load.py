@@ -13,6 +13,7 @@ import transformers
 from tokenizers.pre_tokenizers import PreTokenizer
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from bertkit.bounded import parse, read_whole
 from bertkit.errors import BertkitError
 from bertkit.heads import HEADS, HeadName
 
@@ -27,6 +28,7 @@ POSITIONS_BEHIND_PADDING = frozenset({
     "roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "mpnet", "longformer", "xmod",
     "data2vec-text", "ibert", "luke",
 })  # fmt: skip
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")  # and other kinds that are not read
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 PROBLEMS = {  # how other programs read the logits: Hugging Face's pipelines follow it
     "class": "single_label_classification",
@@ -55,7 +57,7 @@ def load_config(config: ModelConfig) -> PretrainedConfig:
     Raises:
         BertkitError: the folder or Hub id cannot be loaded.
     """
-    _check_folder(config.checkpoint, with_weights=config.init == "pretrained")
+    _check_folder(config.checkpoint, config.init == "pretrained", config.trust_remote_code)
     with _hub_errors(config.checkpoint):
         return AutoConfig.from_pretrained(
             config.checkpoint, revision=config.revision, trust_remote_code=config.trust_remote_code
@@ -73,6 +75,7 @@ def load_tokenizer(config: ModelConfig, words: bool = False) -> PreTrainedTokeni
     path = Path(config.checkpoint)
     options: dict[str, object] = {"trust_remote_code": config.trust_remote_code, "revision": config.revision}
     if path.is_dir():
+        _check_safe(path, config.trust_remote_code)
         known = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model", "spm.model")
         files = [name for name in known if (path / name).exists()]
         if not files:
@@ -82,7 +85,8 @@ def load_tokenizer(config: ModelConfig, words: bool = False) -> PreTrainedTokeni
             )
         if files == ["vocab.txt"] and config.lowercase is None and not (path / "tokenizer_config.json").exists():
             # transformers would lowercase whatever the checkpoint was
-            options["do_lower_case"] = not _has_capitals(path / "vocab.txt")
+            with _hub_errors(config.checkpoint):
+                options["do_lower_case"] = not _has_capitals(path / "vocab.txt")
             warnings.warn(
                 f"{path} does not say whether its text is lowercased; by its vocabulary it is "
                 f"{'' if options['do_lower_case'] else 'not '}(set model.lowercase to be sure)",
@@ -260,7 +264,7 @@ def _has_capitals(vocabulary: Path) -> bool:
     return any(piece != piece.lower() for piece in pieces if not piece.startswith("["))
 
 
-def _check_folder(checkpoint: str, with_weights: bool) -> None:
+def _check_folder(checkpoint: str, with_weights: bool, trusted: bool) -> None:
     path = Path(checkpoint)
     if not path.is_dir():
         if path.exists() or checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") > 1:
@@ -273,14 +277,48 @@ def _check_folder(checkpoint: str, with_weights: bool) -> None:
         raise BertkitError(
             f"model.checkpoint: {path} has no config.json", hint="give the folder that holds the checkpoint itself"
         )
+    _check_safe(path, trusted)
     if with_weights and not any(path.glob("*.safetensors")):
-        pickled = next(iter([*path.glob("*.bin"), *path.glob("*.pt")]), None)
+        pickled = next((file for ending in PICKLED for file in sorted(path.glob(ending))), None)
         raise BertkitError(
             f"model.checkpoint: {path} has no weights in safetensors format"
             + (f" ({pickled.name} is a pickle, which can run code and is not read)" if pickled else ""),
-            hint="save the model again with save_pretrained on a current transformers" if pickled
+            hint="where you trust its origin, load it in transformers and save the model again with save_pretrained"
+            if pickled
             else "the folder should hold model.safetensors; model.init=scratch starts without weights",
         )  # fmt: skip
+
+
+def _check_safe(path: Path, trusted: bool) -> None:
+    """Refuse a folder whose files would hold a reader up, or lead it to code or weights elsewhere."""
+    # a pipe would make its reader wait, a device would never end
+    if odd := next((entry for entry in sorted(path.iterdir()) if entry.exists() and not _is_plain(entry)), None):
+        raise BertkitError(f"model.checkpoint: {odd} is a pipe or a device, not a file", hint="remove it")
+    if (path / "adapter_config.json").exists():
+        raise BertkitError(
+            f"model.checkpoint: {path} is an adapter for another checkpoint (adapter_config.json)",
+            hint="put it into that one: peft's merge_and_unload, then save_pretrained",
+        )
+    for name in ("config.json", "tokenizer_config.json"):
+        if not trusted and "auto_map" in _tree(path / name):
+            raise BertkitError(
+                f"model.checkpoint: {path} brings Python code of its own ({name} has auto_map), which is not run",
+                hint="use a checkpoint that transformers knows by itself; or read its code, then set "
+                "model.trust_remote_code=true",
+            )
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_file() or path.is_dir()
+
+
+def _tree(path: Path) -> dict:
+    """What a configuration holds; nothing, where it is missing or transformers has to say what is wrong with it."""
+    try:
+        found = parse(read_whole(path))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 class _hub_errors:  # reads as a phrase: with _hub_errors(...)
@@ -293,10 +331,9 @@ class _hub_errors:  # reads as a phrase: with _hub_errors(...)
         return None
 
     def __exit__(self, kind: type | None, error: BaseException | None, traceback: object) -> None:
-        from safetensors import SafetensorError
-
-        if isinstance(error, OSError | ValueError | KeyError | ImportError | SafetensorError):
-            reason = str(error).strip().split("\n")[0]
+        # whatever a broken file leads these libraries to; tokenizers may also panic, which is no Exception
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            reason = (str(error).strip() or type(error).__name__).split("\n")[0][:300]
             is_folder = Path(self.checkpoint).is_dir()
             raise BertkitError(
                 f"model.checkpoint: {self.checkpoint} cannot be loaded ({reason})",

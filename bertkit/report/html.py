@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, Field
 
+from bertkit.bounded import parse, read_whole
 from bertkit.config import read_yaml, validate
 from bertkit.errors import BertkitError
 from bertkit.findings import Cell, Finding, Note, Span, Table, from_json
@@ -185,10 +185,10 @@ def excerpts(text: str, spans: Sequence[Span]) -> list[tuple[int, int]]:
 
 def _findings(path: Path) -> list[Finding]:
     try:
-        return from_json(json.loads(path.read_text(encoding="utf-8")), where=str(path))
+        return from_json(parse(read_whole(path)), where=str(path))
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise BertkitError(f"{path} cannot be read ({error})") from None
 
 
@@ -259,6 +259,8 @@ def _study(directory: Path) -> tuple[View, list[Entry]]:
 def _entry(directory: Path, part: Part) -> Entry:
     if part.state != "done":
         return Entry(part, None, part.note)
+    if Path(part.path).is_absolute() or ".." in Path(part.path).parts:
+        return Entry(part, None, f"{part.path} is not in this study")
     try:
         return Entry(part, _run(directory / part.path), "")
     except BertkitError as error:  # one broken run does not cost the page

@@ -14,9 +14,9 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from pydantic import Field
 
@@ -29,12 +29,15 @@ from bertkit.recipe import Recipe, load_recipe
 from bertkit.report.html import write_report
 from bertkit.rundir import TEMPORARY, RunDir, disk_errors, write_atomically
 from bertkit.splits import path_of
+from bertkit.studies import cluster
 from bertkit.studies.board import make_board
 from bertkit.studies.jobs import Job, Runner, check_alone, make_slots
 from bertkit.studies.results import (
     DIAGNOSTICS,
     SCHEMA,
     Results,
+    RowShape,
+    SourcesShape,
     conclude,
     describe_run,
     gather,
@@ -116,6 +119,8 @@ def run(
     assignments: Sequence[str] = (),
     quiet: bool = False,
     say: Callable[[str], None] = lambda text: None,
+    executor: Literal["local", "ray"] = "local",
+    address: str = "auto",
 ) -> Results:
     """Fine-tune on the tasks, and score them.
 
@@ -130,6 +135,9 @@ def run(
         resume: go on with what `out` holds; what is done is not run again.
         assignments: settings for all tasks (`train.epochs=1`), for one (`rte.train.epochs=10`), or of the study
             (`glue.from_mnli=true`).
+        executor: where the jobs run: in processes of this machine, or on the nodes of a Ray cluster, whose disk holds
+            `out`. It changes no result; a study can go on with the other one.
+        address: of the Ray cluster: `HOST:PORT`, `ray://HOST:PORT`, or the one that this machine is part of.
     Raises:
         BertkitError: anything the user can mend, found before the first job begins; or jobs failed, after all others
             are done and the results written.
@@ -152,9 +160,7 @@ def run(
     with disk_errors(folder):
         claim(folder, asked, resume)
     check_model(model, chosen, common, single)
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with check_alone(folder):
+    with cluster.connected(address) if executor == "ray" else nullcontext(), check_alone(folder):
         is_new = not (folder / "study.json").exists()
         if is_new:
             RunDir(folder).write_json("study.json", describe(asked, []))
@@ -166,6 +172,8 @@ def run(
             if "mnli" in chosen and (source is None or "ax" in find_tasks(source)):
                 prepare(folder, "ax", source, glue.held_back, say)
             planned = plan_jobs(folder, asked, found, common, single, glue)
+            is_here = executor == "local"
+            places = make_slots(jobs, assignments, gpus) if is_here else cluster.make_places(folder, jobs, assignments)
         except BertkitError:
             if is_new:
                 take_back(folder)
@@ -175,7 +183,7 @@ def run(
             conclude(folder, describe(asked, planned))
 
         board = make_board(lambda job: describe_run(job.run), quiet)
-        runner = Runner(planned, make_slots(jobs, assignments, gpus), board, bring_up_to_date)
+        runner = Runner(planned, places, board, bring_up_to_date)
         try:
             runner.run()
             score_diagnostics(folder, asked.seeds, common, say)
@@ -294,7 +302,7 @@ def prepare(folder: Path, task: str, source: str | None, held_back: float, say: 
     """Read a task's rows once and keep them as JSON lines; returns what sources.json says of them."""
     place = RunDir(folder / "data" / task)
     if place["sources.json"].exists():
-        return place.read_json("sources.json")
+        return place.read_json("sources.json", SourcesShape)
     found = read_glue(task, source, held_back)
     for split, content in found.splits.items():
         place.write_jsonl(f"{split}.jsonl", content.rows)
@@ -331,7 +339,7 @@ def sources_of(found: GlueTask) -> Tree:
 def score_diagnostics(folder: Path, seeds: Sequence[int], common: Sequence[str], say: Callable[[str], None]) -> None:
     """Score the MNLI models on the diagnostic set, where its labels are there: GLUE's own file has none."""
     path = folder / "data" / "ax" / "test.jsonl"
-    if not path.exists() or any(row["label"] is None for row in RunDir(path.parent).read_jsonl(path.name)):
+    if not path.exists() or any(row["label"] is None for row in RunDir(path.parent).read_jsonl(path.name, RowShape)):
         return
     from bertkit.run import evaluate
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, Protocol
 
 from bertkit.errors import BertkitError, Interrupted
 from bertkit.launch import FOLLOW
@@ -63,15 +63,69 @@ class Job:
         return self.state in ("done", "failed")
 
 
+class Process(Protocol):
+    """An attempt at a job, wherever it runs: what `subprocess.Popen` says of it, and two things more.
+
+    Attributes:
+        returncode: None while it runs; below zero the signal that killed it.
+        lost: why it is over, where that was not its own doing; else empty.
+    """
+
+    returncode: int | None
+    lost: str
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def terminate(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+    def release(self) -> None:
+        """It is over: give back what it held."""
+
+
+class Here(subprocess.Popen):
+    """A process on this machine, which holds the lock of its job."""
+
+    lost = ""
+
+    def __init__(self, command: Sequence[str], lock: IO, **options: object) -> None:
+        # the terminal's Ctrl-C is for us; and the lock lives as long as we or the job do
+        super().__init__(
+            command, stdin=subprocess.PIPE, start_new_session=True, pass_fds=(lock.fileno(),), **options
+        )  # fmt: skip
+        self.lock = lock
+
+    def release(self) -> None:
+        self.stdin.close()
+        self.lock.close()
+
+
 @dataclass
 class Slot:
-    """A place where one job can run: what its process gets to see, and which settings it needs there."""
+    """A place on this machine where one job can run.
+
+    Attributes:
+        environment: what its process gets to see there.
+        settings: which settings it needs there.
+    """
 
     environment: Mapping[str, str]
     settings: Sequence[str] = ()
     job: Job | None = None
-    process: subprocess.Popen | None = None
-    lock: IO | None = None
+    process: Process | None = None
+
+    def start(self, job: Job) -> Process | str:
+        """Begin an attempt; or why it cannot begin now."""
+        lock = locked(job.log.with_suffix(".lock"))
+        if lock is None:
+            # a job of a runner that was killed is still saving its checkpoint
+            return "waits for its earlier process to end"
+        with job.log.open("ab") as log:
+            environment = {**os.environ, **self.environment, FOLLOW: "1"}
+            return Here([*job.command, *self.settings], lock, stdout=log, stderr=log, env=environment)
 
 
 @dataclass
@@ -126,23 +180,15 @@ class Runner:
         return job.cost + max((other.cost for other in self.jobs if other.needs is job), default=0.0)
 
     def _start(self, slot: Slot, job: Job) -> None:
-        lock = locked(job.log.with_suffix(".lock"))
-        if lock is None:
-            # a job of a runner that was killed is still saving its checkpoint
-            if not job.note:
-                job.note = "waits for its earlier process to end"
+        log_start = job.log.stat().st_size if job.log.exists() else 0
+        process = slot.start(job)
+        if isinstance(process, str):
+            if job.note != process:
+                job.note = process
                 self.board.say(f"{job.name}: {job.note}")
             return
         job.attempts, job.state, job.note, job.began = job.attempts + 1, "running", "", time.monotonic()
-        with job.log.open("ab") as log:
-            job.log_start = log.tell()
-            slot.process = subprocess.Popen(  # noqa: S603 our own command line
-                [*job.command, *slot.settings], stdin=subprocess.PIPE, stdout=log, stderr=log,
-                env={**os.environ, **slot.environment, FOLLOW: "1"},
-                # the terminal's Ctrl-C is for us; and the lock lives as long as we or the job do
-                start_new_session=True, pass_fds=(lock.fileno(),),
-            )  # fmt: skip
-        slot.job, slot.lock = job, lock
+        slot.job, slot.process, job.log_start = job, process, log_start
         self.board.say(f"{job.name}: {'begins' if job.attempts == 1 else 'is tried again'}")
         self.changed()
 
@@ -155,7 +201,7 @@ class Runner:
                 job.state = "done"
                 self.board.say(f"{job.name}: done in {time.monotonic() - job.began:.0f} s: {self.board.describe(job)}")
             else:
-                reason = why_it_died(job.log, slot.process.returncode, job.log_start)
+                reason = slot.process.lost or why_it_died(job.log, slot.process.returncode, job.log_start)
                 job.state, job.note = ("failed" if job.attempts >= ATTEMPTS else "waiting"), reason
                 self.board.say(f"{job.name}: died: {reason}")
             slot.process = None
@@ -163,8 +209,7 @@ class Runner:
 
     def _release(self, slot: Slot) -> Job:
         job, slot.job = slot.job, None
-        slot.process.stdin.close()
-        slot.lock.close()
+        slot.process.release()
         assert job is not None, "a process without a job"
         return job
 
@@ -229,7 +274,7 @@ def make_slots(jobs_per_device: int, settings: Sequence[str], gpus: int | None =
     return [Slot({}, threads) for _ in range(jobs_per_device)]
 
 
-def has_ended_well(process: subprocess.Popen, job: Job) -> bool:
+def has_ended_well(process: Process, job: Job) -> bool:
     """Whether a process that is over finished its job."""
     return process.returncode == 0 and job.run["metrics.json"].exists()
 

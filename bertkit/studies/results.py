@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from pydantic import BaseModel, Field, JsonValue, field_validator
+
 from bertkit.data.glue import LAYOUTS
 from bertkit.errors import BertkitError, did_you_mean
 from bertkit.findings import Dots, Finding, Note, Table, to_json
@@ -34,6 +36,78 @@ SCHEMA = 1  # of study.json
 DIAGNOSTICS = "ax.json"  # of an MNLI run: its scores on the diagnostic set
 SPREAD = ("deviation", "best", "seeds")  # columns that tell nothing of one seed
 DEV = "dev"  # every score of a study; GLUE's test labels are not public
+
+
+class AskedShape(BaseModel):
+    """`asked` in study.json, as far as readers rely on it."""
+
+    model: str
+    tasks: list[str]
+    seeds: list[int] = Field(min_length=1)
+    glue: dict[str, JsonValue]
+
+    @field_validator("tasks")
+    @classmethod
+    def _are_known(cls, tasks: list[str]) -> list[str]:
+        if unknown := set(tasks) - set(TASKS):
+            raise ValueError(f"there is no task {min(unknown)!r}")
+        return tasks
+
+
+class RunShape(BaseModel):
+    """One of `runs` in study.json."""
+
+    name: str
+    state: str
+    note: str
+
+
+class StudyShape(BaseModel):
+    """study.json."""
+
+    asked: AskedShape
+    runs: list[RunShape]
+
+
+class SplitShape(BaseModel):
+    """One of `splits` in sources.json."""
+
+    rows: int
+    source: str
+    held_back: bool
+    skipped: list[str] = []
+    sha256: str | None = None
+
+
+class SourcesShape(BaseModel):
+    """sources.json of a task."""
+
+    missing: list[str]
+    characters: int
+    splits: dict[str, SplitShape]
+
+
+class RowShape(BaseModel):
+    """A row of a task, as the study keeps it."""
+
+    id: str
+    text: str
+    second: str = ""
+    label: str | float | None
+
+
+class AnswerShape(BaseModel):
+    """A line of predictions.jsonl."""
+
+    id: str
+    gold: str | float
+    label: str | float
+
+
+class DiagnosticsShape(BaseModel):
+    """ax.json of an MNLI run."""
+
+    matthews: float | None
 
 
 class Spread(NamedTuple):
@@ -165,7 +239,7 @@ def open_study(folder: Path) -> dict:
     study = RunDir(folder).read_json("study.json")
     if study.get("study") != "glue" or study.get("schema") != SCHEMA:
         raise BertkitError(f"{folder}: study {study.get('study')!r} of schema {study.get('schema')!r} is not read here")
-    return study
+    return RunDir(folder).read_json("study.json", StudyShape)
 
 
 def named_tasks(asked: Sequence[str], known: Sequence[str]) -> set[str]:
@@ -203,12 +277,12 @@ def gather(folder: str | Path) -> Results:
             run = run_of(folder, task, seed)
             if run["metrics.json"].exists():
                 metrics = run.open().read_json("metrics.json")
-                seeds[task][seed] = scores_of(task, metrics)
-                rows[task] = sum(split["rows"] for split in metrics["splits"].values())
+                seeds[task][seed] = scores_of(task, metrics, str(run["metrics.json"]))
+                rows[task] = rows_of(metrics)
     sources = {
-        task: RunDir(folder / "data" / task).read_json("sources.json")
+        task: RunDir(folder / "data" / task).read_json("sources.json", SourcesShape)
         for task in seeds
-        if (folder / "data" / task / "sources.json").exists()
+        if seeds[task] or (folder / "data" / task / "sources.json").exists()
     }
     states = {
         state: tuple(f"{run['name']}: {run['note']}" if run["note"] else run["name"]
@@ -216,20 +290,37 @@ def gather(folder: str | Path) -> Results:
         for state, names in (("failed", ("failed",)), ("waiting", ("waiting", "running")))
     }  # fmt: skip
     diagnostics = {
-        seed: run.read_json(DIAGNOSTICS)["matthews"]
+        seed: run.read_json(DIAGNOSTICS, DiagnosticsShape)["matthews"]
         for seed in seeds.get("mnli", {})
         if (run := run_of(folder, "mnli", seed))[DIAGNOSTICS].exists()
     }
     return Results(asked["model"], seeds, rows, sources, states["failed"], states["waiting"], asked, diagnostics)
 
 
-def scores_of(task: str, metrics: Mapping) -> dict[str, float | None]:
-    """The official metrics of a finished run, from its metrics.json."""
+def scores_of(task: str, metrics: Mapping, where: str) -> dict[str, float | None]:
+    """The official metrics of a finished run, from its metrics.json.
+
+    Args:
+        where: that file, for the message.
+    Raises:
+        BertkitError: a metric or the number of rows is not in it.
+    """
     splits = metrics["splits"]
+    places = {metric: ("validation", metric) for metric in OFFICIAL[task]}
     if task == "mnli":  # the run's test split is the mismatched dev set
-        names = {"matched": "validation", "mismatched": "test"}
-        return {metric: splits[split]["accuracy"] for metric, split in names.items() if split in splits}
-    return {metric: splits["validation"][metric] for metric in OFFICIAL[task]}
+        places = {"matched": ("validation", "accuracy")}
+        if "test" in splits:
+            places["mismatched"] = ("test", "accuracy")
+    for split, metric in places.values():
+        scores = splits.get(split, {})
+        if type(scores.get("rows")) is not int or not isinstance(scores.get(metric, ""), float | int | None):
+            raise BertkitError(f"{where}: it has no {metric} of {split}, with its rows", hint="train that run again")
+    return {name: splits[split][metric] for name, (split, metric) in places.items()}
+
+
+def rows_of(metrics: Mapping) -> int:
+    """How many rows a run was scored on, as its metrics.json says."""
+    return sum(split["rows"] for split in metrics["splits"].values() if isinstance(split.get("rows"), int))
 
 
 def answers_of(folder: Path, task: str, seed: int) -> dict[str, list[dict]]:
@@ -246,7 +337,7 @@ def answers_of(folder: Path, task: str, seed: int) -> dict[str, list[dict]]:
         files = {"validation": "predictions.jsonl"}
     answers = {}
     for split, file in sorted(files.items(), reverse=True):
-        answers[names.get(split, split)] = records = list(run.read_jsonl(file))
+        answers[names.get(split, split)] = records = list(run.read_jsonl(file, AnswerShape))
         if len(records) != splits[split]["rows"]:
             raise BertkitError(f"{run[file]} has {len(records)} rows, but {splits[split]['rows']} were scored")
     return answers

@@ -14,7 +14,7 @@ from bertkit.data.glue import LAYOUTS
 from bertkit.errors import BertkitError
 from bertkit.metrics.glue import TASKS, TITLES, task_score
 from bertkit.rundir import RunDir, disk_errors, write_atomically, written_atomically
-from bertkit.studies.results import Results, gather, named_tasks, run_of
+from bertkit.studies.results import Results, RowShape, gather, named_tasks, run_of
 
 SCORES = (0.0, 5.0)  # of STS-B
 
@@ -144,7 +144,7 @@ def rows_path(folder: Path, file: File) -> Path:
 
 def rows_of(folder: Path, file: File) -> Iterator[dict]:
     path = rows_path(folder, file)
-    return RunDir(path.parent).read_jsonl(path.name)
+    return RunDir(path.parent).read_jsonl(path.name, RowShape)
 
 
 def lines_of(file: File, run: RunDir, rows: Iterator[Mapping]) -> Iterator[str]:

@@ -7,15 +7,39 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from pydantic import BaseModel, Field, JsonValue
 from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import nn
 
+from bertkit.bounded import check_regular, parse, read_whole
 from bertkit.errors import BertkitError
 from bertkit.recipe import differing_keys
-from bertkit.rundir import SCHEMA, disk_errors, written_atomically
+from bertkit.rundir import SCHEMA, disk_errors, shaped, written_atomically
 
 WEIGHTS, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
+
+
+class Best(BaseModel):
+    """The evaluation whose weights are kept."""
+
+    step: int
+    metric: str
+    value: float
+
+
+class State(BaseModel):
+    """state.json, as far as readers rely on it; the best weights are saved with their step alone."""
+
+    schema_: int = Field(alias="schema")
+    files: dict[str, int]
+    step: int
+    best: Best | None = None
+    stale: int = 0
+    stopped: bool = False
+    seconds: float = 0.0
+    scaler: dict[str, JsonValue] | None = None
+    fingerprint: dict[str, JsonValue] = {}
 
 
 def save_checkpoint(
@@ -50,14 +74,18 @@ def read_state(path: Path) -> dict:
         BertkitError: a file is missing or truncated, or the checkpoint is of another schema.
     """
     try:
-        state = json.loads((path / STATE).read_text(encoding="utf-8"))
+        state = shaped(parse(read_whole(path / STATE)), State)
+        for name in state["files"]:
+            check_regular(path / name)
         sizes = {name: (path / name).stat().st_size for name in state["files"]}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError) as error:
         raise BertkitError(f"{path}: broken checkpoint ({error})", hint=_earlier(path)) from None
-    if state.get("schema") != SCHEMA:
-        raise BertkitError(f"{path}: schema {state.get('schema')!r}, this version reads {SCHEMA}", hint=_earlier(path))
+    if state["schema"] != SCHEMA:
+        raise BertkitError(f"{path}: schema {state['schema']!r}, this version reads {SCHEMA}", hint=_earlier(path))
     if wrong := [name for name, size in state["files"].items() if sizes[name] != size]:
         raise BertkitError(f"{path}: {wrong[0]} is truncated", hint=_earlier(path))
+    if missing := {WEIGHTS, OPTIMIZER} - state["files"].keys():
+        raise BertkitError(f"{path}: {min(missing)} is missing", hint=_earlier(path))
     return state
 
 
@@ -138,5 +166,5 @@ class _broken:
         return None
 
     def __exit__(self, kind: type | None, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, SafetensorError | OSError | RuntimeError | KeyError):
+        if isinstance(error, SafetensorError | OSError | RuntimeError | KeyError | ValueError):
             raise BertkitError(f"{self.path}: broken checkpoint ({error})", hint=_earlier(self.path)) from error

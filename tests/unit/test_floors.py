@@ -32,6 +32,7 @@ FLOORS = {  # room -> floor
     "rundir": 2,
     "launch": 2,
     "objectives": 2,
+    "bounded": 1,
     "errors": 1,
     "heads": 1,
     "findings": 1,

@@ -1,0 +1,256 @@
+"""Jobs on a Ray cluster: each in a process of its own on whichever node has room, its files on a disk all nodes share.
+
+What a job is, how often it is tried and what it writes are those of `jobs.py`; only where its process runs differs.
+Exactly one process works on a job: it holds the job's lock, taken on the node itself, and a later attempt waits for it.
+The lock ends with its process, and on a disk that is shared also with its node; that locks reach from node to node is
+tried before the first job. Nodes keep their own environment: none of ours is sent, for tokens may be in it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from bertkit import __version__
+from bertkit.errors import BertkitError, one_line
+from bertkit.launch import FOLLOW
+from bertkit.rundir import locked
+from bertkit.studies.jobs import Job, Process, Slot
+
+REACHED = 10.0  # seconds in which the address of a cluster must answer: Ray itself would try for minutes
+LOST = "its node or the worker on it was lost"
+
+
+class Worker:
+    """An actor: runs one job on its node, in a process of its own that ends when this one is gone."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen | None = None
+        self.told = 0  # the signal that came before the process began
+
+    def look(self, folder: str, work: str) -> tuple[str, str]:
+        """What this node has: the version of bertkit, and what keeps it from running jobs (nothing: "")."""
+        for path in (work, folder):
+            if not Path(path).is_dir():
+                return __version__, f"does not see {path}"
+        try:
+            lock = locked(Path(folder) / ".lock")
+        except BertkitError as error:
+            return __version__, error.message
+        if lock is not None:
+            lock.close()
+            return __version__, f"could lock what another machine has locked in {folder}"
+        return __version__, ""
+
+    def run(self, command: Sequence[str], log: str, lock: str, work: str) -> int:
+        """Run a job to its end, once an earlier process of it is gone; returns its exit code."""
+        is_said = False
+        while (held := locked(Path(lock))) is None and not self.told:
+            if not is_said:
+                is_said = True
+                with Path(log).open("a", encoding="utf-8") as file:
+                    file.write("waits for an earlier process of this job to end\n")
+            time.sleep(0.2)
+        if held is None or self.told:
+            return -self.told
+        with held, Path(log).open("ab") as file:
+            self.process = subprocess.Popen(  # noqa: S603 the study's own command line, by this node's interpreter
+                [sys.executable, *command[1:]], stdin=subprocess.PIPE, stdout=file, stderr=file, cwd=work,
+                env={**os.environ, FOLLOW: "1"}, start_new_session=True, pass_fds=(held.fileno(),),
+            )  # fmt: skip
+            if self.told:
+                self.process.send_signal(self.told)
+            return self.process.wait()
+
+    def tell(self, number: int) -> None:
+        """Send the job a signal."""
+        self.told = number
+        if self.process is not None:
+            self.process.send_signal(number)
+
+
+class Need(NamedTuple):
+    """What one job takes of a node, and how many find room on the cluster."""
+
+    gpus: float
+    cpus: int
+    places: int
+
+
+@dataclass
+class Remote:
+    """An attempt at a job on some node; a `jobs.Process`."""
+
+    worker: object
+    begun: object
+    ended: object
+    returncode: int | None = None
+    lost: str = ""
+
+    def poll(self) -> int | None:
+        import ray
+
+        if self.returncode is None and ray.wait([self.ended], timeout=0)[0]:
+            try:
+                self.returncode = ray.get(self.ended)
+            except ray.exceptions.RayTaskError as error:
+                self.returncode, self.lost = 1, one_line(str(error.cause))
+            except ray.exceptions.RayError:
+                self.returncode, self.lost = 1, LOST
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        import ray
+
+        ray.wait([self.ended], timeout=timeout)
+        if self.poll() is None:
+            raise subprocess.TimeoutExpired("a job on the cluster", timeout or 0.0)
+        return int(self.returncode or 0)
+
+    def terminate(self) -> None:
+        self._tell(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._tell(signal.SIGKILL)
+
+    def release(self) -> None:
+        import ray
+
+        ray.kill(self.worker)
+
+    def _tell(self, number: int) -> None:
+        import ray
+
+        if ray.wait([self.begun], timeout=0)[0]:
+            self.worker.tell.remote(int(number))
+        else:
+            ray.kill(self.worker)  # it waits for a place, and has nothing to save
+
+
+@dataclass
+class Place(Slot):
+    """Room for one job somewhere on the cluster."""
+
+    need: Need | None = None
+
+    def start(self, job: Job) -> Process | str:
+        import ray
+
+        assert self.need is not None, "a place without what a job takes of it"
+        free = ray.available_resources()
+        if free.get("CPU", 0) < self.need.cpus or free.get("GPU", 0) < self.need.gpus:
+            return "waits for room on the cluster"
+        worker = actor(self.need).remote()
+        lock = str(job.log.with_suffix(".lock"))
+        command = [*job.command, *self.settings]
+        return Remote(worker, worker.tell.remote(0), worker.run.remote(command, str(job.log), lock, os.getcwd()))
+
+
+def actor(need: Need, node: str | None = None) -> object:
+    """The Ray actor class of a worker, on any node that has room or on this one."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    where = {} if node is None else {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
+    # two calls at a time: `tell` must reach a worker whose `run` goes on
+    return ray.remote(Worker).options(num_cpus=need.cpus, num_gpus=need.gpus, max_concurrency=2, **where)
+
+
+@contextmanager
+def connected(address: str) -> Iterator[None]:
+    """A connection to a Ray cluster.
+
+    Args:
+        address: `HOST:PORT` of its head, `ray://HOST:PORT`, or `auto`: the one that this machine is part of.
+    Raises:
+        BertkitError: Ray is not installed, or no cluster answers there.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise BertkitError("--executor ray: Ray is not installed", hint="pip install 'bertkit[ray]'") from None
+    hint = "start one with `ray start --head`, and give --address HOST:PORT as that says"
+    if address != "auto":
+        _check_address(address, hint)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+        raise BertkitError(f"--address: no Ray cluster answers at {address} ({one_line(str(error))})", hint) from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _check_address(address: str, hint: str) -> None:
+    found = re.fullmatch(r"(ray://)?\[?([^\[\]/@]+?)\]?:(\d{1,5})", address)
+    if found is None:
+        raise BertkitError(f"--address: {address!r} is no address of a Ray cluster", hint)
+    client, host, port = found.groups()
+    try:
+        socket.create_connection((host, int(port)), timeout=REACHED).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise BertkitError(f"--address: nothing answers at {address} ({one_line(str(error))})", hint) from None
+    if client:
+        return  # it gives up by itself
+    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+    try:
+        is_ray = subprocess.run(command, capture_output=True, timeout=6 * REACHED, check=False).returncode == 0  # noqa: S603
+    except subprocess.TimeoutExpired:
+        is_ray = False
+    if not is_ray:
+        raise BertkitError(f"--address: what answers at {address} is no Ray cluster of this version", hint)
+
+
+def make_places(folder: Path, jobs_per_device: int, settings: Sequence[str]) -> list[Slot]:
+    """The places of the cluster: so many jobs on each GPU, or where there are none on each node's CPU cores.
+
+    Args:
+        folder: of the study, which this process has locked.
+    Raises:
+        BertkitError: a node cannot run jobs: it sees the folder, its locks or bertkit not, or in another version.
+    """
+    import ray
+
+    nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+    need = need_of([node["Resources"] for node in nodes], jobs_per_device)
+    if not need.places:
+        raise BertkitError("--executor ray: no node of the cluster has CPU cores to give", hint="add a node")
+    workers = [(node["NodeManagerAddress"], actor(Need(0, 0, 0), node["NodeID"]).remote()) for node in nodes]
+    for name, worker in workers:
+        try:
+            version, problem = ray.get(worker.look.remote(str(folder.absolute()), os.getcwd()), timeout=120)
+        except ray.exceptions.RayError as error:
+            cause = one_line(str(getattr(error, "cause", None) or error))
+            version, problem = __version__, f"cannot run bertkit ({cause[-200:]})"
+        if version != __version__:
+            problem = f"has bertkit {version}, not {__version__}"
+        if problem:
+            raise BertkitError(
+                f"--executor ray: node {name} {problem}",
+                hint="install the same bertkit on every node; work in a folder on a disk that all share, locks too",
+            )
+        ray.kill(worker)
+    is_set = any(setting.startswith("hardware.threads=") for setting in settings)
+    threads = [] if need.gpus or is_set else [f"hardware.threads={need.cpus}"]
+    return [Place({}, threads, need=need) for _ in range(need.places)]
+
+
+def need_of(nodes: Sequence[Mapping[str, float]], jobs_per_device: int) -> Need:
+    """A share of a GPU, or of the cores of the smallest node, for one job."""
+    gpus = sum(int(node.get("GPU", 0)) for node in nodes)
+    if gpus:
+        return Need(1 / jobs_per_device, 1, gpus * jobs_per_device)
+    cores = [int(node["CPU"]) for node in nodes]
+    each = max(1, min(cores, default=1) // jobs_per_device)
+    return Need(0, each, sum(count // each for count in cores))
