@@ -21,7 +21,16 @@ from bertkit.findings import to_json
 from bertkit.heads import HEADS
 from bertkit.launch import own_the_cores
 from bertkit.recipe import ModelConfig, Recipe, check_windows, fingerprint, load_recipe
-from bertkit.rundir import SCHEMA, RunDir, disk_errors, next_name, write_atomically, written_atomically
+from bertkit.rundir import (
+    PACE,
+    SCHEMA,
+    RunDir,
+    disk_errors,
+    next_name,
+    this_process,
+    write_atomically,
+    written_atomically,
+)
 from bertkit.splits import bind_labels, checksums, labels_in, path_of, read_split, read_splits, say_skipped
 from bertkit.tasks.base import Prediction, Row, Task, make_task, task_class
 
@@ -64,6 +73,7 @@ def finetune(
     run.claim(resume)
     if resume and run["metrics.json"].exists():
         _sayer(quiet)(f"{run.path} is finished already; these are its results")
+        run.sweep()
         return run.open().read_json("metrics.json")
     splits, label_names = read_splits(recipe, task, _sayer(quiet))
 
@@ -114,16 +124,23 @@ def finetune(
         "dropout": ready.dropout,
         "model": architecture.model_type,
         "train_windows": _hash(store.input_ids, store.offsets, *targets.values()),
+        # another version may compute other digits; torch's build for a device is a matter of place
+        "versions": {
+            "bertkit": __version__,
+            "torch": version("torch").split("+")[0],
+            "transformers": version("transformers"),
+        },
     })  # fmt: skip
     background = Background(covered, tags_seen(task, splits.train), splits.left_out)
     del splits, train_part  # training needs the windows, not the rows
 
     place.accelerator.wait_for_everyone()
+    model, optimizer = place.accelerator.prepare(loaded.model, make_optimizer(loaded.model, recipe.train))
+    keeper = keep.Keeper(run, loaded.model, optimizer, recipe, marks, place.accelerator, place.micro_batch_tokens)
+    # a checkpoint of other settings is refused before anything is written
+    start = keeper.resume(say) if resume else 0
     if is_main:
         _open_run(run, recipe, task, place)
-    model, optimizer = place.accelerator.prepare(loaded.model, make_optimizer(loaded.model, recipe.train))
-    keeper = keep.Keeper(run, loaded.model, optimizer, recipe, marks, place.accelerator)
-    start = keeper.resume(say) if resume else 0
     progress = make_progress(plan.step_count, start, quiet or not is_main)
     trackers = Trackers(place.accelerator, recipe.log.trackers, recipe.log.project, flatten(recipe.tree()))
     watch = keep.Watch(
@@ -132,16 +149,18 @@ def finetune(
     )  # fmt: skip
     try:
         if not keeper.stopped:
-            loop.train(
-                loop.Run(
-                    place.accelerator, model, optimizer, plan,
-                    Collator(store, tokenizer.pad_token_id, predictor.inputs, targets, per_token=task.head == "token"),
-                    masses(task.head, targets, store.offsets, weights), make_loss(task.head, recipe.train, weights),
-                    HEADS[task.head].outputs, recipe.train, micro_batch_tokens(place, int(store.lengths.max())),
-                    recipe.log.every, watch, watch.is_due, watch.is_checkpoint, keeper.save, keeper.last_saved,
-                ),
-                start,
+            work = loop.Run(
+                place.accelerator, model, optimizer, plan,
+                Collator(store, tokenizer.pad_token_id, predictor.inputs, targets, per_token=task.head == "token"),
+                masses(task.head, targets, store.offsets, weights), make_loss(task.head, recipe.train, weights),
+                HEADS[task.head].outputs, recipe.train,
+                keeper.token_budget or micro_batch_tokens(place, int(store.lengths.max())), recipe.log.every,
+                watch, watch.is_due, watch.is_checkpoint, keeper.save, watch.resized, keeper.last_saved,
             )  # fmt: skip
+            if place.micro_batch_tokens == "auto" and not keeper.token_budget:
+                work.token_budget = loop.find_token_budget(work)
+                watch.resized(start, work.token_budget, "the fastest that fits")
+            loop.train(work, start)
     finally:
         progress.close()
         trackers.close()
@@ -198,13 +217,13 @@ def _finish(
     }  # fmt: skip
     if is_main:
         run.write_json("task.json", predictor.task.model_dump(mode="json"))
-        found = findings(scored, background, run.read_history(), watch.best_by)
+        found = findings(scored, background, run.read_history(), watch.best_by, run.read_history(PACE))
         run.write_json("findings.json", to_json(found))
         with written_atomically(run.model) as temporary:
             predictor.model.save_pretrained(temporary)
             tokenizer.save_pretrained(temporary)
         run.write_json("metrics.json", metrics)
-        keeper.drop_best()
+        run.sweep()
     predictor.accelerator.wait_for_everyone()
     say(f"run: {run.path} (model: {run.model})")
     return metrics
@@ -304,9 +323,10 @@ def _predictor(
 
 
 def _open_run(run: RunDir, recipe: Recipe, task: Task, place: Place) -> None:
-    """Create the folder; recipe.yaml last, for a folder with a recipe is a run."""
+    """Create the folder, or tidy it; recipe.yaml last, for a folder with a recipe is a run."""
     with disk_errors(run.path):
         run.checkpoints.mkdir(parents=True, exist_ok=True)
+        run.sweep()
     packages = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "numpy")
     run.write_json("environment.json", {
         "schema": SCHEMA,
@@ -316,6 +336,7 @@ def _open_run(run: RunDir, recipe: Recipe, task: Task, place: Place) -> None:
         "platform": platform.platform(),
         "device": place.summary,
         "processes": place.accelerator.num_processes,
+        "process": this_process(),
         "precision": place.precision,
         "began": datetime.now(UTC).isoformat(timespec="seconds"),
         "data": checksums(recipe),

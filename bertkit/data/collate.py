@@ -43,8 +43,7 @@ class Collator:
         """
         store, windows = self.store, np.asarray(windows)
         lengths = store.lengths[windows]
-        width = -(-int(lengths.max()) // self.multiple) * self.multiple
-        column = np.arange(width)
+        column = np.arange(self.width(windows))
         is_token = column < lengths[:, None]
         # padding reads position 0 of the store and is overwritten
         place = np.where(is_token, store.offsets[windows][:, None] + column, 0)
@@ -63,6 +62,10 @@ class Collator:
             answerable[:, 0] = True  # [CLS] stands for "no answer here"
             targets["answerable"] = torch.from_numpy(answerable)
         return inputs, targets
+
+    def width(self, windows: np.ndarray) -> int:
+        """S of these windows in one batch."""
+        return -(-int(self.store.lengths[windows].max()) // self.multiple) * self.multiple
 
 
 def move(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:

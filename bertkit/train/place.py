@@ -29,14 +29,15 @@ class Place(NamedTuple):
     Attributes:
         accelerator: accelerate's object for this process.
         precision: of the forward pass.
-        micro_batch_tokens: padded tokens of one forward and backward pass; 0 lets `micro_batch_tokens` choose.
+        micro_batch_tokens: padded tokens of one forward and backward pass; 0 lets `micro_batch_tokens` choose, auto
+            (on a GPU only) has them found before the first step.
         evaluation_tokens: padded tokens of one forward pass without gradients.
         summary: one line for people.
     """
 
     accelerator: Accelerator
     precision: Precision
-    micro_batch_tokens: int
+    micro_batch_tokens: int | Literal["auto"]
     evaluation_tokens: int
     summary: str
 
@@ -60,7 +61,7 @@ def choose_place(
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
-    from accelerate.utils import ProjectConfiguration
+    from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
 
     # in worker processes the tokenizer's own threads would only warn
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
@@ -73,14 +74,17 @@ def choose_place(
         cpu=device == "cpu",
         mixed_precision=precision if autocast and precision != "fp32" else "no",
         log_with=list(trackers) or None,
+        # buffers are constants here; sent with the first forward pass of a step, they would keep a rank that ran out of
+        # memory from beginning the step again on its own
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
         project_config=ProjectConfiguration(project_dir=str(folder), logging_dir=str(folder)) if trackers else None,
     )
-    large = device != "cpu"
+    large, asked = device != "cpu", config.micro_batch_tokens
     threads = "" if large else f", {torch.get_num_threads()} threads"
     return Place(
         accelerator,
         precision,
-        config.micro_batch_tokens or (16384 if large else 0),
+        (16384 if large else 0) if asked is None or (asked == "auto" and not large) else asked,
         config.evaluation_tokens or (65536 if large else 4096),
         f"{device_name(device)}{threads}, {precision} ({reason})",
     )
@@ -110,7 +114,8 @@ def micro_batch_tokens(place: Place, longest: int) -> int:
     A GPU wants them many. On a CPU small batches of windows of one length pad little: over 2, 256 tokens a pass were
     fastest on short phrases (1.3 times 1,024) and 1,024 on windows of 384 (1.16 times 2,048).
     """
-    return place.micro_batch_tokens or max(256, 3 * longest)
+    asked = place.micro_batch_tokens
+    return asked if isinstance(asked, int) and asked else max(256, 3 * longest)
 
 
 def device_name(device: str) -> str:

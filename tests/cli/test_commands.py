@@ -27,6 +27,7 @@ FILES = {
     "task.json",
     "environment.json",
     "history.jsonl",
+    "pace.jsonl",
     "metrics.json",
     "predictions.jsonl",
     "findings.json",
@@ -405,7 +406,10 @@ def test_only_the_last_checkpoint_and_the_best_weights_are_kept(bertkit, tmp_pat
             f"checkpoints/step-{step:06d}/{name}"
             for name in ("model.safetensors", "optimizer.safetensors", "state.json")
         ]
-        assert files == ["checkpoints/best/model.safetensors", "checkpoints/best/state.json", *last]
+        assert {path.rsplit("/", 1)[-1] for path in files[:2]} == {"model.safetensors", "state.json"}
+        assert len({path.split("/")[1] for path in files[:2]}) == 1
+        assert files[0].startswith("checkpoints/best-")
+        assert files[2:] == last
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-000004"]
     weights = (run / "model" / "model.safetensors").stat().st_size
     total = sum(path.stat().st_size for path in run.rglob("*.safetensors"))
