@@ -16,6 +16,7 @@ import pytest
 
 import bertkit.run
 from bertkit.errors import BertkitError
+from bertkit.inference import Predictor
 from bertkit.run import finetune
 from bertkit.rundir import RunDir, this_process
 from bertkit.train import checkpoint, keep
@@ -72,13 +73,13 @@ def stopped_run(plan: dict, run: Path, step: int) -> Path:
 
 
 def test_a_run_killed_at_any_write_goes_on_to_the_same_digits(tmp_path: Path) -> None:
-    plan = recipe("sentiment", steps=4, checkpoint_every=2, evaluate_every=1, learning_rate=3e-3)
+    plan = recipe("sentiment", steps=3, checkpoint_every=2, evaluate_every=1, learning_rate=3e-3)
     with pytest.MonkeyPatch.context() as patch:
         seen = die_at(10**9, patch)
         finetune(plan, tmp_path / "whole", quiet=True)
     assert {name for _, name in WRITES} <= set(seen)
     # `make faults` dies at each of them
-    for number in random.Random(0).sample(range(len(seen)), 10):
+    for number in random.Random(0).sample(range(len(seen)), 4):
         cut = tmp_path / f"cut{number}"
         with pytest.MonkeyPatch.context() as patch:
             die_at(number, patch)
@@ -149,17 +150,21 @@ def test_the_newest_checkpoint_is_that_of_the_last_step_beyond_a_million_too(tmp
 def test_the_best_weights_of_a_checkpoint_stay_as_long_as_it_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save_best = keep.Keeper.save_best
-    plan = recipe("sentiment", steps=6, checkpoint_every=3, evaluate_every=1, learning_rate=3e-3)
+    evaluate, save_best, values = Predictor.evaluate, keep.Keeper.save_best, iter([0.5, 0.1, 0.6, 0.2, 0.7])
+
+    def evaluate_to_order(self: Predictor, parts: list) -> tuple[dict, list]:
+        scores, predictions = evaluate(self, parts)
+        return {**scores, "accuracy": next(values)}, predictions
 
     def save_and_die(self: keep.Keeper, step: int, name: str, value: float) -> None:
-        save_best(self, step, name, 0.0 if step < 3 else float(step))  # steps 1 and 3 to 6 are the best so far
+        save_best(self, step, name, value)
         if step == 5:
             raise Killed
 
+    monkeypatch.setattr(Predictor, "evaluate", evaluate_to_order)
     monkeypatch.setattr(keep.Keeper, "save_best", save_and_die)
     with pytest.raises(Killed):
-        finetune(plan, tmp_path / "run", quiet=True)
+        finetune(recipe("sentiment", steps=6, checkpoint_every=3, evaluate_every=1), tmp_path / "run", quiet=True)
     found = {path.name for path in (tmp_path / "run/checkpoints").iterdir()}
     assert found == {"step-000003", "best-000003", "best-000005"}
 
@@ -246,7 +251,7 @@ def test_what_differs_between_two_runs_is_not_in_the_history(tmp_path: Path) -> 
         finetune(recipe("sentiment", evaluate_every=5), tmp_path / name, quiet=True)
     assert (tmp_path / "a/history.jsonl").read_bytes() == (tmp_path / "b/history.jsonl").read_bytes()
     pace = RunDir(tmp_path / "a").read_history("pace.jsonl")
-    assert [record["step"] for record in pace] == [5, 10]
+    assert [record["step"] for record in pace] == [3, 5, 6, 9, 10]  # an evaluation, or the end of an epoch
     assert all(record["resident_mb"] > 10 and record["seconds"] >= 0 for record in pace)
     curves = {entry["title"]: entry for entry in json.loads((tmp_path / "a/findings.json").read_text())}
     assert curves["Memory"]["lines"]["process"] == [record["resident_mb"] for record in pace]
