@@ -140,7 +140,7 @@ def finetune(
     # a checkpoint of other settings is refused before anything is written
     start = keeper.resume(say) if resume else 0
     if is_main:
-        _open_run(run, recipe, task, place)
+        _open_run(run, recipe, task, place, plan.step_count)
     progress = make_progress(plan.step_count, start, quiet or not is_main)
     trackers = Trackers(place.accelerator, recipe.log.trackers, recipe.log.project, flatten(recipe.tree()))
     watch = keep.Watch(
@@ -322,7 +322,7 @@ def _predictor(
     return Predictor(task, model, maker, tokenizer.pad_token_id, inputs, place.accelerator, place.evaluation_tokens)
 
 
-def _open_run(run: RunDir, recipe: Recipe, task: Task, place: Place) -> None:
+def _open_run(run: RunDir, recipe: Recipe, task: Task, place: Place, step_count: int) -> None:
     """Create the folder, or tidy it; recipe.yaml last, for a folder with a recipe is a run."""
     with disk_errors(run.path):
         run.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -337,6 +337,7 @@ def _open_run(run: RunDir, recipe: Recipe, task: Task, place: Place) -> None:
         "device": place.summary,
         "processes": place.accelerator.num_processes,
         "process": this_process(),
+        "steps": step_count,
         "precision": place.precision,
         "began": datetime.now(UTC).isoformat(timespec="seconds"),
         "data": checksums(recipe),
