@@ -286,7 +286,10 @@ def damages(place: Place) -> Count:
             code = call(train("pos", out, *settings), out.with_suffix(".log"))
             (out / "recipe.yaml").write_bytes((first / "recipe.yaml").read_bytes())  # they differ in train.keep
             is_well, gone = outcome(first, out, code)
-            survived += is_well and last in said and f"go on from {before}" in said
+            is_refused = last in said and f"go on from {before}" in said
+            if not (is_well and is_refused):
+                print(f"{name}, {kind}: {said}", file=sys.stderr)
+            survived += is_well and is_refused
             lost += gone
             shutil.rmtree(out)
     others = (
@@ -297,7 +300,10 @@ def damages(place: Place) -> Count:
     )
     for more, named, patch in others:
         files = {path: path.read_bytes() for path in made.rglob("*") if path.is_file()}
-        survived += named in refused(made, *more, patch=patch)
+        said = refused(made, *more, patch=patch)
+        if named not in said:
+            print(f"{named}: {said}", file=sys.stderr)
+        survived += named in said
         lost += sum(path.read_bytes() != content for path, content in files.items())
         tried += 1
     return Count(tried, survived, lost, "each named; the one before goes on")
@@ -384,15 +390,21 @@ def memories(place: Place) -> Count:
     first = place.run("memory-whole")
     if code := call(train("qa", first, *settings), first.with_suffix(".log")):
         raise BertkitError(f"{first}: exit code {code}: {first.with_suffix('.log').read_text()}")
-    survived = halved = 0
+    survived = halved = deaths = 0
     for room in rooms:
         out = place.run(f"memory-{room}")
         code = call(train("qa", out, *settings), out.with_suffix(".log"), lambda room=room: starve(room))
+        if code < 0:  # others than torch and numpy end the process when they are refused memory
+            deaths += 1
+            code = call(train("qa", out, *settings), out.with_suffix(".log"))
         losses = [[line["loss"] for line in RunDir(run).read_history() if "loss" in line] for run in (first, out)]
         is_same = len(losses[0]) == len(losses[1]) and all(abs(a - b) <= 1e-6 for a, b in zip(*losses, strict=True))
+        if code or not is_same:
+            print(f"{out}: exit code {code}: {out.with_suffix('.log').read_text()}", file=sys.stderr)
         survived += code == 0 and is_same
         halved += sum("reason" in line for line in RunDir(out).read_history(PACE))
-    return Count(len(rooms), survived, 0, f"{min(rooms)} to {max(rooms)} MiB to train in; halved {halved} times")
+    note = f"{min(rooms)} to {max(rooms)} MiB to train in; halved {halved} times; {deaths} deaths, gone on from"
+    return Count(len(rooms), survived, 0, note)
 
 
 def starve(mebibytes: int) -> None:

@@ -45,7 +45,7 @@ def save_checkpoint(
         files = {file.name: [file.stat().st_size, _sum(file)] for file in sorted(temporary.iterdir())}
         content = {"schema": SCHEMA, **state, "files": files}
         content["sum"] = digest(content)
-        (temporary / STATE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        (temporary / STATE).write_text(_text(content), encoding="utf-8")
 
 
 def read_state(path: Path) -> dict:
@@ -62,11 +62,12 @@ def read_state(path: Path) -> dict:
 
 def _checked(path: Path) -> dict:
     try:
-        state = json.loads((path / STATE).read_text(encoding="utf-8"))
+        text = (path / STATE).read_text(encoding="utf-8")
+        state = json.loads(text)
         schema, files, noted = state["schema"], state["files"], state.pop("sum", None)
         if schema != SCHEMA:
             raise BertkitError(f"{path}: schema {schema!r}, this version reads {SCHEMA}")
-        if noted != digest(state):
+        if noted != digest(state) or text != _text({**state, "sum": noted}):
             raise BertkitError(f"{path}: {STATE} was altered: its sum is another")
         for name, (size, noted) in files.items():
             if (path / name).stat().st_size != size:
@@ -138,6 +139,10 @@ def best_name(step: int) -> str:
 
 def _step_of(path: Path) -> int:
     return int(path.name.removeprefix("step-"))
+
+
+def _text(state: Mapping[str, object]) -> str:
+    return json.dumps(state, indent=2) + "\n"
 
 
 def _sum(path: Path) -> str:
