@@ -504,6 +504,26 @@ def test_an_interrupt_outside_the_loop_ends_with_130_as_well(bertkit, monkeypatc
     assert bertkit("train", "qa") == (130, "", "error: interrupted\n")
 
 
+def test_told_to_end_outside_the_loop_a_command_ends_with_130(monkeypatch, capfd):
+    from bertkit.cli import main
+
+    def told(*arguments: object, **options: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+
+    monkeypatch.setattr("bertkit.run.finetune", told)
+    monkeypatch.setattr(sys, "argv", ["bertkit", "train", "qa"])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.value.code == 130
+    assert capfd.readouterr().err == "error: interrupted\n"
+
+
 def test_resume_without_a_run_starts_one(bertkit, tmp_path):
     done = bertkit(*LONG[:-1], "train.steps=1", "--out", tmp_path / "run", "--resume")
     assert done.code == 0
