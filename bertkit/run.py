@@ -84,7 +84,7 @@ def finetune(
     from bertkit.models.load import load_config, load_model, load_tokenizer, longest_input
     from bertkit.models.ready import make_trainable
     from bertkit.outcome import Background, tags_seen
-    from bertkit.train import keep, loop
+    from bertkit.train import keep, loop, memory
     from bertkit.train.loss import make_loss, masses
     from bertkit.train.observe import Trackers, check_trackers, make_progress
     from bertkit.train.optim import make_optimizer
@@ -161,6 +161,14 @@ def finetune(
                 work.token_budget = loop.find_token_budget(work)
                 watch.resized(start, work.token_budget, "the fastest that fits")
             loop.train(work, start)
+    except (RuntimeError, MemoryError) as error:
+        if not memory.is_exhausted(error):
+            raise
+        # neither in a forward nor in a backward pass, where smaller batches would have helped
+        raise BertkitError(
+            f"out of memory; the last good checkpoint is {keeper.last_saved}",
+            hint="free some memory, then go on with --resume",
+        ) from error
     finally:
         progress.close()
         trackers.close()

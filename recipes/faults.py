@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout, suppress
 from itertools import cycle
@@ -105,6 +106,8 @@ def start(arguments: Sequence[object], log: Path, before: Callable[[], None] = l
         cli.main()
     except SystemExit as ended:
         code = int(ended.code or 0)
+    except BaseException:
+        traceback.print_exc()  # a bug: nobody else would tell
     finally:
         sys.stdout.flush()
         os._exit(code)
@@ -394,7 +397,8 @@ def memories(place: Place) -> Count:
     for room in rooms:
         out = place.run(f"memory-{room}")
         code = call(train("qa", out, *settings), out.with_suffix(".log"), lambda room=room: starve(room))
-        if code < 0:  # others than torch and numpy end the process when they are refused memory
+        # where smaller batches do not help the run ends with its error; others than torch and numpy just die
+        if code < 0 or (code == 2 and "error: out of memory" in out.with_suffix(".log").read_text()):
             deaths += 1
             code = call(train("qa", out, *settings), out.with_suffix(".log"))
         losses = [[line["loss"] for line in RunDir(run).read_history() if "loss" in line] for run in (first, out)]
@@ -403,7 +407,7 @@ def memories(place: Place) -> Count:
             print(f"{out}: exit code {code}: {out.with_suffix('.log').read_text()}", file=sys.stderr)
         survived += code == 0 and is_same
         halved += sum("reason" in line for line in RunDir(out).read_history(PACE))
-    note = f"{min(rooms)} to {max(rooms)} MiB to train in; halved {halved} times; {deaths} deaths, gone on from"
+    note = f"{min(rooms)} to {max(rooms)} MiB to train in; halved {halved} times; {deaths} ended, and went on"
     return Count(len(rooms), survived, 0, note)
 
 

@@ -138,6 +138,18 @@ def test_no_memory_for_the_optimiser_is_an_error_that_names_the_step(
         finetune(recipe("sentiment"), tmp_path / "run", quiet=True)
 
 
+def test_no_memory_elsewhere_is_an_error_that_names_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Predictor, "evaluate", full)
+    with pytest.raises(BertkitError, match="out of memory; the last good checkpoint is step-000002") as caught:
+        finetune(recipe("sentiment", checkpoint_every=2, evaluate_every=3), tmp_path / "run", quiet=True)
+    assert caught.value.hint == "free some memory, then go on with --resume"
+
+
 def test_other_errors_are_not_taken_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not memory.is_exhausted(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     assert not memory.is_exhausted(ValueError("out of memory"))
