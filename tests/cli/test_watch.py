@@ -59,6 +59,11 @@ def test_a_run_is_watched_from_before_it_begins_until_its_process_is_gone(bertki
         assert look["state"] == "running"
         assert look["steps"] == 1500
         assert look["step"] >= 1
+        seen = []
+        for line in watching.stdout:
+            seen.append(line)
+            if line.startswith("running  ") and "checkpoint" in line:
+                break
         training.send_signal(signal.SIGKILL)
         training.wait()
         out, err = watching.communicate(timeout=60)
@@ -68,7 +73,7 @@ def test_a_run_is_watched_from_before_it_begins_until_its_process_is_gone(bertki
     assert watching.returncode == 2
     assert err.startswith(f"error: {run}: the process that trained it is gone; the last checkpoint is step-")
     assert "hint: go on with the command that started it and --resume" in err
-    states = [line.split("  ")[0] for line in out.splitlines()]
+    states = [line.split("  ")[0].strip() for line in [*seen, *out.splitlines()]]
     assert states[0] == "not begun"
     assert states[-1] == "gone"
     assert "running" in states
