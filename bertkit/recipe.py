@@ -141,8 +141,10 @@ class HardwareConfig(Section):
         "auto", description="arithmetic of the forward pass; weights stay float32. auto: bf16 where the device has it"
     )
     threads: PositiveInt | None = Field(None, description="CPU threads; null: one a core")
-    micro_batch_tokens: PositiveInt | None = Field(
-        None, description="padded tokens of one forward and backward pass; null: by device. Changes memory, not results"
+    micro_batch_tokens: PositiveInt | Literal["auto"] | None = Field(
+        None,
+        description="padded tokens of one forward and backward pass; null: by device; auto: the fastest that a GPU has "
+        "memory for, found before the first step. Changes memory, not results",
     )
     evaluation_tokens: PositiveInt | None = Field(
         None, description="padded tokens of one forward pass in evaluation and prediction; null: by device"

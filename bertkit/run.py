@@ -21,7 +21,16 @@ from bertkit.findings import to_json
 from bertkit.heads import HEADS
 from bertkit.launch import is_first, own_the_cores, process_count, restarts
 from bertkit.recipe import ModelConfig, Recipe, check_windows, digest, fingerprint, load_recipe
-from bertkit.rundir import SCHEMA, RunDir, disk_errors, next_name, write_atomically, written_atomically
+from bertkit.rundir import (
+    PACE,
+    SCHEMA,
+    RunDir,
+    disk_errors,
+    next_name,
+    this_process,
+    write_atomically,
+    written_atomically,
+)
 from bertkit.splits import bind_labels, checksums, labels_in, path_of, read_split, read_splits, say_skipped
 from bertkit.tasks.base import Prediction, Row, Task, make_task, task_class
 
@@ -65,6 +74,8 @@ def finetune(
     run, finished, before = _of_first(recipe, lambda: _claim(recipe, task, out, resume))
     if finished is not None:
         _sayer(quiet)(f"{run.path} is finished already; these are its results")
+        if is_first():
+            run.sweep()
         return finished
     splits, label_names = read_splits(recipe, task, _sayer(quiet))
 
@@ -78,7 +89,7 @@ def finetune(
     from bertkit.models.ready import make_trainable
     from bertkit.models.vocabulary import follow_decay
     from bertkit.outcome import Background, tags_seen
-    from bertkit.train import keep, loop
+    from bertkit.train import keep, loop, memory
     from bertkit.train.loss import make_loss, masses
     from bertkit.train.observe import Trackers, check_trackers, make_progress
     from bertkit.train.optim import make_optimizer
@@ -123,20 +134,29 @@ def finetune(
         "embeddings": ready.embeddings,
         "model": architecture.model_type,
         "train_windows": _hash(store.input_ids, store.offsets, *targets.values()),
+        # another version may compute other digits; torch's build for a device is a matter of place
+        "versions": {
+            "bertkit": __version__,
+            "torch": version("torch").split("+")[0],
+            "transformers": version("transformers"),
+        },
     })  # fmt: skip
     check_alike("the run", lambda: marks)
     background = Background(covered, tags_seen(task, splits.train), splits.left_out)
     del splits, train_part  # training needs the windows, not the rows
 
     place.accelerator.wait_for_everyone()
-    if is_main:
-        _open_run(run, recipe, task, place)
     _check_shared(run, recipe)
     optimizer = make_optimizer(loaded.model, recipe.train)
     follow_decay(loaded.model, optimizer)
     model, optimizer = place.accelerator.prepare(loaded.model, optimizer)
-    keeper = keep.Keeper(run, loaded.model, optimizer, recipe, marks, place.accelerator)
+    keeper = keep.Keeper(
+        run, loaded.model, optimizer, recipe, marks, place.accelerator, recipe.hardware.micro_batch_tokens or 0
+    )
+    # a checkpoint of other settings is refused before anything is written
     start = keeper.resume(say) if resume else 0
+    if is_main:
+        _open_run(run, recipe, task, place, plan.step_count)
     progress = make_progress(plan.step_count, start, quiet or not is_main)
     trackers = Trackers(place.accelerator, recipe.log.trackers, recipe.log.project, flatten(recipe.tree()))
     watch = keep.Watch(
@@ -145,19 +165,29 @@ def finetune(
     )  # fmt: skip
     try:
         if not keeper.stopped:
-            loop.train(
-                loop.Run(
-                    place.accelerator, model, optimizer, plan,
-                    Collator(
-                        store, tokenizer.pad_token_id, predictor.inputs, targets, task.head == "token", place.training,
-                        place.accelerator.device,
-                    ),
-                    masses(task.head, targets, store.offsets, weights), make_loss(task.head, recipe.train, weights),
-                    HEADS[task.head].outputs, recipe.train, place.training,
-                    recipe.log.every, watch, watch.is_due, watch.is_checkpoint, keeper.save, keeper.last_saved,
+            budget = place.training._replace(tokens=keeper.token_budget or place.training.tokens)
+            work = loop.Run(
+                place.accelerator, model, optimizer, plan,
+                Collator(
+                    store, tokenizer.pad_token_id, predictor.inputs, targets, task.head == "token", budget,
+                    place.accelerator.device,
                 ),
-                start,
+                masses(task.head, targets, store.offsets, weights), make_loss(task.head, recipe.train, weights),
+                HEADS[task.head].outputs, recipe.train, budget, recipe.log.every,
+                watch, watch.is_due, watch.is_checkpoint, keeper.save, watch.resized, keeper.last_saved,
             )  # fmt: skip
+            if place.finds_tokens and not keeper.token_budget:
+                work.resize(loop.find_token_budget(work))
+                watch.resized(start, work.budget.tokens, "the fastest that fits")
+            loop.train(work, start)
+    except (RuntimeError, MemoryError) as error:
+        if not memory.is_exhausted(error):
+            raise
+        # neither in a forward nor in a backward pass, where smaller batches would have helped
+        raise BertkitError(
+            f"out of memory; the last good checkpoint is {keeper.last_saved}",
+            hint="free some memory, then go on with --resume",
+        ) from error
     finally:
         progress.close()
         trackers.close()
@@ -214,15 +244,14 @@ def _finish(
     }  # fmt: skip
     if is_main:
         run.write_json("task.json", predictor.task.model_dump(mode="json"))
-        found = findings(scored, background, run.read_history(), watch.best_by)
+        found = findings(scored, background, run.read_history(), watch.best_by, run.read_history(PACE))
         run.write_json("findings.json", to_json(found))
         with written_atomically(run.model) as temporary:
             predictor.model.save_pretrained(temporary)
             tokenizer.save_pretrained(temporary)
         run.write_json("metrics.json", metrics)
-    predictor.accelerator.wait_for_everyone()  # all have read the best weights
-    if is_main:
-        keeper.drop_best()
+        run.sweep()
+    predictor.accelerator.wait_for_everyone()
     say(f"run: {run.path} (model: {run.model})")
     return metrics
 
@@ -336,10 +365,11 @@ def _predictor(
     return Predictor(task, model, maker, tokenizer.pad_token_id, inputs, place.accelerator, place.evaluation)
 
 
-def _open_run(run: RunDir, recipe: Recipe, task: Task, place: Place) -> None:
-    """Create the folder; recipe.yaml last, for a folder with a recipe is a run."""
+def _open_run(run: RunDir, recipe: Recipe, task: Task, place: Place, step_count: int) -> None:
+    """Create the folder, or tidy it; recipe.yaml last, for a folder with a recipe is a run."""
     with disk_errors(run.path):
         run.checkpoints.mkdir(parents=True, exist_ok=True)
+        run.sweep()
     packages = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "numpy")
     run.write_json("environment.json", {
         "schema": SCHEMA,
@@ -349,6 +379,8 @@ def _open_run(run: RunDir, recipe: Recipe, task: Task, place: Place) -> None:
         "platform": platform.platform(),
         "device": place.summary,
         "processes": place.accelerator.num_processes,
+        "process": this_process(),
+        "steps": step_count,
         "precision": place.precision,
         "began": datetime.now(UTC).isoformat(timespec="seconds"),
         "data": checksums(recipe),

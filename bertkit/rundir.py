@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import platform
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,7 +19,8 @@ from bertkit.errors import BertkitError
 
 SCHEMA = 1  # of the run directory and its checkpoints; a reader refuses any other
 OPENING = {"checkpoints", "environment.json", "task.json", "recipe.yaml"}  # what a run holds before its first step
-TEMPORARY = ".tmp-"  # how the name of a file begins that is not whole yet
+TEMPORARY, REPLACED = ".tmp-", ".old-"  # how names begin: of what is not whole yet, of what is about to be removed
+HISTORY, PACE = "history.jsonl", "pace.jsonl"
 
 
 Scores = dict[str, JsonValue]  # metric -> fraction or None, and `rows`
@@ -68,7 +70,8 @@ SHAPES: Mapping[str, type[BaseModel]] = {
 class RunDir:
     """The contract between a run and whoever reads it later.
 
-    `recipe.yaml` (fully resolved), `task.json` (the task with its labels), `environment.json`, `history.jsonl`,
+    `recipe.yaml` (fully resolved), `task.json` (the task with its labels), `environment.json`, `history.jsonl` (what
+    was learned, to the same digits in every run), `pace.jsonl` (seconds, memory, micro-batches, which differ),
     `metrics.json`, `predictions.jsonl` (of the last split; `predictions.validation.jsonl` beside it when there is a
     test split too), `findings.json`, `checkpoints/step-000500/`, `model/` (plain `save_pretrained`).
     """
@@ -93,7 +96,8 @@ class RunDir:
         """Refuse a folder that holds something else; nothing is written yet.
 
         Raises:
-            BertkitError: the path is a file, holds another run, or holds files that are no run.
+            BertkitError: the path is a file, holds another run, or holds files that are no run; or another process is
+                at work in it.
         """
         if self.path.is_file():
             raise BertkitError(f"{self.path} is a file, not a folder", hint="give --out a new name")
@@ -108,6 +112,34 @@ class RunDir:
                 f"{self.path} holds a run already, which is never overwritten",
                 hint="continue it with --resume, or give --out a new name",
             )
+        if self.is_at_work(but_me=True):
+            raise BertkitError(
+                f"{self.path}: another process is at work here", hint="wait for it, or stop it: it saves a checkpoint"
+            )
+
+    def is_at_work(self, but_me: bool = False) -> bool | None:
+        """Whether the process that trains this run is there; None when that cannot be known from this machine."""
+        import psutil
+
+        with suppress(BertkitError, TypeError, KeyError):
+            mark = self.read_json("environment.json")["process"]
+            if mark["host"] != platform.node():
+                return None
+            with suppress(psutil.NoSuchProcess):
+                process = psutil.Process(mark["pid"])
+                # a number is given again some day, and a zombie only waits to be counted
+                if process.create_time() == mark["began"] and process.status() != psutil.STATUS_ZOMBIE:
+                    return not (but_me and process.pid == os.getpid())
+            return False
+        return None
+
+    def sweep(self) -> None:
+        """Remove what killed processes left half-written; and the best weights, once `model/` holds them for good."""
+        patterns = [f"{TEMPORARY}*", f"{REPLACED}*"]
+        for folder in (self.path, self.checkpoints):
+            for pattern in [*patterns, "best-*"] if self["metrics.json"].exists() else patterns:
+                for left in folder.glob(pattern):
+                    _remove(left)
 
     def open(self) -> RunDir:
         """Check that this is a run that can be read.
@@ -147,23 +179,34 @@ class RunDir:
 
     def append_history(self, records: Iterable[Mapping[str, object]]) -> None:
         """Add lines to history.jsonl; a reader may follow it while the run goes on."""
-        with disk_errors(self["history.jsonl"]), self["history.jsonl"].open("a", encoding="utf-8") as file:
+        self._append(HISTORY, records)
+
+    def append_pace(self, record: Mapping[str, object]) -> None:
+        """Add a line to pace.jsonl."""
+        self._append(PACE, [record])
+
+    def _append(self, name: str, records: Iterable[Mapping[str, object]]) -> None:
+        with disk_errors(self[name]), self[name].open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(record) + "\n" for record in records)
 
-    def read_history(self) -> list[dict]:
-        """Every complete line of history.jsonl; a last line cut by a crash is left out.
+    def read_history(self, name: str = HISTORY) -> list[dict]:
+        """Every complete line of history.jsonl, or of pace.jsonl; a last line cut by a crash is left out.
 
         Raises:
             BertkitError: a line is broken.
         """
-        if not self["history.jsonl"].exists():
-            return []
-        return list(self.read_jsonl("history.jsonl", only_whole=True))
+        return list(self.read_jsonl(name, only_whole=True)) if self[name].exists() else []
+
+    def sync_history(self) -> None:
+        """Put history.jsonl on the disk itself, so that no checkpoint outlives the lines before it."""
+        if self[HISTORY].exists():
+            with disk_errors(self[HISTORY]):
+                _sync(self[HISTORY])
 
     def last_record(self) -> dict | None:
         """The newest step of history.jsonl, without reading all of it; None while there is none."""
         try:
-            with self["history.jsonl"].open("rb") as file:
+            with self[HISTORY].open("rb") as file:
                 file.seek(max(0, file.seek(0, os.SEEK_END) - 8192))  # a pipe cannot
                 lines = file.read().decode(errors="replace").split("\n")[:-1]
         except OSError:
@@ -174,9 +217,11 @@ class RunDir:
         return None
 
     def rewind_history(self, step: int) -> None:
-        """Forget what came after `step`: a resumed run writes it again, to the same digits."""
-        kept = [json.dumps(record) + "\n" for record in self.read_history() if record["step"] <= step]
-        write_atomically(self["history.jsonl"], "".join(kept))
+        """Forget what came after `step`: a resumed run writes it again, the history to the same digits."""
+        for name in (HISTORY, PACE):
+            if self[name].exists():
+                kept = [json.dumps(record) + "\n" for record in self.read_history(name) if record["step"] <= step]
+                write_atomically(self[name], "".join(kept))
 
     def write_jsonl(self, name: str, records: Iterable[Mapping[str, object]]) -> None:
         """Write one JSON-lines file atomically, a record at a time."""
@@ -225,7 +270,7 @@ def shaped(value: object, shape: type[BaseModel] | None) -> dict:
 @contextmanager
 def written_atomically(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`, for a file or a folder: synced and renamed at the end, removed on failure."""
-    temporary, old = path.with_name(f"{TEMPORARY}{path.name}"), path.with_name(f".old-{path.name}")
+    temporary, old = path.with_name(f"{TEMPORARY}{path.name}"), path.with_name(f"{REPLACED}{path.name}")
     try:
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -286,6 +331,22 @@ def locked(path: Path) -> IO | None:
             ) from None
         return None
     return file
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder so that, whatever happens, nobody takes a part of it for the whole."""
+    old = folder.with_name(f"{REPLACED}{folder.name}")
+    with disk_errors(folder):
+        _remove(old)
+        os.replace(folder, old)
+        _remove(old)
+
+
+def this_process() -> dict[str, object]:
+    """What `RunDir.is_at_work` knows this process by."""
+    import psutil
+
+    return {"host": platform.node(), "pid": os.getpid(), "began": psutil.Process().create_time()}
 
 
 def _sync(path: Path) -> None:

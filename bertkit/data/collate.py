@@ -54,7 +54,7 @@ class Collator:
         """
         windows = np.asarray(windows)
         count, lengths = len(windows), self.store.lengths[windows]
-        rows, width = self.budget.shape(count, int(lengths.max()))
+        rows, width = self.shape(windows)
         if rows > count:
             windows = np.concatenate([windows, np.full(rows - count, windows[0])])
             lengths = np.concatenate([lengths, np.full(rows - count, lengths[0])])
@@ -79,6 +79,10 @@ class Collator:
             answerable[:, 0] = True  # [CLS] stands for "no answer here"
             targets["answerable"] = answerable
         return inputs, targets
+
+    def shape(self, windows: np.ndarray) -> tuple[int, int]:
+        """B and S of these windows in one batch."""
+        return self.budget.shape(len(windows), int(self.store.lengths[windows].max()))
 
     def _there(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(values).to(self.device)

@@ -24,7 +24,13 @@ OF_HEAD = {
 }
 
 
-def findings(scored: Scored | None, background: Background, history: Sequence[Mapping], best_by: str) -> list[Finding]:
+def findings(
+    scored: Scored | None,
+    background: Background,
+    history: Sequence[Mapping],
+    best_by: str,
+    pace: Sequence[Mapping] = (),
+) -> list[Finding]:
     """What a reader would look at: what must not be missed, breakdowns, curves, coverage, and rows to read.
 
     Args:
@@ -32,6 +38,7 @@ def findings(scored: Scored | None, background: Background, history: Sequence[Ma
         background: of all splits.
         history: records of history.jsonl.
         best_by: the metric that picked the weights.
+        pace: records of pace.jsonl.
     """
     of_task = OF_HEAD[scored.task.head](scored) if scored is not None and scored.rows else []
     headline = next(iter(scored.scores)) if scored is not None else best_by
@@ -40,6 +47,7 @@ def findings(scored: Scored | None, background: Background, history: Sequence[Ma
         *(finding for finding in of_task if not isinstance(finding, Passages)),
         *validation_curves(history, dict.fromkeys((headline, best_by))),
         *loss_curve(history),
+        *memory_curve(pace),
         coverage_table(dict(background.covered)),
         *(finding for finding in of_task if isinstance(finding, Passages) and finding.passages),
     ]
@@ -57,6 +65,23 @@ def loss_curve(history: Sequence[Mapping]) -> list[Series]:
             y_label="loss",
             x=tuple(float(record["step"]) for record in steps),
             lines={"train": tuple(record["loss"] for record in steps)},
+        )
+    ]
+
+
+def memory_curve(pace: Sequence[Mapping]) -> list[Series]:
+    """Memory held while training; nothing without a step."""
+    steps = [record for record in pace if "resident_mb" in record]
+    if not steps:
+        return []
+    lines = {"process": "resident_mb"} | ({"GPU, at most": "gpu_mb"} if "gpu_mb" in steps[-1] else {})
+    return [
+        Series(
+            title="Memory",
+            x_label="step",
+            y_label="MB",
+            x=tuple(float(record["step"]) for record in steps),
+            lines={name: tuple(record.get(key) for record in steps) for name, key in lines.items()},
         )
     ]
 

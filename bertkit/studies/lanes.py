@@ -237,7 +237,10 @@ def open_lane(bench: Bench, settings: Sequence[str], steps: int) -> Lane:
         masses(task.head, bench.targets, store.offsets), make_loss(task.head, train), HEADS[task.head].outputs, train,
         place.training, recipe.log.every, observe=lambda steps: True,
         is_due=lambda done: False, is_checkpoint=lambda done: False, save=lambda done: "",
+        resized=lambda *told: None,
     )  # fmt: skip
+    if place.finds_tokens:
+        run.resize(loop.find_token_budget(run))
     enter = way_back()
     answering = choose_place(recipe.hardware, autocast=False)
     answerer = replace(predictor, model=_answering_model(bench, recipe, answering), accelerator=answering.accelerator)

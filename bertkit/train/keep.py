@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bertkit.metrics.shown import LOWER_IS_BETTER, describe_scores
-from bertkit.train import checkpoint
+from bertkit.rundir import discard
+from bertkit.train import checkpoint, memory
 from bertkit.train.ranks import of_first
 
 if TYPE_CHECKING:
@@ -27,7 +27,15 @@ TRACKED = ("loss", "learning_rate", "gradient_norm")  # numbers of a step that t
 
 @dataclass
 class Keeper:
-    """Checkpoints of a run: the last ones to resume from, and the best weights."""
+    """Checkpoints of a run: the last ones to resume from, and the best weights.
+
+    Best weights are in a folder named by their step, which stays as long as a checkpoint speaks of it: killed between
+    the two, a run goes on from a checkpoint whose best weights are there.
+
+    Attributes:
+        asked: micro-batch tokens as the recipe has them; 0 for none.
+        token_budget: what became of them, found or halved; 0 as long as nothing did.
+    """
 
     run: RunDir
     model: torch.nn.Module
@@ -35,6 +43,8 @@ class Keeper:
     recipe: Recipe
     fingerprint: Mapping[str, object]
     accelerator: Accelerator
+    asked: int | str = 0
+    token_budget: int = 0
     best: dict[str, object] | None = None
     stale: int = 0  # evaluations since the best one
     stopped: bool = False  # early stopping has ended the run
@@ -52,20 +62,35 @@ class Keeper:
         self.step, self.last_saved = step, checkpoint.step_name(step)
         if self.accelerator.is_main_process:
             scaler = self.accelerator.scaler.state_dict() if self.accelerator.scaler else None
+            self.run.sync_history()
             checkpoint.save_checkpoint(
                 self.run.checkpoints / self.last_saved, self.model, plain(self.optimizer),
                 {"step": step, "best": self.best, "stale": self.stale, "stopped": self.stopped,
-                 "seconds": round(self.seconds(), 3), "scaler": scaler, "fingerprint": dict(self.fingerprint)},
+                 "seconds": round(self.seconds(), 3), "scaler": scaler, "fingerprint": dict(self.fingerprint),
+                 "micro_batch_tokens": {"asked": self.asked, "now": self.token_budget}},
             )  # fmt: skip
             for old in checkpoint.steps(self.run.checkpoints)[: -self.recipe.train.keep]:
-                shutil.rmtree(old)
+                discard(old)
+            self._drop_beaten()
         return self.last_saved
 
     def save_best(self, step: int, name: str, value: float) -> None:
         """Keep the weights of this step as the best so far, without the optimiser's state."""
         self.best = {"step": step, "metric": name, "value": value}
         if self.accelerator.is_main_process:
-            checkpoint.save_checkpoint(self.run.checkpoints / "best", self.model, None, {"step": step})
+            checkpoint.save_checkpoint(
+                self.run.checkpoints / checkpoint.best_name(step), self.model, None, {"step": step}
+            )
+            self._drop_beaten()
+
+    def _drop_beaten(self) -> None:
+        """Remove best weights of which no checkpoint speaks any more."""
+        wanted = {checkpoint.best_of(path) for path in checkpoint.steps(self.run.checkpoints)}
+        wanted.add(self.best and self.best["step"])
+        names = {checkpoint.best_name(step) for step in wanted if step is not None}
+        for folder in self.run.checkpoints.glob("best-*"):
+            if folder.name not in names:
+                discard(folder)
 
     def resume(self, say: Callable[[str], None]) -> int:
         """Go on from the last checkpoint; returns the steps done, 0 when there is none."""
@@ -80,6 +105,8 @@ class Keeper:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.best, self.stale, self.stopped, self.step = state["best"], state["stale"], state["stopped"], state["step"]
         self._seconds_before, self.last_saved = state["seconds"], path.name
+        if state["micro_batch_tokens"]["asked"] == self.asked:  # asked for anew, they are taken as asked
+            self.token_budget = state["micro_batch_tokens"]["now"]
         if self.accelerator.is_main_process:
             self.run.rewind_history(self.step)
         say(f"resume: going on from {path.name}")
@@ -88,12 +115,9 @@ class Keeper:
     def load_best(self) -> None:
         """Put the best weights into the model, where an evaluation found one."""
         if self.best is not None and self.best["step"] != self.step:
-            checkpoint.load_weights(self.run.checkpoints / "best", self.model)
-
-    def drop_best(self) -> None:
-        """Remove the best weights once `model/` holds them."""
-        if (self.run.checkpoints / "best").exists():
-            shutil.rmtree(self.run.checkpoints / "best")
+            path = self.run.checkpoints / checkpoint.best_name(self.best["step"])
+            checkpoint.read_state(path)
+            checkpoint.load_weights(path, self.model)
 
 
 @dataclass
@@ -122,15 +146,24 @@ class Watch:
     def __call__(self, steps: list[Step]) -> bool:
         if self.is_main:
             self.run.append_history(step._asdict() for step in steps)
+            self.run.append_pace({"step": steps[-1].step, "seconds": round(self.keeper.seconds(), 3), **memory.held()})
         self.progress.steps(steps)
         for step in steps:
             values = step._asdict()
             self.trackers.log({f"train/{name}": values[name] for name in TRACKED}, step.step)
         return self.is_due(steps[-1].step) and self._evaluate(steps[-1].step, steps[-1].epoch)
 
+    def resized(self, step: int, token_budget: int, reason: str) -> None:
+        """Told that micro-batches have another size from this step on; checkpoints keep it."""
+        self.keeper.token_budget = token_budget
+        if self.is_main:
+            self.run.append_pace({"step": step, "micro_batch_tokens": token_budget, "reason": reason})
+        self.progress.say(f"step {step}: micro-batches of {token_budget:,} tokens: {reason}")
+
     def _evaluate(self, step: int, epoch: float) -> bool:
         assert self.evaluate is not None, "an evaluation is due without rows to evaluate"
         scores, predictions = self.evaluate()
+        memory.give_back()
         if self.is_main:
             self.run.append_history([{"step": step, "epoch": epoch, "validation": scores}])
         self.progress.say(f"step {step} (epoch {epoch:.2f})  validation: {describe_scores(scores)}")

@@ -6,10 +6,11 @@ import hashlib
 import math
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from bertkit.data.collate import Collator
 from bertkit.data.plan import Budget, Plan, deal
 from bertkit.errors import BertkitError, Interrupted
+from bertkit.train import memory
 from bertkit.train.loss import Loss
 from bertkit.train.optim import learning_rate_at
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from bertkit.recipe import TrainConfig
+
+WORTHWHILE = 1.05  # times the speed: less is no reason to take more memory
 
 
 class Step(NamedTuple):
@@ -67,6 +71,7 @@ class Run:
         is_due: whether the observer wants to be called right after this step, to evaluate.
         is_checkpoint: whether to save after this step, beside the last one.
         save: writes a checkpoint of the state after this step and returns its name.
+        resized: told of a step from which on micro-batches have another token budget, the budget and why.
         last_saved: name of the last good checkpoint, for messages.
     """
 
@@ -85,9 +90,15 @@ class Run:
     is_due: Callable[[int], bool]
     is_checkpoint: Callable[[int], bool]
     save: Callable[[int], str]
+    resized: Callable[[int, int, str], None]
     last_saved: str = "there is none"
     buffer: list[tuple[Step, Tensor, Tensor]] = field(default_factory=list)
     asked: deque[Tensor] = field(default_factory=deque)
+
+    def resize(self, tokens: int) -> None:
+        """Let passes hold so many padded tokens from now on."""
+        self.budget = self.budget._replace(tokens=tokens)
+        self.collate = replace(self.collate, budget=self.budget)
 
 
 def train(run: Run, start: int) -> int:
@@ -96,7 +107,7 @@ def train(run: Run, start: int) -> int:
     Returns:
         The number of steps done, from the beginning of the run.
     Raises:
-        BertkitError: the loss is not finite.
+        BertkitError: the loss is not finite, or one window alone does not fit into memory.
         Interrupted: SIGINT or SIGTERM came; a checkpoint of the last whole step was written.
     """
     run.model.train()
@@ -135,39 +146,37 @@ def _is_asked(run: Run, stop: threading.Event) -> Callable[[], bool]:
 
 
 def _one_step(run: Run, step: int, total: int, stop: threading.Event) -> tuple[Step, Tensor, Tensor]:
-    accelerator, plan, device = run.accelerator, run.plan, run.accelerator.device
-    rank, world = accelerator.process_index, accelerator.num_processes
+    accelerator, plan = run.accelerator, run.plan
     windows = plan.batch(step)
     mass = float(run.masses[windows].sum())
-    # one key for all randomness of the step (dropout): a resumed run sees the same without any saved state
-    torch.manual_seed(key_of(plan.seed, step, rank))
-    micro_batches = deal(windows, plan.lengths, world, run.budget)[rank]
-    loss_sum = torch.zeros((), device=device)
-    padded = 0
-    for place, chosen in enumerate(micro_batches):
-        is_empty = len(chosen) == 0
-        # a rank without windows still takes part in the gradient exchange, with a weight of nothing
-        inputs, targets = run.collate(windows[:1] if is_empty else chosen)
-        padded += 0 if is_empty else inputs["input_ids"].numel()
-        is_last = place == len(micro_batches) - 1
-        with nullcontext() if is_last else accelerator.no_sync(run.model):
-            with accelerator.autocast():
-                outputs = run.model(**inputs)
-            summed = run.loss([getattr(outputs, name) for name in run.outputs], targets)
-            summed = summed * 0.0 if is_empty else summed
-            # data-parallel training averages gradients over the ranks, while the loss is a sum
-            accelerator.backward(summed * (world / max(mass, 1e-12)))
-        loss_sum += summed.detach()
+    while True:
+        # one key for all randomness of the step (dropout): a resumed run sees the same without any saved state
+        torch.manual_seed(key_of(plan.seed, step, accelerator.process_index))
+        try:
+            loss_sum, padded = _add_up(run, windows, mass)
+            break
+        except memory.OutOfMemory as full:
+            rows, tokens, is_shared = full.rows, full.tokens, full.is_shared
+        # out of the `except`, for the exception holds the activations
+        _halve(run, step + 1, rows, tokens, is_shared)
     clip = run.config.gradient_clip or math.inf
     norm = accelerator.clip_grad_norm_(run.model.parameters(), clip)
     rate = learning_rate_at(step, total, run.config)
     for group in run.optimizer.param_groups:
         group["lr"] = rate
-    run.optimizer.step()
+    try:
+        run.optimizer.step()
+    except (RuntimeError, MemoryError) as error:
+        if not memory.is_exhausted(error):
+            raise
+        raise BertkitError(
+            f"out of memory as step {step + 1} changed the weights; the last good checkpoint is {run.last_saved}",
+            hint="AdamW holds two numbers beside each weight: take a smaller model, or a device with more memory",
+        ) from error
     run.optimizer.zero_grad()
-    if world > 1:
+    if accelerator.num_processes > 1:
         # one exchange for both: the loss, and whether a rank was told to stop
-        told = torch.tensor(float(stop.is_set()), device=device)
+        told = torch.tensor(float(stop.is_set()), device=accelerator.device)
         loss_sum, asked = accelerator.reduce(torch.stack([loss_sum, told]), "sum")
         run.asked.append(asked)
     record = Step(
@@ -182,6 +191,127 @@ def _one_step(run: Run, step: int, total: int, stop: threading.Event) -> tuple[S
     )
     # loss and norm stay on the device: reading them here would wait for the step to end
     return record, loss_sum, torch.as_tensor(norm)
+
+
+def _add_up(run: Run, windows: np.ndarray, mass: float) -> tuple[Tensor, int]:
+    """Add up this rank's share of a step: the gradients in the parameters, the loss, the padded tokens.
+
+    Each rank exchanges gradients once a step, in the backward pass of its last micro-batch; until then it is alone, and
+    may begin again with other micro-batches than the other ranks have.
+
+    Raises:
+        OutOfMemory: what was added up so far is of no use.
+    """
+    accelerator, device = run.accelerator, run.accelerator.device
+    world = accelerator.num_processes
+    micro_batches = deal(windows, run.plan.lengths, world, run.budget)[accelerator.process_index]
+    loss_sum = torch.zeros((), device=device)
+    padded = 0
+    for place, chosen in enumerate(micro_batches):
+        is_empty, is_last = len(chosen) == 0, place == len(micro_batches) - 1
+        # a rank without windows still takes part in the gradient exchange, with a weight of nothing
+        part = windows[:1] if is_empty else chosen
+        is_shared = False
+        try:
+            with nullcontext() if is_last else accelerator.no_sync(run.model):
+                summed = _forward(run, part)
+                summed = summed * 0.0 if is_empty else summed
+                is_shared = is_last and world > 1
+                # data-parallel training averages gradients over the ranks, while the loss is a sum
+                accelerator.backward(summed * (world / max(mass, 1e-12)))
+            loss_sum += summed.detach()
+        except (RuntimeError, MemoryError) as error:
+            if not memory.is_exhausted(error):
+                raise
+            raise memory.OutOfMemory(len(part), padded_size(run, part), is_shared) from error
+        padded += 0 if is_empty else padded_size(run, chosen)
+    return loss_sum, padded
+
+
+def _forward(run: Run, windows: np.ndarray) -> Tensor:
+    """The summed loss of some windows."""
+    inputs, targets = run.collate(windows)
+    with run.accelerator.autocast():
+        outputs = run.model(**inputs)
+    return run.loss([getattr(outputs, name) for name in run.outputs], targets)
+
+
+def _halve(run: Run, step: int, rows: int, tokens: int, is_shared: bool) -> None:
+    """Halve the micro-batch that did not fit, for good, and make ready to do the step again from its start.
+
+    Raises:
+        BertkitError: it is one window already; or other ranks have gradients of the step that failed.
+    """
+    budget = min(run.budget.tokens, tokens) // 2
+    saved = f"the last good checkpoint is {run.last_saved}"
+    if rows == 1:
+        raise BertkitError(
+            f"out of memory in step {step}, with a micro-batch of one window of {tokens} tokens; {saved}",
+            hint="lower windows.max_length, or set hardware.gradient_checkpointing=true",
+        )
+    if is_shared:
+        raise BertkitError(
+            f"out of memory in step {step} while processes exchanged gradients; {saved}",
+            hint=f"go on with --resume hardware.micro_batch_tokens={budget}",
+        )
+    run.optimizer.zero_grad()
+    memory.release()
+    run.resize(budget)
+    run.resized(step, budget, f"{rows} windows of {tokens // rows} tokens did not fit into memory")
+
+
+def find_token_budget(run: Run) -> int:
+    """The micro-batch that this device likes best: budgets are doubled until one does not fit or is no faster.
+
+    The longest windows are tried, for their attention takes most, with as much memory held as AdamW will; nothing is
+    learned from them. No rank waits for another: each finds its own.
+
+    Returns:
+        padded tokens of a micro-batch, no more than a step has.
+    """
+    longest_first = np.argsort(-run.plan.lengths, kind="stable")
+    most = -(-run.plan.batch_size // run.accelerator.num_processes)
+    held = [] if run.optimizer.state else [torch.empty_like(weight) for weight in run.model.parameters() for _ in "mv"]
+    rows, best, speed = 1, 1, 0.0
+    run.model.train()
+    while True:
+        try:
+            found = _tokens_a_second(
+                run, np.resize(longest_first, rows)
+            )  # again from the start where there are too few
+        except (RuntimeError, MemoryError) as error:
+            if not memory.is_exhausted(error):
+                raise
+            found = 0.0
+        run.optimizer.zero_grad()
+        if found <= WORTHWHILE * speed:
+            break
+        best, speed = rows, found
+        if rows == most:
+            break
+        rows = min(2 * rows, most)
+    del held
+    memory.release()
+    return best * run.collate.shape(longest_first[:1])[1]
+
+
+def _tokens_a_second(run: Run, windows: np.ndarray) -> float:
+    seconds = 0.0
+    for _ in range(2):  # the first makes room and picks kernels
+        began = time.perf_counter()
+        with run.accelerator.no_sync(run.model):
+            summed = _forward(run, windows)
+            run.accelerator.backward(summed * 0.0)
+        summed.item()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - began
+    return padded_size(run, windows) / seconds
+
+
+def padded_size(run: Run, windows: np.ndarray) -> int:
+    """Tokens of a micro-batch, padding included."""
+    return math.prod(run.collate.shape(windows))
 
 
 def _read_buffer(run: Run) -> list[Step]:

@@ -43,6 +43,7 @@ class Place(NamedTuple):
         precision: of the forward pass.
         training: what one forward and backward pass may hold.
         evaluation: what one forward pass without gradients may hold.
+        finds_tokens: whether the tokens of training are to be found before the first step; on a CPU they never are.
         summary: one line for people.
     """
 
@@ -50,6 +51,7 @@ class Place(NamedTuple):
     precision: Precision
     training: Budget
     evaluation: Budget
+    finds_tokens: bool
     summary: str
 
 
@@ -72,7 +74,7 @@ def choose_place(
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
-    from accelerate.utils import ProjectConfiguration
+    from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
 
     # in worker processes the tokenizer's own threads would only warn
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
@@ -86,6 +88,9 @@ def choose_place(
         cpu=device == "cpu",
         mixed_precision=precision if autocast and precision != "fp32" else "no",
         log_with=list(trackers) or None,
+        # buffers are constants here; sent with the first forward pass of a step, they would keep a rank that ran out of
+        # memory from beginning the step again on its own
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
         project_config=ProjectConfiguration(project_dir=str(folder), logging_dir=str(folder)) if trackers else None,
     )
     count = f"{accelerator.num_processes} processes, each on " if accelerator.num_processes > 1 else ""
@@ -96,6 +101,7 @@ def choose_place(
         precision,
         _budget(training, config.micro_batch_tokens, config.pass_overhead),
         _budget(evaluation, config.evaluation_tokens, config.pass_overhead),
+        config.micro_batch_tokens == "auto" and device != "cpu",
         f"{count}{device_name(device)}{threads}, {precision} ({reason})",
     )
 
@@ -178,8 +184,8 @@ def bf16_gain(device: str) -> float:
     return seconds[torch.float32] / seconds[torch.bfloat16]
 
 
-def _budget(usual: Budget, tokens: int | None, overhead: int | None) -> Budget:
-    return Budget(tokens or usual.tokens, usual.overhead if overhead is None else overhead)
+def _budget(usual: Budget, tokens: int | str | None, overhead: int | None) -> Budget:
+    return Budget(tokens if isinstance(tokens, int) else usual.tokens, usual.overhead if overhead is None else overhead)
 
 
 def _device(config: HardwareConfig) -> str:

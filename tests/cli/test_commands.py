@@ -27,6 +27,7 @@ FILES = {
     "task.json",
     "environment.json",
     "history.jsonl",
+    "pace.jsonl",
     "metrics.json",
     "predictions.jsonl",
     "findings.json",
@@ -405,7 +406,10 @@ def test_only_the_last_checkpoint_and_the_best_weights_are_kept(bertkit, tmp_pat
             f"checkpoints/step-{step:06d}/{name}"
             for name in ("model.safetensors", "optimizer.safetensors", "state.json")
         ]
-        assert files == ["checkpoints/best/model.safetensors", "checkpoints/best/state.json", *last]
+        assert {path.rsplit("/", 1)[-1] for path in files[:2]} == {"model.safetensors", "state.json"}
+        assert len({path.split("/")[1] for path in files[:2]}) == 1
+        assert files[0].startswith("checkpoints/best-")
+        assert files[2:] == last
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-000004"]
     weights = (run / "model" / "model.safetensors").stat().st_size
     total = sum(path.stat().st_size for path in run.rglob("*.safetensors"))
@@ -498,6 +502,26 @@ def test_an_interrupt_outside_the_loop_ends_with_130_as_well(bertkit, monkeypatc
 
     monkeypatch.setattr("bertkit.run.finetune", interrupted)
     assert bertkit("train", "qa") == (130, "", "error: interrupted\n")
+
+
+def test_told_to_end_outside_the_loop_a_command_ends_with_130(monkeypatch, capfd):
+    from bertkit.cli import main
+
+    def told(*arguments: object, **options: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+
+    monkeypatch.setattr("bertkit.run.finetune", told)
+    monkeypatch.setattr(sys, "argv", ["bertkit", "train", "qa"])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.value.code == 130
+    assert capfd.readouterr().err == "error: interrupted\n"
 
 
 def test_resume_without_a_run_starts_one(bertkit, tmp_path):

@@ -28,6 +28,7 @@ FLOORS = {  # room -> floor
     "data": 4,
     "recipe": 3,
     "report": 3,
+    "watch": 3,
     "config": 2,
     "rundir": 2,
     "launch": 2,

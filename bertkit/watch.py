@@ -1,0 +1,241 @@
+"""A run looked at from outside, while it trains or later: only the files of its folder are read."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from bertkit.errors import BertkitError
+from bertkit.metrics.shown import describe_scores
+from bertkit.rundir import HISTORY, PACE, RunDir
+
+SECONDS = 1.0  # between two looks
+SECONDS_OF_LINES = 10.0  # between two plain lines
+RECENT = 12  # lines of pace.jsonl whose speed is told
+BARS = "▁▂▃▄▅▆▇█"
+
+State = Literal["not begun", "starting", "running", "running elsewhere", "finished", "gone"]
+
+
+class Look(NamedTuple):
+    """What a run's folder says at one moment; None is what it does not say yet.
+
+    Attributes:
+        state: `gone` when the process that trained it is not there any more; `running elsewhere` when it is on another
+            machine, where nobody can see from here whether it is.
+        steps: of the whole run.
+        losses: of every step so far.
+        windows_a_second: lately.
+        seconds_left: of training.
+        validation: scores of the last evaluation, which was after step `evaluated`.
+        checkpoint: the last one to resume from.
+        resident_mb: memory of the process.
+        micro_batch_tokens: what they were found or halved to.
+    """
+
+    run: str
+    state: State
+    step: int | None = None
+    steps: int | None = None
+    epoch: float | None = None
+    losses: tuple[float, ...] = ()
+    learning_rate: float | None = None
+    windows_a_second: float | None = None
+    seconds_left: float | None = None
+    evaluated: int | None = None
+    validation: dict[str, float | None] | None = None
+    checkpoint: str | None = None
+    resident_mb: int | None = None
+    micro_batch_tokens: int | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will come."""
+        return self.state in ("finished", "gone")
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values, with the last loss alone."""
+        values = self._asdict()
+        del values["losses"]
+        return {**values, "loss": self.losses[-1] if self.losses else None}
+
+
+class Follower:
+    """The lines of a file that grows, each read once; from the start again when the file was replaced."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.records = path, []
+        self._offset, self._node = 0, None
+
+    def read(self) -> list[dict]:
+        """All whole lines so far."""
+        try:
+            with self.path.open("rb") as file:
+                node = self.path.stat().st_ino
+                if node != self._node:
+                    self.records, self._offset, self._node = [], 0, node
+                file.seek(self._offset)
+                whole = file.read().rpartition(b"\n")[0]
+        except OSError:
+            return self.records
+        if whole:
+            self._offset += len(whole) + 1
+            self.records += [json.loads(line) for line in whole.splitlines()]
+        return self.records
+
+
+class Watcher:
+    """Looks at one run, again and again."""
+
+    def __init__(self, run: RunDir) -> None:
+        self.run = run
+        self._history, self._pace = Follower(run[HISTORY]), Follower(run[PACE])
+
+    def look(self) -> Look:
+        """The run as it is now.
+
+        Raises:
+            BertkitError: a file of it is broken.
+        """
+        # asked before the files are read: what ends in between has written all of them
+        state = self._state()
+        if state == "not begun":
+            return Look(str(self.run.path), state)
+        try:
+            history, pace = self._history.read(), self._pace.read()
+        except ValueError as error:
+            raise BertkitError(f"{self.run.path}: history.jsonl or pace.jsonl is broken ({error})") from None
+        trained = [record for record in history if "loss" in record]
+        evaluated = next((record for record in reversed(history) if "validation" in record), {})
+        timed = [record for record in pace if "seconds" in record][-RECENT:]
+        sizes = [record["micro_batch_tokens"] for record in pace if "micro_batch_tokens" in record]
+        last = trained[-1] if trained else {}
+        steps, step = self.run.read_json("environment.json").get("steps"), last.get("step")
+        speed, left = None, None
+        if len(timed) > 1 and (seconds := timed[-1]["seconds"] - timed[0]["seconds"]) > 0:
+            done = [record["windows"] for record in trained if timed[0]["step"] < record["step"] <= timed[-1]["step"]]
+            speed = sum(done) / seconds
+            left = (steps - step) * seconds / len(done) if steps and step and done else None
+        checkpoints = sorted(self.run.checkpoints.glob("step-*"), key=lambda path: (len(path.name), path.name))
+        return Look(
+            str(self.run.path), state, step, steps, last.get("epoch"), tuple(record["loss"] for record in trained),
+            last.get("learning_rate"), speed, left, evaluated.get("step"), evaluated.get("validation"),
+            checkpoints[-1].name if checkpoints else None, timed[-1].get("resident_mb") if timed else None,
+            sizes[-1] if sizes else None,
+        )  # fmt: skip
+
+    def looks(self, wait: Callable[[float], None] = time.sleep) -> Iterator[Look]:
+        """Look after look, until the run is over."""
+        while True:
+            look = self.look()
+            yield look
+            if look.is_over:
+                return
+            wait(SECONDS)
+
+    def _state(self) -> State:
+        if self.run["metrics.json"].exists():
+            return "finished"
+        if not self.run["recipe.yaml"].exists():
+            return "not begun"
+        at_work = self.run.is_at_work()
+        if at_work is False:
+            # it may have written its results just now
+            return "finished" if self.run["metrics.json"].exists() else "gone"
+        if at_work is None:
+            return "running elsewhere"
+        return "running" if self.run[HISTORY].exists() else "starting"
+
+
+def watch(run: str | Path, as_json: bool = False) -> None:
+    """Show a run until it is over: a live view on a terminal, lines elsewhere, or one object of JSON.
+
+    Raises:
+        BertkitError: its process is gone, before the run was finished.
+    """
+    watcher = Watcher(RunDir(run))
+    if watcher.run.path.is_file():
+        raise BertkitError(f"{run} is a file, not the folder of a run")
+    if as_json:
+        print(json.dumps(watcher.look().to_json()))
+        return
+    try:
+        look = _live(watcher) if sys.stdout.isatty() else _lines(watcher)
+    except KeyboardInterrupt:
+        print("no longer watching; the run is as it was", file=sys.stderr)
+        return
+    if look.state == "gone":
+        raise BertkitError(
+            f"{run}: the process that trained it is gone; the last checkpoint is {look.checkpoint or 'none'}",
+            hint="go on with the command that started it and --resume",
+        )
+
+
+def sparkline(values: tuple[float, ...], width: int = 40) -> str:
+    """Values as a row of bars, means of as many as share one."""
+    if not values:
+        return ""
+    count = min(width, len(values))
+    parts = [values[len(values) * place // count : len(values) * (place + 1) // count] for place in range(count)]
+    means = [sum(part) / len(part) for part in parts]
+    low, high = min(means), max(means)
+    return "".join(BARS[round((mean - low) / (high - low) * 7) if high > low else 0] for mean in means)
+
+
+def facts(look: Look) -> dict[str, str]:
+    """What a look says, in words; what is not known is left out."""
+    found = {
+        "step": look.step is not None and f"{look.step:,}" + (f" of {look.steps:,}" if look.steps else ""),
+        "epoch": look.epoch is not None and f"{look.epoch:.2f}",
+        "loss": look.losses and f"{look.losses[-1]:.4f}",
+        "learning rate": look.learning_rate is not None and f"{look.learning_rate:.3g}",
+        "speed": look.windows_a_second and f"{look.windows_a_second:,.1f} windows/s",
+        "time left": look.seconds_left is not None and not look.is_over and _duration(look.seconds_left),
+        "validation": look.validation and f"{describe_scores(look.validation)} (step {look.evaluated:,})",
+        "checkpoint": look.checkpoint,
+        "micro-batch": look.micro_batch_tokens and f"{look.micro_batch_tokens:,} tokens",
+        "memory": look.resident_mb and f"{look.resident_mb:,} MB",
+    }
+    return {name: str(text) for name, text in found.items() if text}
+
+
+def _live(watcher: Watcher) -> Look:
+    from rich.live import Live
+
+    with Live(auto_refresh=False) as live:
+        for look in watcher.looks():
+            live.update(_table(look), refresh=True)
+    return look
+
+
+def _table(look: Look) -> object:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE, show_header=False, title=Text(f"{look.run}: {look.state}"), title_justify="left")
+    for name, text in facts(look).items():
+        table.add_row(name, Text(f"{text}  {sparkline(look.losses)}" if name == "loss" else text))
+    return table
+
+
+def _lines(watcher: Watcher) -> Look:
+    told, shown = 0.0, None
+    for look in watcher.looks():
+        # a new state, a new evaluation, or some time later
+        new = (look.state, look.evaluated)
+        if new != shown or time.monotonic() - told >= SECONDS_OF_LINES:
+            told, shown = time.monotonic(), new
+            said = "  ".join(f"{name} {text}" for name, text in facts(look).items())
+            print(f"{look.state}  {said}".rstrip(), flush=True)
+    return look
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
