@@ -146,7 +146,6 @@ def finetune(
     del splits, train_part  # training needs the windows, not the rows
 
     place.accelerator.wait_for_everyone()
-    _check_shared(run, recipe)
     optimizer = make_optimizer(loaded.model, recipe.train)
     follow_decay(loaded.model, optimizer)
     model, optimizer = place.accelerator.prepare(loaded.model, optimizer)
@@ -157,6 +156,7 @@ def finetune(
     start = keeper.resume(say) if resume else 0
     if is_main:
         _open_run(run, recipe, task, place, plan.step_count)
+    _check_shared(run, recipe)
     progress = make_progress(plan.step_count, start, quiet or not is_main)
     trackers = Trackers(place.accelerator, recipe.log.trackers, recipe.log.project, flatten(recipe.tree()))
     watch = keep.Watch(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -53,7 +54,7 @@ def test_a_step_that_does_not_fit_is_done_again_in_halves_with_the_same_loss(
 ) -> None:
     plan = recipe("sentiment", steps=4)
     plan["model"]["dropout"] = 0.0
-    plan["hardware"]["micro_batch_tokens"] = 4096
+    plan["hardware"] |= {"micro_batch_tokens": 4096, "pass_overhead": 4096}
     finetune(plan, tmp_path / "roomy", quiet=True)
     small_memory(150, monkeypatch, error, late)
     finetune(plan, tmp_path / "tight")
@@ -73,7 +74,7 @@ def test_a_step_that_does_not_fit_is_done_again_in_halves_with_the_same_loss(
 def test_a_step_that_is_done_again_draws_its_masks_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = recipe("sentiment", steps=1)
     plan["model"]["dropout"] = 0.5
-    plan["hardware"]["micro_batch_tokens"] = 4096
+    plan["hardware"] |= {"micro_batch_tokens": 4096, "pass_overhead": 4096}
     small_memory(150, monkeypatch)
     finetune(plan, tmp_path / "halved", quiet=True)
     pace = RunDir(tmp_path / "halved").read_history("pace.jsonl")
@@ -84,7 +85,7 @@ def test_a_step_that_is_done_again_draws_its_masks_again(tmp_path: Path, monkeyp
 
 def test_a_resumed_run_keeps_its_halved_micro_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = recipe("sentiment", steps=6, checkpoint_every=2)
-    plan["hardware"]["micro_batch_tokens"] = 4096
+    plan["hardware"] |= {"micro_batch_tokens": 4096, "pass_overhead": 4096}
     with monkeypatch.context() as patch:
         small_memory(150, patch)
         finetune(plan, tmp_path / "whole", quiet=True)
@@ -169,13 +170,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_predictions_that_do_not_fit_are_made_in_halves_and_are_the_same(
     trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    predictor = load(trained)
+    predictor = load(trained, ["hardware.pass_overhead=4096"])
     rows = [{"id": str(n), "question": "Who sleeps?", "context": "The old dog sleeps. " * n} for n in range(1, 12)]
     roomy = list(predictor.predict(rows))
     answer = Predictor._forward
 
     def full(self: Predictor, collate: Callable, batch: np.ndarray) -> list:
-        if len(batch) * collate.width(batch) > 200:
+        if math.prod(collate.shape(batch)) > 200:
             raise ERRORS[1]
         return answer(self, collate, batch)
 
