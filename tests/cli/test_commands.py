@@ -413,7 +413,8 @@ def test_only_the_last_checkpoint_and_the_best_weights_are_kept(bertkit, tmp_pat
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-000004"]
     weights = (run / "model" / "model.safetensors").stat().st_size
     total = sum(path.stat().st_size for path in run.rglob("*.safetensors"))
-    assert total == pytest.approx(4 * weights, rel=0.05)  # the model; and the last weights with AdamW's two moments
+    # the model; and the last weights with AdamW's two moments, which rows of unused words have none of
+    assert 2.5 * weights < total < 4 * weights
 
 
 # stopping and going on
