@@ -157,6 +157,12 @@ class HardwareConfig(Section):
     padding_free: Literal["auto", True, False] = Field(
         "auto", description="compute tokens and no padding within the encoder; auto: on GPUs that have a kernel for it"
     )
+    fixed_shapes: Literal["auto", True, False] = Field(
+        "auto", description="pad batches to a few fixed shapes; auto: where the model is compiled for each of them"
+    )
+    compile: bool = Field(
+        False, description="compile the model (torch.compile, CUDA graphs on a GPU): minutes at first, then short steps"
+    )
     compact_vocabulary: bool = Field(
         True, description="train only the word embeddings that the training rows use; the others would only decay"
     )

@@ -93,7 +93,7 @@ def finetune(
     from bertkit.train.loss import make_loss, masses
     from bertkit.train.observe import Trackers, check_trackers, make_progress
     from bertkit.train.optim import make_optimizer
-    from bertkit.train.place import choose_place
+    from bertkit.train.place import choose_place, with_shapes
     from bertkit.train.ranks import check_alike
 
     place = choose_place(recipe.hardware, check_trackers(recipe.log.trackers), run.path, before)
@@ -108,6 +108,7 @@ def finetune(
     windows = check_windows(recipe.windows, longest_input(architecture, tokenizer))
     if windows.max_length < recipe.windows.max_length:
         say(f"windows: this model reads {windows.max_length} tokens at once, not {recipe.windows.max_length}")
+    place = with_shapes(place, recipe.hardware, recipe.train.batch_size, windows.max_length)
     task = bind_labels(recipe, task, splits, label_names, getattr(architecture, "id2label", None))
     best_by = _best_by(recipe, task, splits.validation)
     recipe = recipe.model_copy(update={"windows": windows, "task": task.model_dump(mode="json")})
@@ -339,7 +340,7 @@ def _open(run: str | Path, assignments: Sequence[str], say: Say) -> tuple[Recipe
     own_the_cores(recipe.hardware.threads)
     from bertkit.models.load import load_model, load_tokenizer, longest_input
     from bertkit.models.ready import make_answering
-    from bertkit.train.place import choose_place
+    from bertkit.train.place import choose_place, with_shapes
 
     # half the weights to read, and no casts: autocast is for training, whose weights stay float32
     place = choose_place(recipe.hardware, autocast=False)
@@ -348,6 +349,7 @@ def _open(run: str | Path, assignments: Sequence[str], say: Say) -> tuple[Recipe
     model = load_model(config, task.head, task.labels, recipe.seed).model
     windows = check_windows(recipe.windows, longest_input(model.config, tokenizer))  # the recipe may have been edited
     recipe = recipe.model_copy(update={"windows": windows})
+    place = with_shapes(place, recipe.hardware, recipe.train.batch_size, windows.max_length)
     model, chosen = make_answering(model, recipe.hardware, place.accelerator.device, place.precision)
     say(f"model: {model.config.model_type}, {chosen}")
     return recipe, _predictor(task, model, tokenizer, recipe, place)

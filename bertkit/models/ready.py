@@ -8,12 +8,15 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from bertkit.errors import BertkitError
 from bertkit.models.dropout import speed_up
 from bertkit.models.int8 import to_int8
 from bertkit.models.load import DTYPES
 from bertkit.models.padding_free import choose_padding
 from bertkit.models.vocabulary import train_used_rows
 from bertkit.recipe import HardwareConfig, ModelConfig
+
+COMPILER = {"cuda": {"mode": "reduce-overhead"}}  # by device: one CUDA graph a shape, instead of a launch an operation
 
 
 class Ready(NamedTuple):
@@ -46,11 +49,13 @@ def make_trainable(
         BertkitError: `hardware.padding_free` is asked for, and this model cannot.
     """
     # dropout first: a padding-free stack keeps the attention that the model had
-    dropout = speed_up(model) if device.type == "cpu" and config.attention == "auto" else "torch"
-    padding = choose_padding(hardware.padding_free, model, device, precision, for_training=True)
+    is_fast = device.type == "cpu" and config.attention == "auto" and not hardware.compile
+    dropout = speed_up(model) if is_fast else "torch"
+    padding = _choose_padding(hardware, model, device, precision, for_training=True)
     if hardware.gradient_checkpointing:
         # renamed in transformers 5.2x; the old name goes in 6
         getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
+    _compile(model, hardware, device)
     uses_some = hardware.compact_vocabulary and train_used_rows(model, ids)
     return Ready(dropout, padding, "used" if uses_some else "all")
 
@@ -69,7 +74,27 @@ def make_answering(
         BertkitError: `hardware.padding_free` or `hardware.int8` is asked for, and this model or device cannot.
     """
     model = model.eval().to(device, DTYPES[precision_of_answers(hardware, precision)])
-    padding = choose_padding(hardware.padding_free, model, device, precision, for_training=False)
+    padding = _choose_padding(hardware, model, device, precision, for_training=False)
+    _compile(model, hardware, device)
     if hardware.int8:
         return to_int8(model, device), f"{padding}, int8"
     return model, padding
+
+
+def _choose_padding(
+    hardware: HardwareConfig, model: PreTrainedModel, device: torch.device, precision: str, for_training: bool
+) -> str:
+    if not hardware.compile:
+        return choose_padding(hardware.padding_free, model, device, precision, for_training)
+    if hardware.padding_free is True:
+        raise BertkitError(
+            "hardware.compile: without padding every batch has a shape of its own, and would be compiled anew",
+            hint="leave out hardware.padding_free or hardware.compile",
+        )
+    return "padded to fixed shapes, compiled"
+
+
+def _compile(model: PreTrainedModel, hardware: HardwareConfig, device: torch.device) -> None:
+    """Compile in place, so that names, modes and files of the model stay as they are."""
+    if hardware.compile:
+        model.compile(dynamic=False, **COMPILER.get(device.type, {}))

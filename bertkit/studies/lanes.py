@@ -31,7 +31,7 @@ from bertkit.tasks.base import Row, Task, make_task
 from bertkit.train import loop
 from bertkit.train.loss import make_loss, masses
 from bertkit.train.optim import make_optimizer
-from bertkit.train.place import Place, choose_place, way_back
+from bertkit.train.place import Place, choose_place, way_back, with_shapes
 
 FOREVER = 10**6  # epochs; the learning rate then stays in its warm-up, so that all lanes keep the same weights
 ABOUT_BATCHES = ("threads", "micro_batch_tokens", "evaluation_tokens", "pass_overhead")  # settings that no model knows
@@ -212,7 +212,9 @@ def open_lane(bench: Bench, settings: Sequence[str], steps: int) -> Lane:
         BertkitError: a setting that is not there, or not possible here.
     """
     recipe = load_recipe(bench.recipe.tree(), settings)
-    place = choose_place(recipe.hardware)
+    place = with_shapes(
+        choose_place(recipe.hardware), recipe.hardware, recipe.train.batch_size, recipe.windows.max_length
+    )
     if place.accelerator.num_processes > 1:
         raise BertkitError("bench measures one process", hint="start it without accelerate launch or torchrun")
     model = _model(bench, recipe, place)

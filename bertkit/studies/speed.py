@@ -189,6 +189,9 @@ def variants(recipe: Recipe, machine: Machine, longest: int) -> tuple[list[Varia
         found.append(Variant(f"hardware.int8={value}", (f"hardware.int8={value}",), ("predict",)))
         other = "auto" if recipe.model.attention == "sdpa" else "sdpa"
         found.append(Variant(f"model.attention={other}", (f"model.attention={other}",), ("train",)))
+    if machine.device == "cuda":
+        value = "false" if recipe.hardware.compile else "true"
+        found.append(Variant(f"hardware.compile={value}", (f"hardware.compile={value}",)))
     if machine.device != "cpu":
         skipped.append("hardware.threads: the work is not on the CPU")
     elif machine.cores < 2:

@@ -29,6 +29,7 @@ TOGETHER = timedelta(minutes=5)  # for all processes to come
 WORTHWHILE_GAIN = 1.3  # below it, casts eat what the products gain
 # of training and of evaluation. On a CPU a pass was measured to cost as much as 50 to 120 tokens (30 to 50 without
 # gradients) at 384 and at 768 hidden, and a token the more, the larger the pass; a GPU waits for launches, not tokens
+SHORTEST = 16  # tokens, of fixed shapes
 BUDGETS = {
     "cpu": (Budget(1536, 64), Budget(4096, 48)),
     "gpu": (Budget(16384, 4096), Budget(65536, 16384)),
@@ -134,6 +135,29 @@ def _meeting_point() -> dict[str, object]:
     part.set(str(rank), "here")
     part.wait([str(other) for other in range(world)], TOGETHER)  # not half an hour, as its first exchange would
     return {"store": part, "rank": rank, "world_size": world}
+
+
+def with_shapes(place: Place, config: HardwareConfig, batch_size: int, longest: int) -> Place:
+    """The place, with fixed shapes where its device or the recipe asks for them.
+
+    Lengths double from SHORTEST to `longest`. Each has one number of rows: the share of a process in a batch, or as many
+    as the budget holds. So there are few shapes to compile, and a text is padded to less than twice its length.
+
+    Args:
+        batch_size: windows of a step, over all processes.
+        longest: tokens of the longest window that there can be.
+    """
+    if not (config.compile if config.fixed_shapes == "auto" else config.fixed_shapes):
+        return place
+    widths = [SHORTEST]
+    while widths[-1] < longest:
+        widths.append(2 * widths[-1])
+    lengths = tuple(min(width, longest) for width in widths)
+    rows = -(-batch_size // place.accelerator.num_processes)
+    return place._replace(
+        training=place.training._replace(widths=lengths, rows=rows),
+        evaluation=place.evaluation._replace(widths=lengths, rows=place.evaluation.tokens),
+    )
 
 
 def way_back() -> Callable[[], None]:

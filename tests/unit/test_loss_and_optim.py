@@ -251,3 +251,20 @@ def test_biases_and_norms_do_not_decay():
     assert (decayed["weight_decay"], free["weight_decay"]) == (0.1, 0.0)
     for group in (decayed, free):
         assert (group["lr"], group["betas"], group["eps"]) == (0.5, (0.8, 0.9), 1e-6)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_row_that_only_fills_a_fixed_shape_has_no_loss_and_no_gradient(head):
+    logits, targets = batch_of(head, 5, seed=1)
+    loss = make_loss(head, TrainConfig())
+    expected = loss([part[:3] for part in logits], {name: part[:3] for name, part in targets.items()})
+    for name, part in targets.items():
+        if name != "answerable":
+            part[3:] = torch.nan if part.is_floating_point() else IGNORED
+    logits = [part.requires_grad_() for part in logits]
+    found = loss(logits, targets)
+    torch.testing.assert_close(found, expected)
+    found.backward()
+    for part in logits:
+        assert part.grad[:3].abs().sum() > 0
+        assert torch.equal(part.grad[3:], torch.zeros_like(part.grad[3:]))

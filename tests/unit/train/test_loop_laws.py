@@ -10,7 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from bertkit.data.collate import Collator
 from bertkit.errors import BertkitError, Interrupted
+from bertkit.models import ready
 from bertkit.run import finetune, load
 from bertkit.rundir import RunDir
 from bertkit.train import checkpoint, keep
@@ -93,6 +95,47 @@ def test_micro_batches_do_not_change_what_is_learned(task: str, tmp_path: Path) 
         found[tokens] = losses(tmp_path / str(tokens))
     assert found[64] == pytest.approx(found[10_000], abs=1e-6)
     assert found[200] == pytest.approx(found[10_000], abs=1e-6)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_fixed_shapes_do_not_change_what_is_learned_or_answered(task: str, tmp_path: Path) -> None:
+    found, shapes = {}, set()
+    collate = Collator.__call__
+
+    def note(self: Collator, windows: object) -> tuple:
+        inputs, targets = collate(self, windows)
+        shapes.add((torch.is_inference_mode_enabled(), *inputs["input_ids"].shape))
+        return inputs, targets
+
+    for fixed in (False, True):
+        plan = recipe(task)
+        plan["model"]["dropout"] = 0.0
+        plan["hardware"]["fixed_shapes"] = fixed
+        with pytest.MonkeyPatch.context() as patch:
+            if fixed:
+                patch.setattr(Collator, "__call__", note)
+            metrics = finetune(plan, tmp_path / str(fixed), quiet=True)
+        found[fixed] = losses(tmp_path / str(fixed)), metrics[metrics["headline"]]
+    assert found[True][0] == pytest.approx(found[False][0], abs=1e-6)
+    assert found[True][1] == found[False][1]
+    # one number of rows for each length, in training and in evaluation
+    assert len(shapes) == len({(mode, width) for mode, _, width in shapes})
+    assert {width for *_, width in shapes} <= {16, 32, 64, plan["windows"]["max_length"]}
+
+
+def test_a_compiled_model_learns_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ready.COMPILER, "cpu", {"backend": "aot_eager"})  # traced whole; kernels take minutes to build
+    found = []
+    for compiled in (False, True):
+        plan = recipe("sentiment", steps=3)
+        plan["model"]["dropout"] = 0.0
+        plan["hardware"]["compile"] = compiled
+        finetune(plan, tmp_path / str(compiled), quiet=True)
+        found.append(losses(tmp_path / str(compiled)))
+    assert found[1] == pytest.approx(found[0], abs=1e-6)
+    plan["hardware"]["padding_free"] = True
+    with pytest.raises(BertkitError, match="would be compiled anew"):
+        finetune(plan, tmp_path / "free", quiet=True)
 
 
 @pytest.mark.parametrize("task", TASKS)
