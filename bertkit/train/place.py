@@ -140,8 +140,8 @@ def _meeting_point() -> dict[str, object]:
 def with_shapes(place: Place, config: HardwareConfig, batch_size: int, longest: int) -> Place:
     """The place, with fixed shapes where its device or the recipe asks for them.
 
-    Lengths double from SHORTEST to `longest`. Each has one number of rows: the share of a process in a batch, or as many
-    as the budget holds. So there are few shapes to compile, and a text is padded to less than twice its length.
+    Lengths double from SHORTEST to `longest`. Each has one number of rows: the share of a process in a batch, or as
+    many as the budget holds. So there are few shapes to compile, and a text is padded to less than twice its length.
 
     Args:
         batch_size: windows of a step, over all processes.
