@@ -20,6 +20,7 @@ from bertkit.errors import BertkitError
 from bertkit.heads import HEADS
 from bertkit.tasks.base import Output, Prediction, Row, Scores, Task
 from bertkit.train.memory import is_exhausted, release
+from bertkit.train.xla import cut
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -129,7 +130,9 @@ class Predictor:
         found: dict[int, tuple[np.ndarray, ...]] = {}
         was_training = self.model.training
         self.model.eval()
-        with torch.inference_mode():
+        # XLA cannot take views of a model's buffers in inference mode
+        is_xla = self.accelerator.device.type == "xla"
+        with torch.no_grad() if is_xla else torch.inference_mode():
             for batch, logits in self._all_forward(collate, batches[rank::world]):
                 found |= self._kept(collate.store, batch, logits)
         self.model.train(was_training)
@@ -178,6 +181,7 @@ class Predictor:
         inputs, _ = collate(batch)
         with self.accelerator.autocast():
             outputs = self.model(**inputs)
+        cut(self.accelerator.device)
         return [getattr(outputs, name).float().cpu().numpy() for name in HEADS[self.task.head].outputs]
 
     def _kept(

@@ -115,6 +115,21 @@ def own_the_cores(threads: int | None) -> None:
     os.environ.setdefault("OMP_PROC_BIND", "true")
 
 
+def settle_xla(device: str) -> None:
+    """Let this process have an XLA device, or none; call it before accelerate is imported.
+
+    Where torch_xla is installed accelerate puts everything on its device, whatever it is asked for.
+
+    Args:
+        device: `hardware.device`; `auto` takes XLA where PJRT_DEVICE is set.
+    """
+    if find_spec("torch_xla") is None:
+        return
+    on_cpu = os.environ.get(USE_CPU, "false").lower() in ("true", "1", "yes")
+    is_wanted = device == "xla" or (device == "auto" and "PJRT_DEVICE" in os.environ and not on_cpu)
+    os.environ.setdefault("USE_TORCH_XLA", "1" if is_wanted else "0")
+
+
 def follow_parent() -> None:
     """End this process, as SIGTERM would, when the one that started it is gone, killed or not.
 

@@ -136,7 +136,9 @@ class TrainConfig(Section):
 class HardwareConfig(Section):
     """Where and how fast; of these only the precision can change a number."""
 
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="device to run on")
+    device: Literal["auto", "cpu", "cuda", "mps", "xla"] = Field(
+        "auto", description="device to run on; xla: a TPU, or what PJRT_DEVICE names (needs torch_xla)"
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="arithmetic of the forward pass; weights stay float32. auto: bf16 where the device has it"
     )

@@ -19,7 +19,7 @@ from bertkit.data.labels import check_labels
 from bertkit.errors import BertkitError, did_you_mean
 from bertkit.findings import to_json
 from bertkit.heads import HEADS
-from bertkit.launch import is_first, own_the_cores, process_count, restarts
+from bertkit.launch import is_first, own_the_cores, process_count, restarts, settle_xla
 from bertkit.recipe import ModelConfig, Recipe, check_windows, digest, fingerprint, load_recipe
 from bertkit.rundir import (
     PACE,
@@ -71,6 +71,7 @@ def finetune(
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     task = make_task(recipe.task)
     resume = resume or restarts() > 0
+    settle_xla(recipe.hardware.device)
     run, finished, before = _of_first(recipe, lambda: _claim(recipe, task, out, resume))
     if finished is not None:
         _sayer(quiet)(f"{run.path} is finished already; these are its results")
@@ -208,6 +209,7 @@ def _finish(
 ) -> dict[str, object]:
     """Score the best weights, and write what a reader of the run needs; metrics.json last, for it says "finished"."""
     from bertkit.outcome import Scored, findings, records
+    from bertkit.train.xla import weights_at_hand
 
     keeper.load_best()
     results: dict[str, object] = {}
@@ -248,7 +250,7 @@ def _finish(
         found = findings(scored, background, run.read_history(), watch.best_by, run.read_history(PACE))
         run.write_json("findings.json", to_json(found))
         with written_atomically(run.model) as temporary:
-            predictor.model.save_pretrained(temporary)
+            predictor.model.save_pretrained(temporary, state_dict=weights_at_hand(predictor.model))
             tokenizer.save_pretrained(temporary)
         run.write_json("metrics.json", metrics)
         run.sweep()
@@ -338,6 +340,7 @@ def _open(run: str | Path, assignments: Sequence[str], say: Say) -> tuple[Recipe
     config = ModelConfig(checkpoint=str(folder.model), attention=recipe.model.attention, trust_remote_code=trusted)
 
     own_the_cores(recipe.hardware.threads)
+    settle_xla(recipe.hardware.device)
     from bertkit.models.load import load_model, load_tokenizer, longest_input
     from bertkit.models.ready import make_answering
     from bertkit.train.place import choose_place, with_shapes

@@ -58,7 +58,9 @@ class Collator:
         if rows > count:
             windows = np.concatenate([windows, np.full(rows - count, windows[0])])
             lengths = np.concatenate([lengths, np.full(rows - count, lengths[0])])
-        chosen = torch.from_numpy(windows).to(self.device, non_blocking=True)
+        # one transfer, and data for a compiler: as bounds of a slice, each number of rows would be compiled anew
+        sent = torch.from_numpy(np.stack([windows, np.arange(rows) < count])).to(self.device, non_blocking=True)
+        chosen = sent[0]
         column = torch.arange(width, device=self.device)
         start = self._offsets[chosen]
         is_token = column < (self._offsets[chosen + 1] - start)[:, None]
@@ -73,7 +75,10 @@ class Collator:
         targets = {}
         for name, values in self._targets.items():
             targets[name] = torch.where(is_token, values[place], IGNORED) if self.per_token else values[chosen]
-            targets[name][count:] = torch.nan if values.is_floating_point() else IGNORED
+            if self.budget.widths:
+                is_given = sent[1].bool().view(-1, *[1] * (targets[name].dim() - 1))
+                nothing = torch.nan if values.is_floating_point() else IGNORED
+                targets[name] = torch.where(is_given, targets[name], nothing)
         if self._answerable is not None:
             answerable = is_token & self._answerable[place]
             answerable[:, 0] = True  # [CLS] stands for "no answer here"

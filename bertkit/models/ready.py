@@ -12,6 +12,7 @@ from bertkit.errors import BertkitError
 from bertkit.models.dropout import speed_up
 from bertkit.models.int8 import to_int8
 from bertkit.models.load import DTYPES
+from bertkit.models.on_xla import fit_xla
 from bertkit.models.padding_free import choose_padding
 from bertkit.models.vocabulary import train_used_rows
 from bertkit.recipe import HardwareConfig, ModelConfig
@@ -48,15 +49,18 @@ def make_trainable(
     Raises:
         BertkitError: `hardware.padding_free` is asked for, and this model cannot.
     """
+    if device.type == "xla":
+        fit_xla(model, device)
     # dropout first: a padding-free stack keeps the attention that the model had
     is_fast = device.type == "cpu" and config.attention == "auto" and not hardware.compile
-    dropout = speed_up(model) if is_fast else "torch"
+    dropout = speed_up(model) if is_fast else "xla" if device.type == "xla" else "torch"
     padding = _choose_padding(hardware, model, device, precision, for_training=True)
     if hardware.gradient_checkpointing:
         # renamed in transformers 5.2x; the old name goes in 6
         getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
     _compile(model, hardware, device)
-    uses_some = hardware.compact_vocabulary and train_used_rows(model, ids)
+    # its factors are Python numbers that differ from step to step, constants of a graph
+    uses_some = hardware.compact_vocabulary and device.type != "xla" and train_used_rows(model, ids)
     return Ready(dropout, padding, "used" if uses_some else "all")
 
 
@@ -74,6 +78,8 @@ def make_answering(
         BertkitError: `hardware.padding_free` or `hardware.int8` is asked for, and this model or device cannot.
     """
     model = model.eval().to(device, DTYPES[precision_of_answers(hardware, precision)])
+    if device.type == "xla":
+        fit_xla(model, device)
     padding = _choose_padding(hardware, model, device, precision, for_training=False)
     _compile(model, hardware, device)
     if hardware.int8:
@@ -84,6 +90,12 @@ def make_answering(
 def _choose_padding(
     hardware: HardwareConfig, model: PreTrainedModel, device: torch.device, precision: str, for_training: bool
 ) -> str:
+    if device.type == "xla" and (hardware.padding_free is True or hardware.compile):
+        raise BertkitError(
+            "XLA compiles a model for fixed shapes by itself", hint="leave out hardware.padding_free, hardware.compile"
+        )
+    if device.type == "xla":
+        return "padded (XLA compiles a graph for each shape)"
     if not hardware.compile:
         return choose_padding(hardware.padding_free, model, device, precision, for_training)
     if hardware.padding_free is True:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from bertkit.bounded import check_regular, parse, read_whole
 from bertkit.errors import BertkitError
 from bertkit.recipe import differing_keys, digest
 from bertkit.rundir import disk_errors, shaped, written_atomically
+from bertkit.train.xla import at_hand, weights_at_hand
 
 SCHEMA = 2  # of checkpoints: since 2 with sums, which safetensors files do not have
 WEIGHTS, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
@@ -61,7 +63,7 @@ def save_checkpoint(
     with disk_errors(path), written_atomically(path) as temporary:
         temporary.mkdir()
         try:
-            save_model(model, str(temporary / WEIGHTS))
+            save_model(_AtHand(model), str(temporary / WEIGHTS))
             if optimizer is not None:
                 save_file(_flatten(model, optimizer), str(temporary / OPTIMIZER))
         except SafetensorError as error:
@@ -117,7 +119,7 @@ def best_of(path: Path) -> int | None:
 def load_weights(path: Path, model: nn.Module) -> None:
     """Load the weights of a checkpoint into a model of the same shape."""
     with _broken(path):
-        load_model(model, str(path / WEIGHTS))
+        load_model(_AtHand(model), str(path / WEIGHTS))
 
 
 def resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, fingerprint: Mapping[str, object]) -> dict:
@@ -180,7 +182,7 @@ def _sum(path: Path) -> str:
 def _flatten(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     names = {parameter: name for name, parameter in model.named_parameters()}
     return {
-        f"{names[parameter]}/{key}": value.detach().contiguous()
+        f"{names[parameter]}/{key}": at_hand(value.detach()).contiguous()
         for parameter, slots in optimizer.state.items()
         for key, value in slots.items()
     }
@@ -192,11 +194,12 @@ def _unflatten(model: nn.Module, optimizer: torch.optim.Optimizer, flat: Mapping
         owner, key = name.rsplit("/", 1)
         parameter = parameters[owner]
         # the step count stays where the optimiser makes it: beside fused parameters on their device
-        optimizer.state[parameter][key] = value.to(parameter.device) if value.ndim or _is_fused(optimizer) else value
+        is_beside = value.ndim or _counts_on_device(optimizer)
+        optimizer.state[parameter][key] = value.to(parameter.device) if is_beside else value
 
 
-def _is_fused(optimizer: torch.optim.Optimizer) -> bool:
-    return bool(optimizer.defaults.get("fused"))
+def _counts_on_device(optimizer: torch.optim.Optimizer) -> bool:
+    return bool(optimizer.defaults.get("fused") or optimizer.defaults.get("capturable"))
 
 
 def _earlier(path: Path) -> str:
@@ -209,6 +212,13 @@ def _earlier(path: Path) -> str:
             continue
         return f"remove that folder to go on from {other.name}"
     return "remove that folder to start again"
+
+
+class _AtHand:
+    """A model as safetensors takes it, which asks every weight where it lies: on XLA they cannot tell."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.state_dict, self.load_state_dict = partial(weights_at_hand, model), model.load_state_dict
 
 
 class _broken:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from bertkit.data.collate import Collator
 from bertkit.data.plan import Budget, Plan, deal
 from bertkit.errors import BertkitError, Interrupted
-from bertkit.train import memory
+from bertkit.train import memory, xla
 from bertkit.train.loss import Loss
 from bertkit.train.optim import learning_rate_at
 
@@ -151,7 +151,7 @@ def _one_step(run: Run, step: int, total: int, stop: threading.Event) -> tuple[S
     mass = float(run.masses[windows].sum())
     while True:
         # one key for all randomness of the step (dropout): a resumed run sees the same without any saved state
-        torch.manual_seed(key_of(plan.seed, step, accelerator.process_index))
+        xla.seed(key_of(plan.seed, step, accelerator.process_index), accelerator.device)
         try:
             loss_sum, padded = _add_up(run, windows, mass)
             break
@@ -163,7 +163,7 @@ def _one_step(run: Run, step: int, total: int, stop: threading.Event) -> tuple[S
     norm = accelerator.clip_grad_norm_(run.model.parameters(), clip)
     rate = learning_rate_at(step, total, run.config)
     for group in run.optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = xla.number(rate, accelerator.device)
     try:
         run.optimizer.step()
     except (RuntimeError, MemoryError) as error:
@@ -174,6 +174,7 @@ def _one_step(run: Run, step: int, total: int, stop: threading.Event) -> tuple[S
             hint="AdamW holds two numbers beside each weight: take a smaller model, or a device with more memory",
         ) from error
     run.optimizer.zero_grad()
+    xla.cut(accelerator.device)
     if accelerator.num_processes > 1:
         # one exchange for both: the loss, and whether a rank was told to stop
         told = torch.tensor(float(stop.is_set()), device=accelerator.device)
@@ -206,6 +207,7 @@ def _add_up(run: Run, windows: np.ndarray, mass: float) -> tuple[Tensor, int]:
     world = accelerator.num_processes
     micro_batches = deal(windows, run.plan.lengths, world, run.budget)[accelerator.process_index]
     loss_sum = torch.zeros((), device=device)
+    share = xla.number(world / max(mass, 1e-12), device)
     padded = 0
     for place, chosen in enumerate(micro_batches):
         is_empty, is_last = len(chosen) == 0, place == len(micro_batches) - 1
@@ -218,8 +220,9 @@ def _add_up(run: Run, windows: np.ndarray, mass: float) -> tuple[Tensor, int]:
                 summed = summed * 0.0 if is_empty else summed
                 is_shared = is_last and world > 1
                 # data-parallel training averages gradients over the ranks, while the loss is a sum
-                accelerator.backward(summed * (world / max(mass, 1e-12)))
+                accelerator.backward(summed * share)
             loss_sum += summed.detach()
+            xla.cut(device)
         except (RuntimeError, MemoryError) as error:
             if not memory.is_exhausted(error):
                 raise
@@ -316,7 +319,8 @@ def padded_size(run: Run, windows: np.ndarray) -> int:
 
 def _read_buffer(run: Run) -> list[Step]:
     """Bring the losses since the last call to the host, at once."""
-    numbers = torch.stack([torch.stack([loss.float(), norm.float()]) for _, loss, norm in run.buffer]).tolist()
+    pairs = [(xla.at_hand(loss), xla.at_hand(norm)) for _, loss, norm in run.buffer]
+    numbers = torch.stack([torch.stack([loss.float(), norm.float()]) for loss, norm in pairs]).tolist()
     # until here `loss` held the mass, which divides the sum
     steps = [
         record._replace(loss=loss / max(record.loss, 1e-12), gradient_norm=norm)

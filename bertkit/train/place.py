@@ -33,6 +33,8 @@ SHORTEST = 16  # tokens, of fixed shapes
 BUDGETS = {
     "cpu": (Budget(1536, 64), Budget(4096, 48)),
     "gpu": (Budget(16384, 4096), Budget(65536, 16384)),
+    # each pass is filled up to its shape, so that large ones are for much data only; not measured on a TPU
+    "xla": (Budget(16384, 4096), Budget(16384, 4096)),
 }
 
 
@@ -44,7 +46,8 @@ class Place(NamedTuple):
         precision: of the forward pass.
         training: what one forward and backward pass may hold.
         evaluation: what one forward pass without gradients may hold.
-        finds_tokens: whether the tokens of training are to be found before the first step; on a CPU they never are.
+        finds_tokens: whether the tokens of training are to be found before the first step; on a CPU they never are, nor
+            on XLA, where every size that is tried would be compiled.
         summary: one line for people.
     """
 
@@ -96,13 +99,13 @@ def choose_place(
     )
     count = f"{accelerator.num_processes} processes, each on " if accelerator.num_processes > 1 else ""
     threads = f", {torch.get_num_threads()} threads" if device == "cpu" else ""
-    training, evaluation = BUDGETS["cpu" if device == "cpu" else "gpu"]
+    training, evaluation = BUDGETS.get(device, BUDGETS["gpu"])
     return Place(
         accelerator,
         precision,
         _budget(training, config.micro_batch_tokens, config.pass_overhead),
         _budget(evaluation, config.evaluation_tokens, config.pass_overhead),
-        config.micro_batch_tokens == "auto" and device != "cpu",
+        config.micro_batch_tokens == "auto" and device not in ("cpu", "xla"),
         f"{count}{device_name(device)}{threads}, {precision} ({reason})",
     )
 
@@ -147,7 +150,8 @@ def with_shapes(place: Place, config: HardwareConfig, batch_size: int, longest: 
         batch_size: windows of a step, over all processes.
         longest: tokens of the longest window that there can be.
     """
-    if not (config.compile if config.fixed_shapes == "auto" else config.fixed_shapes):
+    is_compiled = config.compile or place.accelerator.device.type == "xla"
+    if not (is_compiled if config.fixed_shapes == "auto" else config.fixed_shapes):
         return place
     widths = [SHORTEST]
     while widths[-1] < longest:
@@ -182,6 +186,10 @@ def device_name(device: str) -> str:
     """The device in words, for people and for environment.json."""
     if device == "cuda":
         return torch.cuda.get_device_name()
+    if device == "xla":
+        import torch_xla.runtime
+
+        return f"XLA on {torch_xla.runtime.device_type()}"
     return {"cpu": "CPU", "mps": "Apple GPU"}[device]
 
 
@@ -213,6 +221,15 @@ def _budget(usual: Budget, tokens: int | str | None, overhead: int | None) -> Bu
 
 
 def _device(config: HardwareConfig) -> str:
+    from accelerate.utils import is_torch_xla_available
+
+    if is_torch_xla_available():
+        if config.device not in ("auto", "xla"):
+            raise BertkitError(
+                f"hardware.device: {config.device} was asked for, and this process is on XLA already",
+                hint="set USE_TORCH_XLA=0 in its environment",
+            )
+        return "xla"
     available = [
         name
         for name, is_there in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available()))
@@ -234,6 +251,10 @@ def _device(config: HardwareConfig) -> str:
 
 
 def _precision(config: HardwareConfig, device: str) -> tuple[Precision, str]:
+    if device == "xla":
+        if config.precision not in ("auto", "fp32"):
+            raise BertkitError(f"hardware.precision: XLA runs in fp32, not {config.precision}", hint="leave it out")
+        return "fp32", "XLA's own choice of products"
     if config.precision == "auto":
         gain = bf16_gain(device)
         reason = f"bf16 products run at {gain:.1f} times the speed here" if gain and device == "cpu" else "native bf16"
