@@ -121,13 +121,15 @@ def settle_xla(device: str) -> None:
     Where torch_xla is installed accelerate puts everything on its device, whatever it is asked for.
 
     Args:
-        device: `hardware.device`; `auto` takes XLA where PJRT_DEVICE is set.
+        device: `hardware.device`; `auto` is as USE_TORCH_XLA says, or takes XLA where PJRT_DEVICE is set.
     """
     if find_spec("torch_xla") is None:
         return
-    on_cpu = os.environ.get(USE_CPU, "false").lower() in ("true", "1", "yes")
-    is_wanted = device == "xla" or (device == "auto" and "PJRT_DEVICE" in os.environ and not on_cpu)
-    os.environ.setdefault("USE_TORCH_XLA", "1" if is_wanted else "0")
+    if device == "auto":
+        on_cpu = os.environ.get(USE_CPU, "false").lower() in ("true", "1", "yes")
+        os.environ.setdefault("USE_TORCH_XLA", "1" if "PJRT_DEVICE" in os.environ and not on_cpu else "0")
+    else:
+        os.environ["USE_TORCH_XLA"] = "1" if device == "xla" else "0"
 
 
 def follow_parent() -> None:
@@ -202,7 +204,8 @@ def plan_launch(asked: Asked, takes_all: bool = False) -> Launch:
     if asked.tpu:
         if find_spec("torch_xla") is None:
             raise BertkitError("--tpu: torch_xla is not installed", hint="pip install torch_xla on the TPU's host")
-        return Launch(["--tpu", *_OFF], {}, "launch: the TPU of this host")
+        device = {"PJRT_DEVICE": os.environ.get("PJRT_DEVICE", "TPU")}
+        return Launch(["--tpu", *_OFF], device, "launch: the TPU of this host")
     hosts = asked.hosts or 1
     if asked.gpus is not None:
         check_gpus(asked.gpus)

@@ -110,6 +110,8 @@ def finetune(
     if windows.max_length < recipe.windows.max_length:
         say(f"windows: this model reads {windows.max_length} tokens at once, not {recipe.windows.max_length}")
     place = with_shapes(place, recipe.hardware, recipe.train.batch_size, windows.max_length)
+    if place.training.widths:
+        say(f"batches: padded to {place.training.widths}, one shape each")
     task = bind_labels(recipe, task, splits, label_names, getattr(architecture, "id2label", None))
     best_by = _best_by(recipe, task, splits.validation)
     recipe = recipe.model_copy(update={"windows": windows, "task": task.model_dump(mode="json")})

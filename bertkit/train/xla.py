@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from bertkit.data.plan import Budget
+
 
 def cut(device: torch.device) -> None:
     """End the graph recorded so far and start running it; nothing waits for it."""
@@ -27,6 +29,15 @@ def number(value: float, device: torch.device) -> float | Tensor:
 def at_hand(values: Tensor) -> Tensor:
     """Values on the host, one tensor at a time: stacked first, each number of tensors would be a graph of its own."""
     return values.cpu() if values.device.type == "xla" else values
+
+
+def graphs_at_most(training: Budget, evaluation: Budget) -> int:
+    """Graphs that a run on one device compiles, however long it is and whatever it reads, dropout or not.
+
+    A first and a later micro-batch of a step for each shape of training, a pass for each shape of evaluation, the
+    first and a later step of the optimiser, and one for the wait of processes for each other.
+    """
+    return 2 * len(training.shapes()) + len(evaluation.shapes()) + 3
 
 
 def weights_at_hand(model: nn.Module) -> dict[str, Tensor]:
