@@ -40,18 +40,20 @@ def make_trainable(
     device: torch.device,
     precision: str,
     ids: np.ndarray,
+    order: str,
 ) -> Ready:
     """Give a model, in place, the dropout, padding, embeddings and memory that training on this device wants.
 
     Args:
         ids: of the tokens of all training windows, and of padding.
+        order: of the training batches, as the recipe has it.
     Raises:
         BertkitError: `hardware.padding_free` is asked for, and this model cannot.
     """
     # dropout first: a padding-free stack keeps the attention that the model had
     is_fast = device.type == "cpu" and config.attention == "auto" and not hardware.compile
     dropout = speed_up(model) if is_fast else "torch"
-    padding = _choose_padding(hardware, model, device, precision, for_training=True)
+    padding = _choose_padding(hardware, model, device, precision, order)
     if hardware.gradient_checkpointing:
         # renamed in transformers 5.2x; the old name goes in 6
         getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
@@ -74,7 +76,7 @@ def make_answering(
         BertkitError: `hardware.padding_free` or `hardware.int8` is asked for, and this model or device cannot.
     """
     model = model.eval().to(device, DTYPES[precision_of_answers(hardware, precision)])
-    padding = _choose_padding(hardware, model, device, precision, for_training=False)
+    padding = _choose_padding(hardware, model, device, precision, None)
     _compile(model, hardware, device)
     if hardware.int8:
         return to_int8(model, device), f"{padding}, int8"
@@ -82,10 +84,10 @@ def make_answering(
 
 
 def _choose_padding(
-    hardware: HardwareConfig, model: PreTrainedModel, device: torch.device, precision: str, for_training: bool
+    hardware: HardwareConfig, model: PreTrainedModel, device: torch.device, precision: str, order: str | None
 ) -> str:
     if not hardware.compile:
-        return choose_padding(hardware.padding_free, model, device, precision, for_training)
+        return choose_padding(hardware.padding_free, model, device, precision, order)
     if hardware.padding_free is True:
         raise BertkitError(
             "hardware.compile: without padding every batch has a shape of its own, and would be compiled anew",
