@@ -157,7 +157,9 @@ class HardwareConfig(Section):
         "least together; null: by device",
     )
     padding_free: Literal["auto", True, False] = Field(
-        "auto", description="compute tokens and no padding within the encoder; auto: on GPUs that have a kernel for it"
+        "auto",
+        description="compute tokens and no padding within the encoder; auto: on GPUs that have a "
+        "kernel for it, and in training on CPUs with order=random",
     )
     fixed_shapes: Literal["auto", True, False] = Field(
         "auto", description="pad batches to a few fixed shapes; auto: where the model is compiled for each of them"

@@ -87,6 +87,7 @@ def finetune(
     from bertkit.data.plan import Plan
     from bertkit.encode import cover, cut_rows, stack_targets, targets_of
     from bertkit.models.load import load_config, load_model, load_tokenizer, longest_input
+    from bertkit.models.padding_free import is_padding_free
     from bertkit.models.ready import make_trainable
     from bertkit.models.vocabulary import follow_decay
     from bertkit.outcome import Background, tags_seen
@@ -94,7 +95,7 @@ def finetune(
     from bertkit.train.loss import make_loss, masses
     from bertkit.train.observe import Trackers, check_trackers, make_progress
     from bertkit.train.optim import make_optimizer
-    from bertkit.train.place import choose_place, with_shapes
+    from bertkit.train.place import choose_place, with_shapes, without_padding
     from bertkit.train.ranks import check_alike
 
     place = choose_place(recipe.hardware, check_trackers(recipe.log.trackers), run.path, before)
@@ -125,8 +126,10 @@ def finetune(
     store, targets = train_part.store, stack_targets(task, targets_of(task, train_part))
     ready = make_trainable(
         loaded.model, recipe.model, recipe.hardware, place.accelerator.device, place.precision,
-        np.append(store.input_ids, tokenizer.pad_token_id),
+        np.append(store.input_ids, tokenizer.pad_token_id), recipe.train.order,
     )  # fmt: skip
+    if is_padding_free(loaded.model):
+        place = without_padding(place, recipe.hardware)
     say(f"model: {loaded.summary}; {ready.padding}")
     weights = _class_weights(recipe, task, targets)
     plan = Plan(

@@ -13,6 +13,7 @@ import argparse
 import io
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -36,6 +37,7 @@ from bertkit.report.html import write_report
 from bertkit.rundir import PACE, RunDir
 from bertkit.train import checkpoint, keep, loop
 
+ROOT = Path(__file__).parents[1]
 BUNDLED = {"sentiment": "sentiment.csv", "nli": "nli.jsonl", "pos": "pos.conllu", "qa": "qa.json"}
 SMALL = (
     "-m", "bundled:tiny", "model.init=scratch", "model.dropout=0.1", "hardware.precision=fp32", "hardware.threads=1",
@@ -456,6 +458,79 @@ def long_run(place: Place) -> Count:
     return Count(1, int(code == 0 and growth <= GROWTH), 0, note, figure)
 
 
+def pairs(place: Place) -> Count:
+    """kill -9 of all processes of a run in two processes; it goes on in two, to the same bytes, or in one or three."""
+    settings = ("model.dropout=0", "train.adam_epsilon=1e-5", *OFTEN)
+    first = place.run("whole-pair")
+    began = time.monotonic()
+    if code := together(train("nli", first, *settings), 2, first.with_suffix(".log")).wait():
+        raise BertkitError(f"{first}: exit code {code}: {first.with_suffix('.log').read_text()}")
+    seconds = time.monotonic() - began
+    wanted, survived, lost, hits = (2 if place.is_short else 6), 0, 0, 0
+    for number in range(wanted):
+        out, count = place.run(f"pair-{number}"), (2, 1, 3)[number % 3]
+        log = out.with_suffix(".log")
+        process = together(train("nli", out, *settings), 2, log)
+        # nothing is written before the imports are done, which take most of the time
+        time.sleep(place.rng.uniform(0.5 * seconds, seconds))
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        hits += process.wait() != 0
+        code = together(train("nli", out, *settings), count, log).wait()
+        losses = [[line["loss"] for line in RunDir(run).read_history() if "loss" in line] for run in (first, out)]
+        is_same = len(losses[0]) == len(losses[1]) and all(abs(a - b) <= 1e-6 for a, b in zip(*losses, strict=True))
+        gone = lost_bytes(first, out) if count == 2 else 0
+        if code or gone or not is_same:
+            print(f"{out}, on in {count}: exit code {code}: {log.read_text()}", file=sys.stderr)
+        survived, lost = survived + (code == 0 and is_same and not gone), lost + gone
+    return Count(wanted, survived, lost, f"{hits} were killed before they were done; on in 2, 1 or 3 processes")
+
+
+def together(arguments: Sequence[object], count: int, log: Path) -> subprocess.Popen:
+    """Begin a command in so many processes, which a signal to the group of the first reaches."""
+    command = [sys.executable, "-m", "bertkit", *map(str, arguments), "--cpus", str(count)]
+    with log.open("w") as words:
+        return subprocess.Popen(command, stdout=words, stderr=words, start_new_session=True, cwd=ROOT)  # noqa: S603
+
+
+def several(place: Place) -> Count:
+    """One, two and three processes: the same losses, answers and scores."""
+    return laws(place, "tests/distributed/test_same_result.py", "four tasks; 7, 8 and 9 rows")
+
+
+def hosts(place: Place) -> Count:
+    """Two hosts, one of which loses a process or its launcher."""
+    return laws(place, "tests/distributed/test_hosts.py", "network namespaces where the machine allows them")
+
+
+def laws(place: Place, file: str, note: str) -> Count:
+    """Tests that are laws of their own; what they started several processes for is shared, so each costs little."""
+    if place.is_short:
+        return Count(0, 0, 0, "not tried in the short form, for it is among the tests")
+    command = [sys.executable, "-m", "pytest", "-q", file]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)  # noqa: S603
+    passed, failed = (
+        sum(int(number) for number in re.findall(rf"(\d+) {words}", done.stdout))
+        for words in ("passed", "(?:failed|error)")
+    )
+    if failed or not passed:
+        print(done.stdout, done.stderr, file=sys.stderr)
+    return Count(passed + failed, passed, 0, note)
+
+
+def bad_inputs(place: Place) -> Count:
+    """Every reader against broken, huge, nested and packed files, links, pipes and devices."""
+    from tests.faults.bad_inputs import sweep
+
+    chance = place.rng.randrange(1 << 30)
+    counts = sweep(place.folder, 1, chance, share=0.1 if place.is_short else 1.0, say=lambda text: None)
+    for told in (*counts.crashes, *counts.hangs):
+        print(told, file=sys.stderr)
+    bad = len(counts.crashes) + len(counts.hangs)
+    note = f"{counts.refused} refused with one error, the others read; {len(counts.crashes)} crashes, "
+    return Count(counts.inputs, counts.inputs - bad, 0, f"{note}{len(counts.hangs)} hangs")
+
+
 FAULTS = {
     "kills": Fault("killed at any moment, a run goes on to the same bytes", kills),
     "writes": Fault("so it does when killed at any write, or in the middle of one", writes),
@@ -465,6 +540,10 @@ FAULTS = {
     "memories": Fault("what does not fit into memory is halved, with the same losses", memories),
     "disks": Fault("at every moment at most keep + 1 checkpoints", disks),
     "long-run": Fault("a long run does not grow", long_run),
+    "pairs": Fault("two processes, killed, go on in two to the same bytes, in one or three to the same losses", pairs),
+    "several": Fault("one, two and three processes learn and answer the same", several),
+    "hosts": Fault("two hosts learn what one does, and a host's death is survived or ends both", hosts),
+    "bad-inputs": Fault("bad input is one error, never a crash or a hang", bad_inputs),
 }
 
 
@@ -488,6 +567,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--short", action="store_true", help="fewer of each, in about two minutes")
     options = parser.parse_args()
+    options.out = options.out.resolve()
+    sys.path.insert(0, str(ROOT))
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     warm_up()
     shutil.rmtree(options.out, ignore_errors=True)
     counts: dict[str, Count] = {}

@@ -65,8 +65,8 @@ class DropAttention(torch.autograd.Function):
     """Softmax attention whose probabilities are dropped; torch's own falls to its slowest path for that.
 
     It works on a few heads at a time, so that their scores stay in a processor's cache from the first product to the
-    last. Products of one text's heads read queries, keys and values where they lie; (B, S, A, D) is how the linear
-    layers before and after want them. The scale of dropout is applied to the values, which are fewer than the
+    last. The heads of one text are multiplied where they lie, those of several are copied once; (B, S, A, D) is how the
+    linear layers before and after want them. The scale of dropout is applied to the values, which are fewer than the
     probabilities.
     """
 
@@ -76,30 +76,35 @@ class DropAttention(torch.autograd.Function):
     ) -> Tensor:
         """(B, A, S, D) each, and a (B, 1, S, S) bias -> (B, A, S, D), which lies in memory as (B, S, A, D)."""
         batch, heads, length, _ = query.shape
-        mask, scale = kept(torch.Size((batch, heads, length, length)), rate)
-        mixed, probabilities = empty_like(query), []
+        mask, ctx.scale = kept(torch.Size((batch, heads, length, length)), rate)
+        mixed, saved = empty_like(query), []
         for block in blocks(query):
-            scores = products(query[block] * scaling, key[block].transpose(2, 3))
+            some = [part[block].flatten(0, 1) for part in (query, key, value)]
+            scores = torch.bmm(some[0] * scaling, some[1].mT)
             if bias is not None:
-                scores += bias[block[0]]
-            some = torch.softmax(scores, -1)
-            mixed[block] = products(times(some, mask[block]), value[block] * scale)
-            probabilities.append(some)
-        ctx.save_for_backward(query, key, value, mask, *probabilities)
-        ctx.scaling, ctx.scale = scaling, scale
+                scores.view(-1, *mask[block].shape[1:]).add_(bias[block[0]])
+            probabilities = torch.softmax(scores, -1)
+            dropped = times(probabilities, mask[block].flatten(0, 1))
+            put(mixed, block, torch.bmm(dropped, some[2] * ctx.scale))
+            saved += [*some, probabilities]
+        ctx.save_for_backward(mask, *saved)
+        ctx.scaling = scaling
         return mixed
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, mask, *probabilities = ctx.saved_tensors
-        for_query, for_key, for_value = empty_like(query), empty_like(key), empty_like(value)
-        for block, some in zip(blocks(query), probabilities, strict=True):
-            scaled = gradient[block] * ctx.scale
-            for_value[block] = products(times(some, mask[block]).transpose(2, 3), scaled)
-            for_probabilities = times(products(scaled, value[block].transpose(2, 3)), mask[block])
-            for_scores = torch._softmax_backward_data(for_probabilities, some, -1, some.dtype).mul_(ctx.scaling)
-            for_query[block] = products(for_scores, key[block])
-            for_key[block] = products(for_scores.transpose(2, 3), query[block])
+        mask, *saved = ctx.saved_tensors
+        for_query, for_key, for_value = (empty_like(gradient) for _ in range(3))
+        for number, block in enumerate(blocks(gradient)):
+            query, key, value, probabilities = saved[4 * number : 4 * number + 4]
+            kept_here = mask[block].flatten(0, 1)
+            scaled = (gradient[block] * ctx.scale).flatten(0, 1)
+            put(for_value, block, torch.bmm(times(probabilities, kept_here).mT, scaled))
+            for_scores = torch._softmax_backward_data(
+                times(torch.bmm(scaled, value.mT), kept_here), probabilities, -1, probabilities.dtype
+            ).mul_(ctx.scaling)
+            put(for_query, block, torch.bmm(for_scores, key))
+            put(for_key, block, torch.bmm(for_scores.mT, query))
         return for_query, for_key, for_value, None, None, None
 
 
@@ -115,10 +120,10 @@ def blocks(query: Tensor) -> list[tuple[slice, slice]]:
     ]
 
 
-def products(left: Tensor, right: Tensor) -> Tensor:
-    """(B, A, M, K) @ (B, A, K, N); the heads of one text are multiplied where they lie, without a copy."""
-    product = torch.bmm(left.flatten(0, 1), right.flatten(0, 1))
-    return product.view(*left.shape[:2], *product.shape[1:])
+def put(heads: Tensor, block: tuple[slice, slice], some: Tensor) -> None:
+    """Write (B * A, S, D) to a block of (B, A, S, D)."""
+    place = heads[block]
+    place.copy_(some.view(place.shape))
 
 
 def empty_like(heads: Tensor) -> Tensor:

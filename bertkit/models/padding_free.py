@@ -33,10 +33,12 @@ def choose_padding(
     model: PreTrainedModel,
     device: torch.device,
     precision: str,
-    for_training: bool,
+    order: str | None,
 ) -> str:
     """Make the model padding-free where that is asked for, or, if `auto`, where it is faster.
 
+    Args:
+        order: of the training batches, `random` or `length`; None for a model that answers.
     Returns:
         What was chosen and why, in a few words.
     Raises:
@@ -47,14 +49,18 @@ def choose_padding(
     if asked is True:
         make_padding_free(model)
         return "padding-free (as asked)"
-    if device.type != "cuda":
-        # measured on 2 cores: batches dealt by length leave little padding, and gathering then costs 1 to 15 %
-        return f"padded (unpadding gains nothing on {device.type}, where batches are dealt by length)"
+    if device.type != "cuda" and (device.type != "cpu" or order != "random"):
+        # measured on 2 cores: batches of one length leave little padding, and gathering then costs 0 to 15 %
+        return f"padded (unpadding gains nothing on {device.type}, where batches are of similar length)"
     if reason := _obstacle(model):
         return f"padded ({reason})"
+    if device.type == "cpu":
+        # one pass instead of several of similar length: 1.02 to 1.19 times as fast on four work loads
+        make_padding_free(model)
+        return "padding-free (batches in random order)"
     if not has_kernel(device, DTYPES[precision]):
         return f"padded (the kernel for unpadded batches takes bf16 or fp16, on sm80 or newer, and this is {precision})"
-    if for_training and (rate := attention_dropout(model.config)):
+    if order is not None and (rate := attention_dropout(model.config)):
         return (
             f"padded (the kernel for unpadded batches has no attention dropout, and it is {rate} here; "
             "model.attention_dropout=0 allows it)"
@@ -85,6 +91,11 @@ def make_padding_free(model: PreTrainedModel) -> None:
     base.register_forward_pre_hook(_catch_mask, with_kwargs=True)
     stack.register_forward_pre_hook(_unpad_states, with_kwargs=True)
     stack.register_forward_hook(_repad_states, with_kwargs=True)
+
+
+def is_padding_free(model: nn.Module) -> bool:
+    """Whether a model, prepared by accelerate or not, was made padding-free."""
+    return getattr(model, "module", model).config._attn_implementation.startswith(PREFIX)
 
 
 def attention_dropout(config: PreTrainedConfig) -> float:

@@ -41,11 +41,13 @@ def make_trainable(
     device: torch.device,
     precision: str,
     ids: np.ndarray,
+    order: str,
 ) -> Ready:
     """Give a model, in place, the dropout, padding, embeddings and memory that training on this device wants.
 
     Args:
         ids: of the tokens of all training windows, and of padding.
+        order: of the training batches, as the recipe has it.
     Raises:
         BertkitError: `hardware.padding_free` is asked for, and this model cannot.
     """
@@ -54,12 +56,12 @@ def make_trainable(
     # dropout first: a padding-free stack keeps the attention that the model had
     is_fast = device.type == "cpu" and config.attention == "auto" and not hardware.compile
     dropout = speed_up(model) if is_fast else "xla" if device.type == "xla" else "torch"
-    padding = _choose_padding(hardware, model, device, precision, for_training=True)
+    padding = _choose_padding(hardware, model, device, precision, order)
     if hardware.gradient_checkpointing:
         # renamed in transformers 5.2x; the old name goes in 6
         getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
     _compile(model, hardware, device)
-    # its factors are Python numbers that differ from step to step, constants of a graph
+    # not on XLA: its rows not in use decay by factors that are constants, other ones in each step
     uses_some = hardware.compact_vocabulary and device.type != "xla" and train_used_rows(model, ids)
     return Ready(dropout, padding, "used" if uses_some else "all")
 
@@ -80,7 +82,7 @@ def make_answering(
     model = model.eval().to(device, DTYPES[precision_of_answers(hardware, precision)])
     if device.type == "xla":
         fit_xla(model, device)
-    padding = _choose_padding(hardware, model, device, precision, for_training=False)
+    padding = _choose_padding(hardware, model, device, precision, None)
     _compile(model, hardware, device)
     if hardware.int8:
         return to_int8(model, device), f"{padding}, int8"
@@ -88,7 +90,7 @@ def make_answering(
 
 
 def _choose_padding(
-    hardware: HardwareConfig, model: PreTrainedModel, device: torch.device, precision: str, for_training: bool
+    hardware: HardwareConfig, model: PreTrainedModel, device: torch.device, precision: str, order: str | None
 ) -> str:
     if device.type == "xla" and (hardware.padding_free is True or hardware.compile):
         raise BertkitError(
@@ -97,7 +99,7 @@ def _choose_padding(
     if device.type == "xla":
         return "padded (XLA compiles a graph for each shape)"
     if not hardware.compile:
-        return choose_padding(hardware.padding_free, model, device, precision, for_training)
+        return choose_padding(hardware.padding_free, model, device, precision, order)
     if hardware.padding_free is True:
         raise BertkitError(
             "hardware.compile: without padding every batch has a shape of its own, and would be compiled anew",

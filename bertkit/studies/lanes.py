@@ -23,6 +23,7 @@ from bertkit.errors import BertkitError
 from bertkit.heads import HEADS
 from bertkit.inference import Predictor
 from bertkit.models.load import forward_inputs, load_config, load_model, load_tokenizer, longest_input
+from bertkit.models.padding_free import is_padding_free
 from bertkit.models.ready import make_answering, make_trainable, precision_of_answers
 from bertkit.models.vocabulary import follow_decay
 from bertkit.recipe import Recipe, check_windows, load_recipe
@@ -31,7 +32,7 @@ from bertkit.tasks.base import Row, Task, make_task
 from bertkit.train import loop
 from bertkit.train.loss import make_loss, masses
 from bertkit.train.optim import make_optimizer
-from bertkit.train.place import Place, choose_place, way_back, with_shapes
+from bertkit.train.place import Place, choose_place, way_back, with_shapes, without_padding
 
 FOREVER = 10**6  # epochs; the learning rate then stays in its warm-up, so that all lanes keep the same weights
 ABOUT_BATCHES = ("threads", "micro_batch_tokens", "evaluation_tokens", "pass_overhead")  # settings that no model knows
@@ -218,6 +219,8 @@ def open_lane(bench: Bench, settings: Sequence[str], steps: int) -> Lane:
     if place.accelerator.num_processes > 1:
         raise BertkitError("bench measures one process", hint="start it without accelerate launch or torchrun")
     model = _model(bench, recipe, place)
+    if is_padding_free(model):
+        place = without_padding(place, recipe.hardware)
     is_compact = recipe.hardware.compact_vocabulary
     if is_compact not in bench.trained:
         bench.trained[is_compact] = model, make_optimizer(model, recipe.train)
@@ -256,12 +259,13 @@ def _model(bench: Bench, recipe: Recipe, place: Place) -> PreTrainedModel:
     hardware = recipe.hardware.model_dump(
         exclude={"threads", "micro_batch_tokens", "evaluation_tokens", "pass_overhead"}
     )
-    key = repr((recipe.model, {**hardware, "precision": place.precision}))
+    key = repr((recipe.model, recipe.train.order, {**hardware, "precision": place.precision}))
     if key in bench.models:
         return bench.models[key]
     model = load_model(recipe.model, bench.task.head, bench.task.labels, recipe.seed).model
     ids = np.append(bench.part.store.input_ids, bench.tokenizer.pad_token_id)
-    make_trainable(model, recipe.model, recipe.hardware, place.accelerator.device, place.precision, ids)
+    device, order = place.accelerator.device, recipe.train.order
+    make_trainable(model, recipe.model, recipe.hardware, device, place.precision, ids, order)
     if like := bench.trained.get(recipe.hardware.compact_vocabulary):
         share_weights(model, like[0])
     bench.models[key] = place.accelerator.prepare(model)

@@ -184,7 +184,8 @@ def variants(recipe: Recipe, machine: Machine, longest: int) -> tuple[list[Varia
         found.append(Variant("padding_free, attention_dropout=0",
                              ("hardware.padding_free=true", "model.attention_dropout=0"), ("train",)))  # fmt: skip
     else:
-        value = "false" if asked is True else "true"
+        # auto: on in training with batches in random order
+        value = "false" if asked is True or (asked == "auto" and recipe.train.order == "random") else "true"
         found.append(Variant(f"hardware.padding_free={value}", (f"hardware.padding_free={value}",)))
         value = "false" if recipe.hardware.int8 else "true"
         found.append(Variant(f"hardware.int8={value}", (f"hardware.int8={value}",), ("predict",)))

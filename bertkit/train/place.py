@@ -164,6 +164,16 @@ def with_shapes(place: Place, config: HardwareConfig, batch_size: int, longest: 
     )
 
 
+def without_padding(place: Place, config: HardwareConfig) -> Place:
+    """The place for a model that computes no padding, whose passes may hold texts of all lengths.
+
+    On a CPU few and full passes were then the fastest, by 12 % over those that are cut for padding.
+    """
+    if config.pass_overhead is not None:
+        return place
+    return place._replace(training=place.training._replace(overhead=place.training.tokens))
+
+
 def way_back() -> Callable[[], None]:
     """A function that makes the place chosen last the process's again, after others: its threads and its precision.
 

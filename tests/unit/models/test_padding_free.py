@@ -305,43 +305,48 @@ def test_dense_parts_are_done_by_the_attention_that_the_model_had(tiny, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("device", "precision", "kernel", "settings", "for_training", "said"),
+    ("device", "precision", "kernel", "settings", "order", "said"),
     [
-        ("cpu", "fp32", False, {}, True, "padded (unpadding gains nothing on cpu, where batches are dealt by length)"),
-        ("cuda", "bf16", True, {}, True, "padding-free (variable-length kernel)"),
+        *(
+            (
+                "cpu", "fp32", False, {}, order,
+                "padded (unpadding gains nothing on cpu, where batches are of similar length)",
+            )
+            for order in ("length", None)
+        ),
+        ("cpu", "fp32", False, {"dropout": 0.2}, "random", "padding-free (batches in random order)"),
+        ("cuda", "bf16", True, {}, "random", "padding-free (variable-length kernel)"),
         (
-            "cuda", "bf16", True, {"dropout": 0.2}, True,
+            "cuda", "bf16", True, {"dropout": 0.2}, "length",
             "padded (the kernel for unpadded batches has no attention dropout, and it is 0.2 here; "
             "model.attention_dropout=0 allows it)",
         ),
-        ("cuda", "bf16", True, {"dropout": 0.2}, False, "padding-free (variable-length kernel)"),
+        ("cuda", "bf16", True, {"dropout": 0.2}, None, "padding-free (variable-length kernel)"),
         (
-            "cuda", "bf16", True, {"dropout": 0.2, "attention_dropout": 0.0}, True,
+            "cuda", "bf16", True, {"dropout": 0.2, "attention_dropout": 0.0}, "length",
             "padding-free (variable-length kernel)",
         ),
         (
-            "cuda", "fp32", False, {}, True,
+            "cuda", "fp32", False, {}, "random",
             "padded (the kernel for unpadded batches takes bf16 or fp16, on sm80 or newer, and this is fp32)",
         ),
-        ("cuda", "bf16", True, {"attention": "eager"}, True, "padded (eager attention needs padding; "
+        ("cuda", "bf16", True, {"attention": "eager"}, "length", "padded (eager attention needs padding; "
          "model.attention=sdpa does not)"),
     ],
 )  # fmt: skip
-def test_auto_is_padding_free_where_the_kernel_is(
-    tiny, monkeypatch, device, precision, kernel, settings, for_training, said
-):
+def test_auto_is_padding_free_where_that_is_faster(tiny, monkeypatch, device, precision, kernel, settings, order, said):
     monkeypatch.setattr(padding_free, "has_kernel", lambda device, dtype: kernel)
     model = model_of(tiny("bert"), **settings)
     before = model.config._attn_implementation
-    assert choose_padding("auto", model, DEVICES[device], precision, for_training) == said
+    assert choose_padding("auto", model, DEVICES[device], precision, order) == said
     assert (model.config._attn_implementation != before) == said.startswith("padding-free")
 
 
 def test_true_and_false_are_obeyed_anywhere(tiny):
     model = model_of(tiny("bert"))
-    assert choose_padding(False, model, DEVICES["cpu"], "fp32", True) == "padded (as asked)"
+    assert choose_padding(False, model, DEVICES["cpu"], "fp32", "random") == "padded (as asked)"
     assert model.config._attn_implementation == "sdpa"
-    assert choose_padding(True, model, DEVICES["cpu"], "fp32", True) == "padding-free (as asked)"
+    assert choose_padding(True, model, DEVICES["cpu"], "fp32", "random") == "padding-free (as asked)"
     assert model.config._attn_implementation == "padding_free_sdpa"
 
 
@@ -360,10 +365,10 @@ def test_an_unknown_architecture_is_refused_by_name(tiny, architecture):
     model = model_of(tiny(architecture))
     known = "bert, roberta, xlm-roberta, electra, albert, distilbert can"
     with pytest.raises(BertkitError) as caught:
-        choose_padding(True, model, DEVICES["cpu"], "fp32", True)
+        choose_padding(True, model, DEVICES["cpu"], "fp32", "random")
     assert caught.value.message == f"hardware.padding_free: {architecture} cannot run without padding; {known}"
     assert caught.value.hint == "leave it out, or set hardware.padding_free=false"
-    said = choose_padding("auto", model, DEVICES["cuda"], "bf16", True)
+    said = choose_padding("auto", model, DEVICES["cuda"], "bf16", "random")
     assert said == f"padded ({architecture} cannot run without padding; {known})"
 
 

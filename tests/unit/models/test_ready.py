@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 def test_a_padding_free_model_keeps_the_faster_dropout(tiny):
     config = ModelConfig(checkpoint=str(tiny("bert")))
     model = load_model(config, "class", ("a", "b"), 0).model
-    ready = make_trainable(model, config, HardwareConfig(padding_free=True), CPU, "fp32", np.arange(9))
+    ready = make_trainable(model, config, HardwareConfig(padding_free=True), CPU, "fp32", np.arange(9), "length")
     assert ready == ("sfc64", "padding-free (as asked)", "used")
     assert model.config._attn_implementation == "padding_free_bertkit_dropout"
 
