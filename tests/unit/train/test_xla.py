@@ -24,7 +24,7 @@ from bertkit.errors import BertkitError
 from bertkit.launch import settle_xla
 from bertkit.models import on_xla, ready
 from bertkit.models.load import load_model
-from bertkit.models.ready import make_answering, make_trainable
+from bertkit.models.ready import make_trainable
 from bertkit.recipe import HardwareConfig, ModelConfig, TrainConfig, load_recipe
 from bertkit.run import finetune
 from bertkit.train import loop, optim, place, xla
@@ -231,7 +231,7 @@ def test_a_run_compiles_a_bounded_number_of_graphs(tmp_path, monkeypatch, task):
     graphs, most = recorded(task, tmp_path / "run", monkeypatch)
     assert most == 2 * 3 + 3 + 3
     assert 5 <= len(set(graphs.found)) <= most
-    assert len(graphs.found) > 3 * most
+    assert len(graphs.found) > 2 * most
 
 
 def test_a_number_that_differs_from_step_to_step_would_be_compiled_again(tmp_path, monkeypatch):
