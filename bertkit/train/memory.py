@@ -31,7 +31,13 @@ def is_exhausted(error: BaseException) -> bool:
 
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    known = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED")  # an Apple GPU's, and a GPU's library for products
+    # an Apple GPU's; a GPU's library for products; a CPU's (oneDNN's), which says no more than that
+    known = (
+        "out of memory",
+        "CUBLAS_STATUS_ALLOC_FAILED",
+        "could not create a primitive",
+        "could not execute a primitive",
+    )
     return isinstance(error, RuntimeError) and (
         should_reduce_batch_size(error) or any(text in str(error) for text in known)
     )

@@ -272,6 +272,14 @@ def test_on_a_cpu_auto_is_the_rule_for_cpus(tmp_path: Path) -> None:
     assert chosen.training == BUDGETS["cpu"][0]
 
 
+@pytest.mark.parametrize(
+    "words", ["could not create a primitive", "could not execute a primitive", "MPS backend out of memory"]
+)
+def test_a_library_that_says_it_in_words_of_its_own_is_understood(words: str) -> None:
+    assert memory.is_exhausted(RuntimeError(words))
+    assert not memory.is_exhausted(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+
 def test_memory_is_told_and_given_back() -> None:
     assert memory.held()["resident_mb"] > 10
     memory.give_back()
