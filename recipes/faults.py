@@ -28,6 +28,8 @@ from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
+
 import bertkit.run
 from bertkit import cli
 from bertkit.errors import BertkitError
@@ -473,8 +475,10 @@ def pairs(place: Place) -> Count:
         process = together(train("nli", out, *settings), 2, log)
         # nothing is written before the imports are done, which take most of the time
         time.sleep(place.rng.uniform(0.5 * seconds, seconds))
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        with suppress(psutil.NoSuchProcess):
+            launcher = psutil.Process(process.pid)
+            for one in (launcher, *launcher.children(recursive=True)):
+                one.kill()
         hits += process.wait() != 0
         code = together(train("nli", out, *settings), count, log).wait()
         losses = [[line["loss"] for line in RunDir(run).read_history() if "loss" in line] for run in (first, out)]
@@ -487,10 +491,10 @@ def pairs(place: Place) -> Count:
 
 
 def together(arguments: Sequence[object], count: int, log: Path) -> subprocess.Popen:
-    """Begin a command in so many processes, which a signal to the group of the first reaches."""
+    """Begin a command in so many processes."""
     command = [sys.executable, "-m", "bertkit", *map(str, arguments), "--cpus", str(count)]
     with log.open("w") as words:
-        return subprocess.Popen(command, stdout=words, stderr=words, start_new_session=True, cwd=ROOT)  # noqa: S603
+        return subprocess.Popen(command, stdout=words, stderr=words, cwd=ROOT)  # noqa: S603
 
 
 def several(place: Place) -> Count:
@@ -507,7 +511,7 @@ def laws(place: Place, file: str, note: str) -> Count:
     """Tests that are laws of their own; what they started several processes for is shared, so each costs little."""
     if place.is_short:
         return Count(0, 0, 0, "not tried in the short form, for it is among the tests")
-    command = [sys.executable, "-m", "pytest", "-q", file]
+    command = [sys.executable, "-m", "pytest", file]  # quiet enough by itself: more, and it counts nothing
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)  # noqa: S603
     passed, failed = (
         sum(int(number) for number in re.findall(rf"(\d+) {words}", done.stdout))

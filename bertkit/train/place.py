@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -87,6 +88,8 @@ def choose_place(
     device = join(config)
     # `auto` measures, and two processes might measure differently
     precision, reason = of_first(lambda: _precision(config, device)) if before is None else (before, "as the run began")
+    # the name that torch has for it since 2.13, accelerate does not pass on
+    warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
     AcceleratorState._reset_state()  # accelerate keeps the first precision of a process for good
     accelerator = Accelerator(
         cpu=device == "cpu",
