@@ -119,7 +119,7 @@ def read_answers(task: str, seeds: Sequence[int], folders: Sequence[Path]) -> li
                         f"{folder}: {TITLES[task]}, seed {seed} was scored on other rows than {other}",
                         hint="compare studies of the same data; data.validation_rows draws other rows for each seed",
                     )
-                by_split[split] = to_answers(records)
+                by_split[split] = to_answers(records, f"{folder}, {TITLES[task]}, seed {seed}")
             side.append(by_split)
         sides.append(side)
     if any(by_split.keys() != asked.keys() for side in sides for by_split in side):
@@ -127,14 +127,23 @@ def read_answers(task: str, seeds: Sequence[int], folders: Sequence[Path]) -> li
     return sides
 
 
-def to_answers(records: Sequence[Mapping]) -> Answers:
-    """The records of a predictions file as arrays."""
-    if isinstance(records[0]["gold"], float):
-        numbers = np.array([[record["gold"] for record in records], [record["label"] for record in records]])
-        return Answers(None, numbers, 0, 0)
-    names = list(records[0]["probabilities"])  # all classes, in the order of their numbers
-    code = {name: number for number, name in enumerate(names)}
-    counted = np.array([code[record["gold"]] * len(names) + code[record["label"]] for record in records])
+def to_answers(records: Sequence[Mapping], where: str) -> Answers:
+    """The records of a predictions file as arrays.
+
+    Raises:
+        BertkitError: labels that have no probability, or numbers among labels.
+    """
+    try:
+        if isinstance(records[0]["gold"], float):
+            numbers = [[float(record[name]) for record in records] for name in ("gold", "label")]
+            return Answers(None, np.array(numbers), 0, 0)
+        names = list(records[0]["probabilities"])  # all classes, in the order of their numbers
+        code = {name: number for number, name in enumerate(names)}
+        counted = np.array([code[record["gold"]] * len(names) + code[record["label"]] for record in records])
+    except (KeyError, TypeError, ValueError) as error:
+        raise BertkitError(
+            f"predictions of {where}: labels and probabilities do not belong together ({error})"
+        ) from None
     return Answers(counted, None, len(names), 1)  # GLUE counts its second class as positive
 
 

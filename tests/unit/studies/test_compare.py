@@ -28,7 +28,7 @@ def test_metrics_from_counts_equal_the_plain_ones(classes, seed):
     rng = np.random.default_rng(seed)
     names = NAMES[:classes]
     gold, given = (rng.choice(names, size=30).tolist() for _ in range(2))
-    answers = to_answers(records(gold, given, names))
+    answers = to_answers(records(gold, given, names), "here")
     rows = rng.integers(30, size=30)
     gold, given = ([column[row] for row in rows] for column in (gold, given))
     plain = classification(given, gold)
@@ -39,7 +39,7 @@ def test_metrics_from_counts_equal_the_plain_ones(classes, seed):
 
 
 def test_undefined_metrics_stay_undefined():
-    answers = to_answers(records(["no", "no"], ["no", "no"]))
+    answers = to_answers(records(["no", "no"], ["no", "no"]), "here")
     rows = np.arange(2)
     assert answers.metric("f1", rows) is None
     assert answers.metric("matthews", rows) is None
@@ -48,7 +48,7 @@ def test_undefined_metrics_stay_undefined():
 
 def test_numbers_are_scored_by_the_plain_metric():
     gold, given = [1.0, 2.0, 3.5, 0.0], [0.5, 2.5, 3.0, 1.0]
-    answers = to_answers(records(gold, given))
+    answers = to_answers(records(gold, given), "here")
     rows = np.array([0, 1, 1, 2, 3])
     plain = regression([given[row] for row in rows], [gold[row] for row in rows])
     assert answers.metric("pearson", rows) == pytest.approx(plain["pearson"])
@@ -59,7 +59,7 @@ def answers(flips: int, rows: int = 200) -> dict:
     """Answers of a model that is wrong on the first `flips` rows."""
     gold = ["yes", "no"] * (rows // 2)
     given = [("no" if right == "yes" else "yes") if row < flips else right for row, right in enumerate(gold)]
-    return {"validation": to_answers(records(gold, given))}
+    return {"validation": to_answers(records(gold, given), "here")}
 
 
 def test_equal_answers_differ_by_nothing_in_every_draw():
@@ -119,3 +119,17 @@ def test_seeds_with_rows_of_their_own_are_named(tmp_path):
         compare(folder, folder, 100)
     assert caught.value.message == f"{folder}: RTE, seed 1 was scored on other rows than seed 0 of {folder}"
     assert "draws other rows for each seed" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [{"id": "0", "gold": "x", "label": "a", "probabilities": {"a": 1.0, "b": 0.0}}],
+        [{"id": "0", "gold": "a", "label": "x", "probabilities": {"a": 1.0, "b": 0.0}}],
+        [{"id": "0", "gold": 1.0, "label": "a"}],
+        [{"id": "0", "gold": "a", "label": "a"}],
+    ],
+)
+def test_answers_that_do_not_belong_together_are_named(records):
+    with pytest.raises(BertkitError, match=r"predictions of here: .* do not belong together"):
+        to_answers(records, "here")
