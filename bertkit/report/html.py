@@ -245,7 +245,7 @@ def _study(directory: Path) -> tuple[View, list[Entry]]:
     found = _findings(directory / "findings.json")
     view = View(
         title=study.title,
-        headline=(study.headline.shown(), study.headline.label) if study.headline else ("", "" if found else "no scores yet"),
+        headline=(study.headline.shown(), study.headline.label) if study.headline else ("", "no scores yet"),
         facts=study.facts,
         findings=[entry for entry in found if not isinstance(entry, Note)],
         notes=[entry for entry in found if isinstance(entry, Note)],

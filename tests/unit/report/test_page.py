@@ -294,7 +294,6 @@ def test_a_study_may_have_no_score_yet(study_folder):
     folder = study_folder()
     tree = json.loads((folder / "study.json").read_text())
     (folder / "study.json").write_text(json.dumps({"schema": 1, "study": "x", "title": "t", "asked": tree, "runs": []}))
-    assert "no scores yet" not in render(folder)  # it found something, of which none is a score
     (folder / "findings.json").unlink()
     assert "no scores yet" in render(folder)
 
