@@ -474,12 +474,14 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8")  # JSON lines are, whatever the terminal says
-    # told to end outside the loop, which saves first, a command tidies up and exits as with Ctrl-C
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     sys.path.append(os.getcwd())  # where a task of the user's own may lie; last, so that it shadows nothing
     from bertkit.launch import is_rank
 
+    if not is_rank():
+        # told to end outside the loop, which saves first, a command tidies up and exits as with Ctrl-C; one of several
+        # processes just ends, for the launcher that told it to knows why
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit((_as_rank if is_rank() else _guarded)(sys.argv[1:]))
 
 
