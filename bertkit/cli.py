@@ -140,7 +140,7 @@ def train(
     from bertkit.config import put
     from bertkit.recipe import load_recipe
     from bertkit.run import finetune
-    from bertkit.rundir import next_name
+    from bertkit.rundir import next_run
 
     flags = {"model.checkpoint": model, "data.train": train_file, "data.validation": validation, "data.test": test}
     tree = _recipe_tree(what)
@@ -152,7 +152,7 @@ def train(
     if out is None and (launcher.asked.hosts or 1) > 1:
         raise BertkitError("--hosts: all hosts must name the same --out", hint="give --out, on a disk that all share")
     if out is None:  # all processes are told, also those that are started again
-        out = next_name(Path("runs"), str(recipe.task["name"]).rsplit(".", 1)[-1])
+        out = next_run(str(recipe.task["name"]))
         extra = ["--out", str(out)]
     if launcher.runs(quiet, takes_all=recipe.hardware.device in ("auto", "cuda"), extra=extra):
         return

@@ -115,6 +115,16 @@ def own_the_cores(threads: int | None) -> None:
     os.environ.setdefault("OMP_PROC_BIND", "true")
 
 
+def is_told_cpu() -> bool:
+    """Whether a launcher put this process on the CPU, whatever else is there."""
+    return os.environ.get(USE_CPU, "false").lower() in ("true", "1", "yes")
+
+
+def core_count() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def settle_xla(device: str) -> None:
     """Let this process have an XLA device, or none; call it before accelerate is imported.
 
@@ -126,8 +136,7 @@ def settle_xla(device: str) -> None:
     if find_spec("torch_xla") is None:
         return
     if device == "auto":
-        on_cpu = os.environ.get(USE_CPU, "false").lower() in ("true", "1", "yes")
-        os.environ.setdefault("USE_TORCH_XLA", "1" if "PJRT_DEVICE" in os.environ and not on_cpu else "0")
+        os.environ.setdefault("USE_TORCH_XLA", "1" if "PJRT_DEVICE" in os.environ and not is_told_cpu() else "0")
     else:
         os.environ["USE_TORCH_XLA"] = "1" if device == "xla" else "0"
 
@@ -452,8 +461,7 @@ def _free_port() -> int:
 def _threads(processes: int) -> int:
     """Threads of each of the processes that share this host's cores."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return int(asked) if asked.isdigit() and int(asked) else max(1, cores // processes)
+    return int(asked) if asked.isdigit() and int(asked) else max(1, core_count() // processes)
 
 
 def _from_file(asked: Asked) -> Launch:

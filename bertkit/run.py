@@ -26,7 +26,7 @@ from bertkit.rundir import (
     SCHEMA,
     RunDir,
     disk_errors,
-    next_name,
+    next_run,
     this_process,
     write_atomically,
     written_atomically,
@@ -156,9 +156,7 @@ def finetune(
     optimizer = make_optimizer(loaded.model, recipe.train)
     follow_decay(loaded.model, optimizer)
     model, optimizer = place.accelerator.prepare(loaded.model, optimizer)
-    keeper = keep.Keeper(
-        run, loaded.model, optimizer, recipe, marks, place.accelerator, recipe.hardware.micro_batch_tokens or 0
-    )
+    keeper = keep.Keeper(run, loaded.model, optimizer, recipe, marks, place.accelerator)
     # a checkpoint of other settings is refused before anything is written
     start = keeper.resume(say) if resume else 0
     if is_main:
@@ -170,6 +168,11 @@ def finetune(
         run, recipe, keeper, progress, trackers, best_by, plan.steps_per_epoch,
         partial(predictor.evaluate, parts["validation"]) if "validation" in parts else None, is_main,
     )  # fmt: skip
+    # where it is neither in a forward nor in a backward pass, smaller batches would not help
+    exhausted = memory.or_else(
+        lambda: f"out of memory; the last good checkpoint is {keeper.last_saved}",
+        hint="free some memory, then go on with --resume",
+    )
     try:
         if not keeper.stopped:
             budget = place.training._replace(tokens=keeper.token_budget or place.training.tokens)
@@ -180,21 +183,14 @@ def finetune(
                     place.accelerator.device,
                 ),
                 masses(task.head, targets, store.offsets, weights), make_loss(task.head, recipe.train, weights),
-                HEADS[task.head].outputs, recipe.train, budget, recipe.log.every,
+                HEADS[task.head].outputs, recipe.train, recipe.log.every,
                 watch, watch.is_due, watch.is_checkpoint, keeper.save, watch.resized, keeper.last_saved,
             )  # fmt: skip
-            if place.finds_tokens and not keeper.token_budget:
-                work.resize(loop.find_token_budget(work))
-                watch.resized(start, work.budget.tokens, "the fastest that fits")
-            loop.train(work, start)
-    except (RuntimeError, MemoryError) as error:
-        if not memory.is_exhausted(error):
-            raise
-        # neither in a forward nor in a backward pass, where smaller batches would have helped
-        raise BertkitError(
-            f"out of memory; the last good checkpoint is {keeper.last_saved}",
-            hint="free some memory, then go on with --resume",
-        ) from error
+            with exhausted:
+                if place.finds_tokens and not keeper.token_budget:
+                    work.resize(loop.find_token_budget(work))
+                    watch.resized(start, work.budget.tokens, "the fastest that fits")
+                loop.train(work, start)
     finally:
         progress.close()
         trackers.close()
@@ -414,7 +410,7 @@ def _claim(
     recipe: Recipe, task: Task, out: str | Path | None, resume: bool
 ) -> tuple[RunDir, dict[str, object] | None, str | None]:
     """The folder of the run; its metrics, when it is finished; the precision that it began with."""
-    run = RunDir(out if out is not None else next_name(Path("runs"), task.name.rsplit(".", 1)[-1]))
+    run = RunDir(out if out is not None else next_run(task.name))
     run.claim(resume)
     is_finished = resume and run["metrics.json"].exists()
     return run, run.open().read_json("metrics.json") if is_finished else None, _precision_before(run, recipe)

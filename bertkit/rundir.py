@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import platform
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,7 +18,7 @@ from pydantic import BaseModel, Field, JsonValue, ValidationError
 from bertkit.bounded import parse, read_lines, read_whole
 from bertkit.errors import BertkitError
 
-SCHEMA = 1  # of the run directory and its checkpoints; a reader refuses any other
+SCHEMA = 1  # of the run directory; a reader refuses any other
 OPENING = {"checkpoints", "environment.json", "task.json", "recipe.yaml"}  # what a run holds before its first step
 TEMPORARY, REPLACED = ".tmp-", ".old-"  # how names begin: of what is not whole yet, of what is about to be removed
 HISTORY, PACE = "history.jsonl", "pace.jsonl"
@@ -333,6 +334,17 @@ def locked(path: Path) -> IO | None:
     return file
 
 
+def steps(checkpoints: Path) -> list[Path]:
+    """All resumable checkpoints of a run, oldest first."""
+    found = [entry for entry in checkpoints.glob("step-*") if re.fullmatch(r"step-\d+", entry.name)]
+    return sorted(found, key=step_of)  # not by name: step 1,000,000 has more digits than the others
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step after which a checkpoint was written, by its name."""
+    return int(checkpoint.name.removeprefix("step-"))
+
+
 def discard(folder: Path) -> None:
     """Remove a folder so that, whatever happens, nobody takes a part of it for the whole."""
     old = folder.with_name(f"{REPLACED}{folder.name}")
@@ -362,6 +374,11 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def next_run(task: str) -> Path:
+    """The first free name in `runs` for a run of that task, or of the module that holds it."""
+    return next_name(Path("runs"), task.rsplit(".", 1)[-1])
 
 
 def next_name(parent: Path, stem: str) -> Path:

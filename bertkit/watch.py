@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from bertkit.bounded import parse
 from bertkit.errors import BertkitError
 from bertkit.metrics.shown import describe_scores
 from bertkit.rundir import HISTORY, PACE, RunDir
+from bertkit.rundir import steps as checkpoints_of
 
 SECONDS = 1.0  # between two looks
 SECONDS_OF_LINES = 10.0  # between two plain lines
@@ -84,7 +86,7 @@ class Follower:
             return self.records
         if whole:
             self._offset += len(whole) + 1
-            self.records += [json.loads(line) for line in whole.splitlines()]
+            self.records += [parse(line.decode()) for line in whole.splitlines()]
         return self.records
 
 
@@ -120,7 +122,7 @@ class Watcher:
             done = [record["windows"] for record in trained if timed[0]["step"] < record["step"] <= timed[-1]["step"]]
             speed = sum(done) / seconds
             left = (steps - step) * seconds / len(done) if steps and step and done else None
-        checkpoints = sorted(self.run.checkpoints.glob("step-*"), key=lambda path: (len(path.name), path.name))
+        checkpoints = checkpoints_of(self.run.checkpoints)
         return Look(
             str(self.run.path), state, step, steps, last.get("epoch"), tuple(record["loss"] for record in trained),
             last.get("learning_rate"), speed, left, evaluated.get("step"), evaluated.get("validation"),

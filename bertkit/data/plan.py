@@ -34,14 +34,16 @@ class Budget(NamedTuple):
     def shape(self, count: int, longest: int) -> tuple[int, int]:
         """Rows and tokens of the batch that so many windows make."""
         width = self.width(longest)
-        return (max(count, self._rows(width)) if self.widths else count), width
+        return (max(count, self.fitting(width)) if self.widths else count), width
+
+    def fitting(self, width: int) -> int:
+        """Windows that a pass holds at most, padded to that width."""
+        most = max(1, self.tokens // width)
+        return min(most, self.rows) if self.widths else most
 
     def shapes(self) -> tuple[tuple[int, int], ...]:
         """Every shape that a batch can have, where they are fixed."""
-        return tuple((self._rows(width), width) for width in self.widths)
-
-    def _rows(self, width: int) -> int:
-        return max(1, min(self.rows, self.tokens // width))
+        return tuple((self.fitting(width), width) for width in self.widths)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,12 +132,9 @@ def cut_passes(longest_first: np.ndarray, lengths: np.ndarray, budget: Budget) -
         return []
     sorted_lengths = lengths[longest_first]
     first = np.flatnonzero(np.diff(sorted_lengths, prepend=-1))  # of each length
-    longest, ends = sorted_lengths[first], np.append(first[1:], len(sorted_lengths))
-    if budget.widths:
-        longest = np.array([budget.width(length) for length in longest.tolist()])
-    fitting = np.maximum(1, budget.tokens // longest)
-    if budget.widths:
-        fitting = np.minimum(fitting, budget.rows)
+    ends = np.append(first[1:], len(sorted_lengths))
+    longest = np.array([budget.width(length) for length in sorted_lengths[first].tolist()])
+    fitting = np.array([budget.fitting(width) for width in longest.tolist()])
     cost, begin = np.zeros(len(first) + 1), np.zeros(len(first) + 1, np.int64)
     for group, end in enumerate(ends, start=1):
         counts = end - first[:group]

@@ -6,6 +6,7 @@ import unicodedata
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -91,9 +92,9 @@ class WindowStore:
     def __len__(self) -> int:
         return len(self.rows)
 
-    @property
+    @cached_property
     def lengths(self) -> np.ndarray:
-        """(N,) int64 tokens of each window."""
+        """(N,) int64 tokens of each window; made once, for every batch asks."""
         return np.diff(self.offsets)
 
     def __getitem__(self, index: int) -> Window:

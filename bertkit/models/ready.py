@@ -92,11 +92,12 @@ def make_answering(
 def _choose_padding(
     hardware: HardwareConfig, model: PreTrainedModel, device: torch.device, precision: str, order: str | None
 ) -> str:
-    if device.type == "xla" and (hardware.padding_free is True or hardware.compile):
-        raise BertkitError(
-            "XLA compiles a model for fixed shapes by itself", hint="leave out hardware.padding_free, hardware.compile"
-        )
     if device.type == "xla":
+        if hardware.padding_free is True or hardware.compile:
+            raise BertkitError(
+                "XLA compiles a model for fixed shapes by itself",
+                hint="leave out hardware.padding_free, hardware.compile",
+            )
         return "padded (XLA compiles a graph for each shape)"
     if not hardware.compile:
         return choose_padding(hardware.padding_free, model, device, precision, order)

@@ -55,35 +55,25 @@ def findings(
 
 def loss_curve(history: Sequence[Mapping]) -> list[Series]:
     """Mean loss of each training step; nothing without a step."""
-    steps = [record for record in history if "loss" in record]
-    if not steps:
-        return []
-    return [
-        Series(
-            title="Training loss",
-            x_label="step",
-            y_label="loss",
-            x=tuple(float(record["step"]) for record in steps),
-            lines={"train": tuple(record["loss"] for record in steps)},
-        )
-    ]
+    return _over_steps("Training loss", "loss", [record for record in history if "loss" in record], {"train": "loss"})
 
 
 def memory_curve(pace: Sequence[Mapping]) -> list[Series]:
     """Memory held while training; nothing without a step."""
     steps = [record for record in pace if "resident_mb" in record]
-    if not steps:
+    has_gpu = bool(steps) and "gpu_mb" in steps[-1]
+    return _over_steps(
+        "Memory", "MB", steps, {"process": "resident_mb"} | ({"GPU, at most": "gpu_mb"} if has_gpu else {})
+    )
+
+
+def _over_steps(title: str, unit: str, records: Sequence[Mapping], lines: Mapping[str, str]) -> list[Series]:
+    """Curves over the steps of records; `lines` names the key of each."""
+    if not records:
         return []
-    lines = {"process": "resident_mb"} | ({"GPU, at most": "gpu_mb"} if "gpu_mb" in steps[-1] else {})
-    return [
-        Series(
-            title="Memory",
-            x_label="step",
-            y_label="MB",
-            x=tuple(float(record["step"]) for record in steps),
-            lines={name: tuple(record.get(key) for record in steps) for name, key in lines.items()},
-        )
-    ]
+    x = tuple(float(record["step"]) for record in records)
+    values = {name: tuple(record.get(key) for record in records) for name, key in lines.items()}
+    return [Series(title=title, x_label="step", y_label=unit, x=x, lines=values)]
 
 
 def validation_curves(history: Sequence[Mapping], names: Sequence[str]) -> list[Series]:

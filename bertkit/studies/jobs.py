@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Literal, Protocol
 
 from bertkit.errors import BertkitError, Interrupted
-from bertkit.launch import FOLLOW
+from bertkit.launch import FOLLOW, core_count
 from bertkit.rundir import RunDir, disk_errors, locked
 from bertkit.studies.board import Board
 
@@ -268,9 +268,8 @@ def make_slots(jobs_per_device: int, settings: Sequence[str], gpus: int | None =
         seen = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
         names = seen if len(seen) == there else [str(number) for number in range(there)]
         return [Slot({"CUDA_VISIBLE_DEVICES": name}) for name in names[:gpus] for _ in range(jobs_per_device)]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     is_set = any(setting.startswith("hardware.threads=") for setting in settings)
-    threads = [] if jobs_per_device == 1 or is_set else [f"hardware.threads={max(1, cores // jobs_per_device)}"]
+    threads = [] if jobs_per_device == 1 or is_set else [f"hardware.threads={max(1, core_count() // jobs_per_device)}"]
     return [Slot({}, threads) for _ in range(jobs_per_device)]
 
 

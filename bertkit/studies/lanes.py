@@ -240,7 +240,7 @@ def open_lane(bench: Bench, settings: Sequence[str], steps: int) -> Lane:
             place.accelerator.device,
         ),
         masses(task.head, bench.targets, store.offsets), make_loss(task.head, train), HEADS[task.head].outputs, train,
-        place.training, recipe.log.every, observe=lambda steps: True,
+        recipe.log.every, observe=lambda steps: True,
         is_due=lambda done: False, is_checkpoint=lambda done: False, save=lambda done: "",
         resized=lambda *told: None,
     )  # fmt: skip
@@ -255,10 +255,8 @@ def open_lane(bench: Bench, settings: Sequence[str], steps: int) -> Lane:
 
 
 def _model(bench: Bench, recipe: Recipe, place: Place) -> PreTrainedModel:
-    """The model of a lane, prepared; lanes that differ in none of its settings share one, and all share the weights."""
-    hardware = recipe.hardware.model_dump(
-        exclude={"threads", "micro_batch_tokens", "evaluation_tokens", "pass_overhead"}
-    )
+    """The model of a lane, prepared; lanes that differ in none of its settings share one, and all of a kind weights."""
+    hardware = recipe.hardware.model_dump(exclude=set(ABOUT_BATCHES))
     key = repr((recipe.model, recipe.train.order, {**hardware, "precision": place.precision}))
     if key in bench.models:
         return bench.models[key]

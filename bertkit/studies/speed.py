@@ -185,15 +185,13 @@ def variants(recipe: Recipe, machine: Machine, longest: int) -> tuple[list[Varia
                              ("hardware.padding_free=true", "model.attention_dropout=0"), ("train",)))  # fmt: skip
     else:
         # auto: on in training with batches in random order
-        value = "false" if asked is True or (asked == "auto" and recipe.train.order == "random") else "true"
-        found.append(Variant(f"hardware.padding_free={value}", (f"hardware.padding_free={value}",)))
-        value = "false" if recipe.hardware.int8 else "true"
-        found.append(Variant(f"hardware.int8={value}", (f"hardware.int8={value}",), ("predict",)))
+        is_free = asked is True or (asked == "auto" and recipe.train.order == "random")
+        found.append(switched("hardware.padding_free", is_free))
+        found.append(switched("hardware.int8", recipe.hardware.int8, ("predict",)))
         other = "auto" if recipe.model.attention == "sdpa" else "sdpa"
         found.append(Variant(f"model.attention={other}", (f"model.attention={other}",), ("train",)))
     if machine.device == "cuda":
-        value = "false" if recipe.hardware.compile else "true"
-        found.append(Variant(f"hardware.compile={value}", (f"hardware.compile={value}",)))
+        found.append(switched("hardware.compile", recipe.hardware.compile))
     if machine.device != "cpu":
         skipped.append("hardware.threads: the work is not on the CPU")
     elif machine.cores < 2:
@@ -201,14 +199,19 @@ def variants(recipe: Recipe, machine: Machine, longest: int) -> tuple[list[Varia
     else:
         count = 1 if machine.threads > 1 else machine.cores
         found.append(Variant(f"hardware.threads={count}", (f"hardware.threads={count}",)))
-    value = "false" if recipe.hardware.compact_vocabulary else "true"
-    found.append(Variant(f"hardware.compact_vocabulary={value}", (f"hardware.compact_vocabulary={value}",), ("train",)))
+    found.append(switched("hardware.compact_vocabulary", recipe.hardware.compact_vocabulary, ("train",)))
     whole = recipe.train.batch_size * longest
     budgets = (f"hardware.micro_batch_tokens={whole}", f"hardware.evaluation_tokens={whole}")
     found.append(Variant("whole batches", (*budgets, f"hardware.pass_overhead={whole}")))
     rate = "null" if recipe.model.dropout == 0 else "0"
     found.append(Variant(f"model.dropout={rate}", (f"model.dropout={rate}",), ("train",)))
     return found, skipped
+
+
+def switched(name: str, is_on: bool, works: Sequence[str] = tuple(WORKS)) -> Variant:
+    """A switch the other way."""
+    setting = f"{name}={'false' if is_on else 'true'}"
+    return Variant(setting, (setting,), tuple(works))
 
 
 def interleave(turns: Sequence[Callable[[], T]], rounds: int, after: Callable[[int], None]) -> list[list[T]]:

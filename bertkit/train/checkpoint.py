@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from torch import nn
 from bertkit.bounded import check_regular, parse, read_whole
 from bertkit.errors import BertkitError
 from bertkit.recipe import differing_keys, digest
-from bertkit.rundir import disk_errors, shaped, written_atomically
+from bertkit.rundir import disk_errors, shaped, step_of, steps, written_atomically
 from bertkit.train.xla import at_hand, weights_at_hand
 
 SCHEMA = 2  # of checkpoints: since 2 with sums, which safetensors files do not have
@@ -111,7 +110,7 @@ def _checked(path: Path) -> dict:
 def best_of(path: Path) -> int | None:
     """The step whose weights were the best when this checkpoint was written."""
     try:
-        return json.loads((path / STATE).read_text(encoding="utf-8"))["best"]["step"]
+        return parse(read_whole(path / STATE))["best"]["step"]
     except (OSError, ValueError, KeyError, TypeError):
         return None  # there was none yet; or it is broken, and will be refused
 
@@ -150,12 +149,6 @@ def latest(folder: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def steps(folder: Path) -> list[Path]:
-    """All resumable checkpoints, oldest first."""
-    found = [entry for entry in folder.glob("step-*") if re.fullmatch(r"step-\d+", entry.name)]
-    return sorted(found, key=_step_of)  # not by name: step 1,000,000 has more digits than the others
-
-
 def step_name(step: int) -> str:
     """Folder name of the checkpoint after `step` steps."""
     return f"step-{step:06d}"
@@ -164,10 +157,6 @@ def step_name(step: int) -> str:
 def best_name(step: int) -> str:
     """Folder name of the best weights, when they are those after `step` steps."""
     return f"best-{step:06d}"
-
-
-def _step_of(path: Path) -> int:
-    return int(path.name.removeprefix("step-"))
 
 
 def _text(state: Mapping[str, object]) -> str:
@@ -205,7 +194,7 @@ def _counts_on_device(optimizer: torch.optim.Optimizer) -> bool:
 def _earlier(path: Path) -> str:
     if not path.name.startswith("step-"):
         return "remove the folder `checkpoints` to start again"
-    for other in reversed([entry for entry in steps(path.parent) if _step_of(entry) < _step_of(path)]):
+    for other in reversed([entry for entry in steps(path.parent) if step_of(entry) < step_of(path)]):
         try:
             _checked(other)
         except BertkitError:

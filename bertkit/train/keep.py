@@ -33,8 +33,7 @@ class Keeper:
     the two, a run goes on from a checkpoint whose best weights are there.
 
     Attributes:
-        asked: micro-batch tokens as the recipe has them; 0 for none.
-        token_budget: what became of them, found or halved; 0 as long as nothing did.
+        token_budget: what became of the recipe's micro-batch tokens, found or halved; 0 as long as nothing did.
     """
 
     run: RunDir
@@ -43,7 +42,6 @@ class Keeper:
     recipe: Recipe
     fingerprint: Mapping[str, object]
     accelerator: Accelerator
-    asked: int | str = 0
     token_budget: int = 0
     best: dict[str, object] | None = None
     stale: int = 0  # evaluations since the best one
@@ -52,6 +50,11 @@ class Keeper:
     last_saved: str = "none, for none was written yet"
     _began: float = field(default_factory=time.monotonic)
     _seconds_before: float = 0.0
+
+    @property
+    def asked(self) -> int | str:
+        """Micro-batch tokens as the recipe has them; 0 for none."""
+        return self.recipe.hardware.micro_batch_tokens or 0
 
     def seconds(self) -> float:
         """Seconds of training so far, over all resumes."""

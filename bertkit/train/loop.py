@@ -84,7 +84,6 @@ class Run:
     loss: Loss
     outputs: tuple[str, ...]
     config: TrainConfig
-    budget: Budget
     log_every: int
     observe: Observe
     is_due: Callable[[int], bool]
@@ -95,10 +94,14 @@ class Run:
     buffer: list[tuple[Step, Tensor, Tensor]] = field(default_factory=list)
     asked: deque[Tensor] = field(default_factory=deque)
 
+    @property
+    def budget(self) -> Budget:
+        """What a pass may hold."""
+        return self.collate.budget
+
     def resize(self, tokens: int) -> None:
         """Let passes hold so many padded tokens from now on."""
-        self.budget = self.budget._replace(tokens=tokens)
-        self.collate = replace(self.collate, budget=self.budget)
+        self.collate = replace(self.collate, budget=self.budget._replace(tokens=tokens))
 
 
 def train(run: Run, start: int) -> int:
@@ -164,15 +167,11 @@ def _one_step(run: Run, step: int, total: int, stop: threading.Event) -> tuple[S
     rate = learning_rate_at(step, total, run.config)
     for group in run.optimizer.param_groups:
         group["lr"] = xla.number(rate, accelerator.device)
-    try:
+    with memory.or_else(
+        lambda: f"out of memory as step {step + 1} changed the weights; the last good checkpoint is {run.last_saved}",
+        hint="AdamW holds two numbers beside each weight: take a smaller model, or a device with more memory",
+    ):
         run.optimizer.step()
-    except (RuntimeError, MemoryError) as error:
-        if not memory.is_exhausted(error):
-            raise
-        raise BertkitError(
-            f"out of memory as step {step + 1} changed the weights; the last good checkpoint is {run.last_saved}",
-            hint="AdamW holds two numbers beside each weight: take a smaller model, or a device with more memory",
-        ) from error
     run.optimizer.zero_grad()
     xla.cut(accelerator.device)
     if accelerator.num_processes > 1:
@@ -279,9 +278,8 @@ def find_token_budget(run: Run) -> int:
     run.model.train()
     while True:
         try:
-            found = _tokens_a_second(
-                run, np.resize(longest_first, rows)
-            )  # again from the start where there are too few
+            # from the start again where there are too few
+            found = _tokens_a_second(run, np.resize(longest_first, rows))
         except (RuntimeError, MemoryError) as error:
             if not memory.is_exhausted(error):
                 raise

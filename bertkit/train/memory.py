@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import psutil
 import torch
+
+from bertkit.errors import BertkitError
 
 MEGABYTE = 1 << 20
 
@@ -41,6 +45,21 @@ def is_exhausted(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and (
         should_reduce_batch_size(error) or any(text in str(error) for text in known)
     )
+
+
+@contextmanager
+def or_else(message: Callable[[], str], hint: str) -> Iterator[None]:
+    """Turn memory that runs out in a block into an error, where nothing can be made smaller.
+
+    Raises:
+        BertkitError: with the message as it is then.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_exhausted(error):
+            raise
+        raise BertkitError(message(), hint) from error
 
 
 def release() -> None:

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from bertkit.data.plan import Budget
 from bertkit.errors import BertkitError
-from bertkit.launch import USE_CPU, process_count, restarts
+from bertkit.launch import is_told_cpu, process_count, restarts
 from bertkit.train.ranks import of_first
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 TOGETHER = timedelta(minutes=5)  # for all processes to come
 WORTHWHILE_GAIN = 1.3  # below it, casts eat what the products gain
+SHORTEST = 16  # tokens, of fixed shapes
 # of training and of evaluation. On a CPU a pass was measured to cost as much as 50 to 120 tokens (30 to 50 without
 # gradients) at 384 and at 768 hidden, and a token the more, the larger the pass; a GPU waits for launches, not tokens
-SHORTEST = 16  # tokens, of fixed shapes
 BUDGETS = {
     "cpu": (Budget(1536, 64), Budget(4096, 48)),
     "gpu": (Budget(16384, 4096), Budget(65536, 16384)),
@@ -248,7 +248,7 @@ def _device(config: HardwareConfig) -> str:
         for name, is_there in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available()))
         if is_there
     ]
-    if os.environ.get(USE_CPU, "false").lower() in ("true", "1", "yes"):
+    if is_told_cpu():
         if config.device not in ("auto", "cpu"):
             raise BertkitError(
                 f"hardware.device: {config.device} was asked for, and the launch is on the CPU", hint="leave it out"
