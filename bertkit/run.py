@@ -141,6 +141,8 @@ def finetune(
         "embeddings": ready.embeddings,
         "model": architecture.model_type,
         "train_windows": _hash(store.input_ids, store.offsets, *targets.values()),
+        # another validation set would be compared with the best score on this one
+        **{name: _digest_of_rows(parts.get(name, ())) for name in ("validation", "test")},
         # another version may compute other digits; torch's build for a device is a matter of place
         "versions": {
             "bertkit": __version__,
@@ -165,7 +167,7 @@ def finetune(
     progress = make_progress(plan.step_count, start, quiet or not is_main)
     trackers = Trackers(place.accelerator, recipe.log.trackers, recipe.log.project, flatten(recipe.tree()))
     watch = keep.Watch(
-        run, recipe, keeper, progress, trackers, best_by, plan.steps_per_epoch,
+        run, recipe, keeper, progress, trackers, best_by, plan,
         partial(predictor.evaluate, parts["validation"]) if "validation" in parts else None, is_main,
     )  # fmt: skip
     # where it is neither in a forward nor in a backward pass, smaller batches would not help
@@ -239,6 +241,7 @@ def _finish(
         "split": split,
         **(results[split] if split else {}),
         "splits": results,
+        "step": keeper.best["step"] if keeper.best else keeper.step,  # whose weights these are
         "best": keeper.best,
         "train": {
             "rows": background.covered["train"].rows, "windows": background.covered["train"].windows,
@@ -462,6 +465,12 @@ def _best_by(recipe: Recipe, task: Task, validation: Sequence[Row]) -> str:
     if name not in known:
         raise BertkitError(f"train.best_by: {task.name} has no metric {asked!r}", hint=did_you_mean(name, known))
     return name
+
+
+def _digest_of_rows(parts: Sequence[Part]) -> str:
+    """A hash of what rows hold, whatever file they came from."""
+    rows = [{name: value for name, value in row.items() if name != "id"} for part in parts for row in part.rows]
+    return digest({"rows": rows})
 
 
 def _hash(*arrays: object) -> str:

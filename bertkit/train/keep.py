@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
 
+    from bertkit.data.plan import Plan
     from bertkit.recipe import Recipe
     from bertkit.rundir import RunDir
     from bertkit.train.loop import Step
@@ -133,18 +134,23 @@ class Watch:
     progress: Progress
     trackers: Trackers
     best_by: str
-    steps_per_epoch: int
+    plan: Plan
     evaluate: Callable[[], tuple[Mapping[str, float | None], list]] | None
     is_main: bool
     best_predictions: list | None = None  # of the best evaluation, when this process made it
 
     def is_due(self, step: int) -> bool:
-        """Whether to evaluate after this step."""
-        return self.evaluate is not None and is_due(step, self.recipe.train.evaluate_every, self.steps_per_epoch)
+        """Whether to evaluate after this step: the last one always is, whatever divides what."""
+        is_last = step == self.plan.step_count
+        return self.evaluate is not None and (is_last or self._is_turn(step, self.recipe.train.evaluate_every))
 
     def is_checkpoint(self, step: int) -> bool:
         """Whether to save after this step."""
-        return is_due(step, self.recipe.train.checkpoint_every, self.steps_per_epoch)
+        return self._is_turn(step, self.recipe.train.checkpoint_every)
+
+    def _is_turn(self, step: int, every: int | None) -> bool:
+        """Whether something that happens every so many steps, or else every epoch, happens after this step."""
+        return step % (every or self.plan.steps_per_epoch) == 0
 
     def __call__(self, steps: list[Step]) -> bool:
         if self.is_main:
@@ -184,11 +190,6 @@ class Watch:
         if self.keeper.stopped:
             self.progress.say(f"early stopping: no better {self.best_by} in {patience} evaluations")
         return self.keeper.stopped
-
-
-def is_due(step: int, every: int | None, steps_per_epoch: int) -> bool:
-    """Whether something that happens every so many steps, or else every epoch, happens after this step."""
-    return step % (every or steps_per_epoch) == 0
 
 
 def plain(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:

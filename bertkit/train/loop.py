@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-import signal
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -23,6 +20,7 @@ from bertkit.errors import BertkitError, Interrupted
 from bertkit.train import memory, xla
 from bertkit.train.loss import Loss
 from bertkit.train.optim import learning_rate_at
+from bertkit.train.stop import Stop, listening
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -92,7 +90,6 @@ class Run:
     resized: Callable[[int, int, str], None]
     last_saved: str = "there is none"
     buffer: list[tuple[Step, Tensor, Tensor]] = field(default_factory=list)
-    asked: deque[Tensor] = field(default_factory=deque)
 
     @property
     def budget(self) -> Budget:
@@ -115,20 +112,21 @@ def train(run: Run, start: int) -> int:
     """
     run.model.train()
     total = run.plan.step_count
-    with _stop_signals() as stop:
+    with listening(run.accelerator.num_processes, run.accelerator.device) as stop:
         for step in range(start, total):
             run.buffer.append(_one_step(run, step, total, stop))
             done = step + 1
-            is_asked = _is_asked(run, stop)  # alone, also by a signal that comes while this step is observed or saved
+            # read once: a signal that comes while this step is observed or saved stops the run after the next one
+            is_asked = stop.is_agreed()
             is_last = done == total
             wants_stop = False
             # the losses are read before anything is saved, so that no checkpoint holds a broken model
-            if is_last or is_asked() or done % run.log_every == 0 or run.is_due(done) or run.is_checkpoint(done):
+            if is_last or is_asked or done % run.log_every == 0 or run.is_due(done) or run.is_checkpoint(done):
                 wants_stop = run.observe(_read_buffer(run))
                 run.model.train()
-            if is_last or wants_stop or is_asked() or run.is_checkpoint(done):
+            if is_last or wants_stop or is_asked or run.is_checkpoint(done):
                 run.last_saved = run.save(done)
-            if is_asked() and not is_last:
+            if is_asked and not is_last:
                 raise Interrupted(
                     f"stopped at step {done} of {total}; checkpoint {run.last_saved} is saved",
                     hint="go on with the same command and --resume",
@@ -138,17 +136,7 @@ def train(run: Run, start: int) -> int:
     return total
 
 
-def _is_asked(run: Run, stop: threading.Event) -> Callable[[], bool]:
-    """Whether to stop after this step: all ranks after the same one, whichever of them a signal reached."""
-    if run.accelerator.num_processes == 1:
-        return stop.is_set
-    # the sum over the ranks is on the device; of this step, reading it would wait for the step to end
-    is_at_hand = run.accelerator.device.type == "cpu"
-    agreed = len(run.asked) > (not is_at_hand) and bool(run.asked.popleft() > 0)
-    return lambda: agreed
-
-
-def _one_step(run: Run, step: int, total: int, stop: threading.Event) -> tuple[Step, Tensor, Tensor]:
+def _one_step(run: Run, step: int, total: int, stop: Stop) -> tuple[Step, Tensor, Tensor]:
     accelerator, plan = run.accelerator, run.plan
     windows = plan.batch(step)
     mass = float(run.masses[windows].sum())
@@ -176,9 +164,9 @@ def _one_step(run: Run, step: int, total: int, stop: threading.Event) -> tuple[S
     xla.cut(accelerator.device)
     if accelerator.num_processes > 1:
         # one exchange for both: the loss, and whether a rank was told to stop
-        told = torch.tensor(float(stop.is_set()), device=accelerator.device)
+        told = torch.tensor(float(stop.is_told), device=accelerator.device)
         loss_sum, asked = accelerator.reduce(torch.stack([loss_sum, told]), "sum")
-        run.asked.append(asked)
+        stop.add(asked)
     record = Step(
         step + 1,
         (step + 1) / plan.steps_per_epoch,
@@ -337,24 +325,3 @@ def _read_buffer(run: Run) -> list[Step]:
 def key_of(*parts: object) -> int:
     """A 63-bit seed from the parts, well mixed and the same everywhere."""
     return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest(), "big") >> 1
-
-
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """SIGINT and SIGTERM set an event and let the step finish; a second SIGINT stops at once."""
-    asked = threading.Event()
-
-    def ask(number: int, frame: object) -> None:
-        if asked.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        asked.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield asked  # signals reach the main thread only, as in some notebooks
-        return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -28,7 +28,7 @@ RUN = (
 
 
 def interrupted_after(bertkit, run: Path, step: int, monkeypatch, *settings: str) -> None:
-    """A run of six steps that was stopped after `step`."""
+    """A run of six steps that was told to stop as `step` was saved, and stops after the next one."""
     import signal
 
     from bertkit.train.keep import Keeper
@@ -52,16 +52,16 @@ def test_a_run_goes_on_only_with_the_settings_it_was_started_with(bertkit, tmp_p
     done = bertkit(*RUN, run, "--resume", "train.learning_rate=1e-3")
     check(
         done,
-        f"{run}/checkpoints/step-000002 was trained with other settings: train.learning_rate: 3e-05 -> 0.001",
+        f"{run}/checkpoints/step-000003 was trained with other settings: train.learning_rate: 3e-05 -> 0.001",
         "--out",
     )
     done = bertkit(*RUN, run, "--resume", "data.train_rows=40")
     check(done, "data.train_rows: 48 -> 40; resolved.train_windows: ", "resume with the settings it was started with")
-    weights = run / "checkpoints" / "step-000002" / "model.safetensors"
+    weights = run / "checkpoints" / "step-000003" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     check(
         bertkit(*RUN, run, "--resume"),
-        "step-000002: model.safetensors is truncated",
+        "step-000003: model.safetensors is truncated",
         "remove that folder to start again",
     )
     assert not (run / "metrics.json").exists()
@@ -121,7 +121,7 @@ def test_a_full_disk_is_named_and_the_last_good_checkpoint_stays(bertkit, small_
     done = bertkit(*RUN, run, "train.keep=2")
     check(done, f"{run}/checkpoints/step-000004 cannot be written (", "free some space")
     assert "No space left on device" in done.err
-    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["step-000002"]
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["step-000003"]
     subprocess.run(["mount", "-o", "remount,size=16m", str(small_disk)], check=True)
     assert bertkit(*RUN, run, "train.keep=2", "--resume").code == 0
 
@@ -144,5 +144,5 @@ def test_a_disk_that_fills_up_is_named_and_the_last_good_checkpoint_stays(bertki
         f"{run}/checkpoints/step-000004 cannot be written (No space left on device)",
         "free some space, then go on",
     )
-    assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-000002"]
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-000003"]
     assert bertkit(*RUN, run, "--resume").code == 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,10 +14,11 @@ from safetensors.torch import load_file
 
 from bertkit.data.collate import Collator
 from bertkit.errors import BertkitError, Interrupted
+from bertkit.inference import Predictor
 from bertkit.models import ready
 from bertkit.run import finetune, load
 from bertkit.rundir import RunDir
-from bertkit.train import checkpoint, keep
+from bertkit.train import checkpoint, keep, loop
 
 BUNDLED = {"sentiment": "sentiment.csv", "nli": "nli.jsonl", "pos": "pos.conllu", "qa": "qa.json"}
 TASKS = tuple(BUNDLED)
@@ -218,9 +221,6 @@ def test_a_truncated_checkpoint_is_refused_and_the_one_before_is_named(tmp_path:
 def test_a_stop_signal_saves_a_checkpoint_and_says_how_to_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import os
-    import signal
-
     plan = recipe("sentiment", checkpoint_every=100)
     whole = finetune(plan, tmp_path / "whole", quiet=True)
     observe = keep.Watch.__call__
@@ -239,6 +239,73 @@ def test_a_stop_signal_saves_a_checkpoint_and_says_how_to_go_on(
     again = finetune(plan, tmp_path / "cut", resume=True, quiet=True)
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
     assert again["splits"] == whole["splits"]
+
+
+POINTS = {
+    "in the forward pass": (loop, "_forward"),
+    "between steps": (loop, "learning_rate_at"),
+    "as it is asked whether a step is to be evaluated": (keep.Watch, "is_due"),
+    "as it is asked whether a step is to be saved": (keep.Watch, "is_checkpoint"),
+    "while a step is observed": (RunDir, "append_pace"),
+    "in an evaluation": (Predictor, "evaluate"),
+    "before a checkpoint is written": (checkpoint, "save_checkpoint"),
+    "after a checkpoint is written": (keep.Keeper, "_drop_beaten"),
+}
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_signal_at_any_moment_loses_no_step(point: str, tmp_path: Path) -> None:
+    plan = recipe("sentiment", checkpoint_every=2, evaluate_every=3, steps=8)
+    plan["log"] = {"every": 100}
+    finetune(plan, tmp_path / "whole", quiet=True)
+    owner, name = POINTS[point]
+    call = getattr(owner, name)
+    for number in (1, 2):  # the signal comes in this call of the function
+        calls = iter(range(1, 10_000))
+
+        def signalled(*given: object, number=number, calls=calls, **named: object) -> object:
+            found = call(*given, **named)
+            if next(calls) == number:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return found
+
+        cut = tmp_path / f"cut{number}"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(owner, name, signalled)
+            with pytest.raises(Interrupted, match=r"stopped at step (\d) of 8; checkpoint step-00000\1 is saved"):
+                finetune(plan, cut, quiet=True)
+        (saved,) = checkpoint.steps(cut / "checkpoints")
+        assert len(losses(cut)) == int(saved.name.removeprefix("step-"))
+        finetune(plan, cut, resume=True, quiet=True)
+        for file in ("history.jsonl", "model/model.safetensors"):
+            assert (cut / file).read_bytes() == (tmp_path / "whole" / file).read_bytes(), f"{file} differs"
+
+
+def test_the_last_step_is_a_candidate_whatever_divides_what(tmp_path: Path) -> None:
+    for every in (None, 4, 1000):
+        metrics = finetune(recipe("sentiment", steps=5, evaluate_every=every), tmp_path / str(every), quiet=True)
+        evaluated = [
+            record["step"] for record in RunDir(tmp_path / str(every)).read_history() if "validation" in record
+        ]
+        assert evaluated[-1] == 5
+        assert metrics["step"] == metrics["best"]["step"]
+    assert metrics["step"] == metrics["train"]["steps"] == 5  # evaluated at the end only
+    last = load_file(tmp_path / "1000/checkpoints/step-000005/model.safetensors")
+    model = load_file(tmp_path / "1000/model/model.safetensors")
+    assert all(torch.equal(last[name], model[name]) for name in model)
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_run_resumed_with_other_rows_to_score_is_refused(split: str, tmp_path: Path) -> None:
+    files = [tmp_path / f"{name}.csv" for name in ("one", "other")]
+    for file, text in zip(files, ("good bread", "cold soup"), strict=True):
+        file.write_text(f"text,label\n{text},positive\nnot good,negative\n", encoding="utf-8")
+    plan = recipe("sentiment", checkpoint_every=2)
+    plan["data"] = {"train": "bundled:sentiment.csv", "validation": str(files[0]), "test": str(files[0])}
+    run_and_kill(plan, tmp_path / "run", 4)
+    plan["data"][split] = str(files[1])
+    with pytest.raises(BertkitError, match=rf"resolved\.{split}: "):
+        finetune(plan, tmp_path / "run", resume=True, quiet=True)
 
 
 def test_a_broken_loss_names_its_step_and_the_last_good_checkpoint(tmp_path: Path) -> None:
