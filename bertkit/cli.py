@@ -137,6 +137,8 @@ def train(
     launcher: Launcher,
 ) -> None:  # fmt: skip
     """Fine-tune a checkpoint: bertkit train sentiment --train reviews.csv --out runs/reviews"""
+    from contextlib import nullcontext
+
     from bertkit.config import put
     from bertkit.recipe import load_recipe
     from bertkit.run import finetune
@@ -148,15 +150,14 @@ def train(
         if value is not None:
             tree = put(tree, dotted, value)
     recipe = load_recipe(tree, _settings(settings))
-    extra: list[str] = []
     if out is None and (launcher.asked.hosts or 1) > 1:
         raise BertkitError("--hosts: all hosts must name the same --out", hint="give --out, on a disk that all share")
-    if out is None:  # all processes are told, also those that are started again
-        out = next_run(str(recipe.task["name"]))
-        extra = ["--out", str(out)]
-    if launcher.runs(quiet, takes_all=recipe.hardware.device in ("auto", "cuda"), extra=extra):
-        return
-    _print(finetune(recipe, out, resume=resume, quiet=quiet), as_json)
+    with next_run(str(recipe.task["name"])) if out is None else nullcontext(out) as folder:
+        # all processes are told, also those that are started again
+        extra = ["--out", str(folder)] if out is None else []
+        if launcher.runs(quiet, takes_all=recipe.hardware.device in ("auto", "cuda"), extra=extra):
+            return
+        _print(finetune(recipe, folder, resume=resume, quiet=quiet), as_json)
 
 
 @app.command()
@@ -271,10 +272,12 @@ def bench(
     Settings hold for all variants; each variant then puts one switch the other way. With --growth: the time of a step
     against the number of rows, memory of evaluation, and the time of one document against its length.
     """
+    from contextlib import nullcontext
+
     from bertkit.config import put
     from bertkit.findings import Note, Table, from_json
     from bertkit.recipe import load_recipe
-    from bertkit.rundir import next_name
+    from bertkit.rundir import next_folder
     from bertkit.studies import speed
     from bertkit.studies.results import aligned
 
@@ -286,11 +289,11 @@ def bench(
         if value is not None:
             tree = put(tree, dotted, value)
     recipe, notes = speed.complete(load_recipe(tree, settings))
-    folder = out if out is not None else next_name(Path("runs"), "speed")
-    results = speed.run(
-        recipe, folder, rounds=rounds, steps=steps, growth=growth, largest=largest, notes=notes,
-        say=(lambda text: None) if quiet else _say,
-    )  # fmt: skip
+    with next_folder("speed") if out is None else nullcontext(out) as folder:
+        results = speed.run(
+            recipe, folder, rounds=rounds, steps=steps, growth=growth, largest=largest, notes=notes,
+            say=(lambda text: None) if quiet else _say,
+        )  # fmt: skip
     if as_json:
         print(json.dumps(results))
         return

@@ -6,6 +6,7 @@ import hashlib
 import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -27,7 +28,6 @@ from bertkit.rundir import (
     RunDir,
     disk_errors,
     next_run,
-    this_process,
     write_atomically,
     written_atomically,
 )
@@ -68,11 +68,22 @@ def finetune(
         BertkitError: anything the user can mend; before the first step nothing is written.
         Interrupted: SIGINT or SIGTERM; a checkpoint was written.
     """
+    with ExitStack() as held:  # the folder, by the first process
+        return _finetune(recipe, out, resume, quiet, held)
+
+
+def _finetune(
+    recipe: Recipe | str | Path | Mapping[str, object],
+    out: str | Path | None,
+    resume: bool,
+    quiet: bool,
+    held: ExitStack,
+) -> dict[str, object]:
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     task = make_task(recipe.task)
     resume = resume or restarts() > 0
     settle_xla(recipe.hardware.device)
-    run, finished, before = _of_first(recipe, lambda: _claim(recipe, task, out, resume))
+    run, finished, before = _of_first(recipe, lambda: _claim(recipe, task, out, resume, held))
     if finished is not None:
         _sayer(quiet)(f"{run.path} is finished already; these are its results")
         if is_first():
@@ -388,7 +399,7 @@ def _open_run(run: RunDir, recipe: Recipe, task: Task, place: Place, step_count:
         "platform": platform.platform(),
         "device": place.summary,
         "processes": place.accelerator.num_processes,
-        "process": this_process(),
+        "host": platform.node(),
         "steps": step_count,
         "precision": place.precision,
         "began": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -410,11 +421,11 @@ def _of_first(recipe: Recipe, make: Callable[[], T]) -> T:
 
 
 def _claim(
-    recipe: Recipe, task: Task, out: str | Path | None, resume: bool
+    recipe: Recipe, task: Task, out: str | Path | None, resume: bool, held: ExitStack
 ) -> tuple[RunDir, dict[str, object] | None, str | None]:
     """The folder of the run; its metrics, when it is finished; the precision that it began with."""
-    run = RunDir(out if out is not None else next_run(task.name))
-    run.claim(resume)
+    run = RunDir(out if out is not None else held.enter_context(next_run(task.name)))
+    held.enter_context(run.claim(resume))
     is_finished = resume and run["metrics.json"].exists()
     return run, run.open().read_json("metrics.json") if is_finished else None, _precision_before(run, recipe)
 

@@ -9,19 +9,26 @@ import platform
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from itertools import count
 from pathlib import Path
-from typing import IO
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field, JsonValue, ValidationError
 
 from bertkit.bounded import parse, read_lines, read_whole
 from bertkit.errors import BertkitError
 
+if TYPE_CHECKING:
+    from filelock import FileLock
+
 SCHEMA = 1  # of the run directory; a reader refuses any other
 OPENING = {"checkpoints", "environment.json", "task.json", "recipe.yaml"}  # what a run holds before its first step
 TEMPORARY, REPLACED = ".tmp-", ".old-"  # how names begin: of what is not whole yet, of what is about to be removed
 HISTORY, PACE = "history.jsonl", "pace.jsonl"
+LOCK = ".lock"  # in a folder where a process is at work
+SOON = 1.0  # seconds to wait for a lock: who only looks at it takes it for a moment
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # what a disk without locks answers
 
 
 Scores = dict[str, JsonValue]  # metric -> fraction or None, and `rows`
@@ -93,46 +100,41 @@ class RunDir:
         """Folder that any Hugging Face program loads."""
         return self.path / "model"
 
-    def claim(self, resume: bool) -> None:
-        """Refuse a folder that holds something else; nothing is written yet.
+    @contextmanager
+    def claim(self, resume: bool) -> Iterator[RunDir]:
+        """Hold the folder for this process while the block runs; where it was made for that and stays empty, it goes.
 
         Raises:
             BertkitError: the path is a file, holds another run, or holds files that are no run; or another process is
                 at work in it.
         """
-        if self.path.is_file():
-            raise BertkitError(f"{self.path} is a file, not a folder", hint="give --out a new name")
-        if not self.path.is_dir() or not any(self.path.iterdir()):
+        with held(self.path):
+            self._refuse(resume)
+            yield self
+
+    def _refuse(self, resume: bool) -> None:
+        """Refuse what the folder holds, where a run must not begin or go on there."""
+        there = {entry.name.removeprefix(TEMPORARY) for entry in self.path.iterdir()} - {LOCK}
+        if not there:
             return
         if not self["recipe.yaml"].exists():
-            if resume and {entry.name.removeprefix(TEMPORARY) for entry in self.path.iterdir()} <= OPENING:
-                return  # killed while it was opened
+            if resume and there <= OPENING:
+                return  # a process was killed while it opened the run
             raise BertkitError(f"{self.path} is not empty and holds no run", hint="give --out a new name")
         if not resume:
             raise BertkitError(
                 f"{self.path} holds a run already, which is never overwritten",
                 hint="continue it with --resume, or give --out a new name",
             )
-        if self.is_at_work(but_me=True):
-            raise BertkitError(
-                f"{self.path}: another process is at work here", hint="wait for it, or stop it: it saves a checkpoint"
-            )
 
-    def is_at_work(self, but_me: bool = False) -> bool | None:
-        """Whether the process that trains this run is there; None when that cannot be known from this machine."""
-        import psutil
-
-        with suppress(BertkitError, TypeError, KeyError):
-            mark = self.read_json("environment.json")["process"]
-            if mark["host"] != platform.node():
-                return None
-            with suppress(psutil.NoSuchProcess):
-                process = psutil.Process(mark["pid"])
-                # a number is given again some day, and a zombie only waits to be counted
-                if process.create_time() == mark["began"] and process.status() != psutil.STATUS_ZOMBIE:
-                    return not (but_me and process.pid == os.getpid())
-            return False
-        return None
+    def is_at_work(self) -> bool | None:
+        """Whether a process trains this run; None when that cannot be known from this machine."""
+        with suppress(BertkitError):
+            if is_held(self.path):
+                return True
+            if self.read_json("environment.json").get("host") == platform.node():
+                return False
+        return None  # a disk may keep locks to each machine
 
     def sweep(self) -> None:
         """Remove what killed processes left half-written; and the best weights, once `model/` holds them for good."""
@@ -298,7 +300,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 @contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Path | str) -> Iterator[None]:
     """Turn a full or forbidden disk into an error that names the path."""
     try:
         yield
@@ -308,30 +310,79 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise BertkitError(f"{path} cannot be written ({error.strerror or error})", hint=hint) from error
 
 
-def locked(path: Path) -> IO | None:
-    """An open file that holds a lock until it, and every process that inherited it, is closed; None when it is held.
-
-    Without `fcntl` (Windows) nothing is locked.
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Make a folder, and keep other processes out of it while the block runs.
 
     Raises:
-        BertkitError: the disk knows no locks, so that nothing would keep two processes apart.
+        BertkitError: another process is at work there; or the folder cannot be written, or its disk has no locks.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("a")
-    try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:
-        return file
-    except OSError as error:
-        file.close()
-        if error.errno not in (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES):
+    with made(folder):
+        lock = _locked(folder, SOON)
+        if lock is None:
             raise BertkitError(
-                f"{path} cannot be locked ({error.strerror})", hint="use a disk with file locks (on Lustre: -o flock)"
-            ) from None
+                f"{folder}: another process is at work here", hint="wait for it, or stop it: it saves a checkpoint"
+            )
+        try:
+            yield
+        finally:
+            _let_go(lock)
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process holds the folder.
+
+    Raises:
+        BertkitError: its disk has no locks, or they cannot be read.
+    """
+    if not (folder / LOCK).exists():
+        return False
+    lock = _locked(folder, 0.0)
+    if lock is not None:
+        _let_go(lock)
+    return lock is None
+
+
+def _locked(folder: Path, patience: float) -> FileLock | None:
+    """The lock of a folder, which ends with the process that holds it; None when another one does."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / LOCK, fallback_to_soft=False)  # a soft lock would outlive a process that is killed
+    try:
+        lock.acquire(timeout=patience, poll_interval=0.02)
+    except Timeout:
         return None
-    return file
+    except OSError as error:
+        with disk_errors(lock.lock_file):
+            if error.errno in NO_LOCKS:
+                raise BertkitError(
+                    f"{lock.lock_file} cannot be locked ({error.strerror})",
+                    hint="use a disk with file locks (on Lustre: -o flock)",
+                ) from None
+            raise
+    return lock
+
+
+def _let_go(lock: FileLock) -> None:
+    with suppress(OSError):
+        os.unlink(lock.lock_file)  # while it is held: a process that waits for it sees this, and takes a new one
+    lock.release()
+
+
+@contextmanager
+def made(folder: Path) -> Iterator[None]:
+    """Make a folder with its parents; those that are new and still empty after the block are removed."""
+    with disk_errors(folder):
+        if folder.is_file():
+            raise BertkitError(f"{folder} is a file, not a folder", hint="give --out a new name")
+        new = [path for path in (folder, *folder.parents) if not path.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        for path in new:
+            with suppress(OSError):
+                path.rmdir()
 
 
 def steps(checkpoints: Path) -> list[Path]:
@@ -354,13 +405,6 @@ def discard(folder: Path) -> None:
         _remove(old)
 
 
-def this_process() -> dict[str, object]:
-    """What `RunDir.is_at_work` knows this process by."""
-    import psutil
-
-    return {"host": platform.node(), "pid": os.getpid(), "began": psutil.Process().create_time()}
-
-
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -376,14 +420,28 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def next_run(task: str) -> Path:
-    """The first free name in `runs` for a run of that task, or of the module that holds it."""
-    return next_name(Path("runs"), task.rsplit(".", 1)[-1])
+@contextmanager
+def next_folder(stem: str, parent: Path = Path("runs")) -> Iterator[Path]:
+    """Take the first free name of the form `parent/stem-001`; the folder goes when it is empty after the block."""
+    with made(parent):
+        with disk_errors(parent):
+            folder = next(folder for number in count(1) if _is_new(folder := parent / f"{stem}-{number:03d}"))
+        try:
+            yield folder
+        finally:
+            with suppress(OSError):
+                folder.rmdir()
 
 
-def next_name(parent: Path, stem: str) -> Path:
-    """The first free name of the form `parent/stem-001`."""
-    number = 1
-    while (parent / f"{stem}-{number:03d}").exists():
-        number += 1
-    return parent / f"{stem}-{number:03d}"
+def _is_new(folder: Path) -> bool:
+    """Make a folder; false when it is there already."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
+def next_run(task: str) -> AbstractContextManager[Path]:
+    """The next folder in `runs` for a run of that task, or of the module that holds it."""
+    return next_folder(task.rsplit(".", 1)[-1])

@@ -1,9 +1,9 @@
 """Jobs on a Ray cluster: each in a process of its own on whichever node has room, its files on a disk all nodes share.
 
 What a job is, how often it is tried and what it writes are those of `jobs.py`; only where its process runs differs.
-Exactly one process works on a job: it holds the job's lock, taken on the node itself, and a later attempt waits for it.
-The lock ends with its process, and on a disk that is shared also with its node; that locks reach from node to node is
-tried before the first job. Nodes keep their own environment: none of ours is sent, for tokens may be in it.
+Exactly one process works on a job: it holds its run directory, and a later attempt waits for it. The lock ends with its
+process, and on a disk that is shared also with its node; that locks reach from node to node is tried before the first
+job. Nodes keep their own environment: none of ours is sent, for tokens may be in it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import NamedTuple
 from bertkit import __version__
 from bertkit.errors import BertkitError, one_line
 from bertkit.launch import FOLLOW
-from bertkit.rundir import locked
+from bertkit.rundir import RunDir, is_held
 from bertkit.studies.jobs import Job, Process, Slot
 
 REACHED = 10.0  # seconds in which the address of a cluster must answer: Ray itself would try for minutes
@@ -44,29 +44,27 @@ class Worker:
             if not Path(path).is_dir():
                 return __version__, f"does not see {path}"
         try:
-            lock = locked(Path(folder) / ".lock")
+            if not is_held(Path(folder)):
+                return __version__, f"could lock what another machine has locked in {folder}"
         except BertkitError as error:
             return __version__, error.message
-        if lock is not None:
-            lock.close()
-            return __version__, f"could lock what another machine has locked in {folder}"
         return __version__, ""
 
-    def run(self, command: Sequence[str], log: str, lock: str, work: str) -> int:
+    def run(self, command: Sequence[str], log: str, run: str, work: str) -> int:
         """Run a job to its end, once an earlier process of it is gone; returns its exit code."""
         is_said = False
-        while (held := locked(Path(lock))) is None and not self.told:
+        while RunDir(run).is_at_work() and not self.told:
             if not is_said:
                 is_said = True
                 with Path(log).open("a", encoding="utf-8") as file:
                     file.write("waits for an earlier process of this job to end\n")
             time.sleep(0.2)
-        if held is None or self.told:
+        if self.told:
             return -self.told
-        with held, Path(log).open("ab") as file:
+        with Path(log).open("ab") as file:
             self.process = subprocess.Popen(  # noqa: S603 the study's own command line, by this node's interpreter
                 [sys.executable, *command[1:]], stdin=subprocess.PIPE, stdout=file, stderr=file, cwd=work,
-                env={**os.environ, FOLLOW: "1"}, start_new_session=True, pass_fds=(held.fileno(),),
+                env={**os.environ, FOLLOW: "1"}, start_new_session=True,
             )  # fmt: skip
             if self.told:
                 self.process.send_signal(self.told)
@@ -151,9 +149,8 @@ class Place(Slot):
         if free.get("CPU", 0) < self.need.cpus or free.get("GPU", 0) < self.need.gpus:
             return "waits for room on the cluster"
         worker = actor(self.need).remote()
-        lock = str(job.log.with_suffix(".lock"))
-        command = [*job.command, *self.settings]
-        return Remote(worker, worker.tell.remote(0), worker.run.remote(command, str(job.log), lock, os.getcwd()))
+        call = ([*job.command, *self.settings], str(job.log), str(job.run.path), os.getcwd())
+        return Remote(worker, worker.tell.remote(0), worker.run.remote(*call))
 
 
 def actor(need: Need, node: str | None = None) -> object:

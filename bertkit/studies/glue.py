@@ -14,7 +14,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -27,11 +27,11 @@ from bertkit.launch import check_gpus
 from bertkit.metrics.glue import TASKS, TITLES
 from bertkit.recipe import Recipe, load_recipe
 from bertkit.report.html import write_report
-from bertkit.rundir import TEMPORARY, RunDir, disk_errors, write_atomically
+from bertkit.rundir import LOCK, TEMPORARY, RunDir, held, write_atomically
 from bertkit.splits import path_of
 from bertkit.studies import cluster
 from bertkit.studies.board import make_board
-from bertkit.studies.jobs import Job, Runner, check_alone, make_slots
+from bertkit.studies.jobs import Job, Runner, make_slots
 from bertkit.studies.results import (
     DIAGNOSTICS,
     SCHEMA,
@@ -157,10 +157,9 @@ def run(
     asked = Asked(
         model, data, chosen, tuple(range(first_seed, first_seed + seeds)), tuple(sorted(assignments)), glue.model_dump()
     )
-    with disk_errors(folder):
-        claim(folder, asked, resume)
-    check_model(model, chosen, common, single)
-    with cluster.connected(address) if executor == "ray" else nullcontext(), check_alone(folder):
+    with held(folder), cluster.connected(address) if executor == "ray" else nullcontext():
+        refuse(folder, asked, resume)
+        check_model(model, chosen, common, single)
         is_new = not (folder / "study.json").exists()
         if is_new:
             RunDir(folder).write_json("study.json", describe(asked, []))
@@ -266,12 +265,10 @@ def check_model(model: str, tasks: Sequence[str], common: Sequence[str], single:
             )
 
 
-def claim(folder: Path, asked: Asked, resume: bool) -> None:
+def refuse(folder: Path, asked: Asked, resume: bool) -> None:
     """Refuse a folder that holds something else, or a study that was asked something else."""
-    if folder.is_file():
-        raise BertkitError(f"{folder} is a file, not a folder", hint="give --out a new name")
     # a study that was killed as it began left at most these
-    if not folder.is_dir() or {entry.name for entry in folder.iterdir()} <= {".lock", f"{TEMPORARY}study.json"}:
+    if {entry.name for entry in folder.iterdir()} <= {LOCK, f"{TEMPORARY}study.json"}:
         return
     if not (folder / "study.json").exists():
         raise BertkitError(f"{folder} is not empty and holds no study", hint="give --out a new name")
@@ -292,10 +289,7 @@ def take_back(folder: Path) -> None:
     """Remove what a study wrote before its first job: a mistake leaves nothing behind."""
     for name in ("data", "recipes", "logs", "runs"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("study.json", ".lock"):
-        (folder / name).unlink(missing_ok=True)
-    with suppress(OSError):  # something else is in it
-        folder.rmdir()
+    (folder / "study.json").unlink(missing_ok=True)
 
 
 def prepare(folder: Path, task: str, source: str | None, held_back: float, say: Callable[[str], None]) -> Tree:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Literal, Protocol
+from typing import Literal, Protocol
 
-from bertkit.errors import BertkitError, Interrupted
+from bertkit.errors import Interrupted
 from bertkit.launch import FOLLOW, core_count
-from bertkit.rundir import RunDir, disk_errors, locked
+from bertkit.rundir import RunDir
 from bertkit.studies.board import Board
 
 ATTEMPTS = 2  # a job that dies is tried once more
@@ -87,20 +87,12 @@ class Process(Protocol):
 
 
 class Here(subprocess.Popen):
-    """A process on this machine, which holds the lock of its job."""
+    """A process on this machine."""
 
     lost = ""
 
-    def __init__(self, command: Sequence[str], lock: IO, **options: object) -> None:
-        # the terminal's Ctrl-C is for us; and the lock lives as long as we or the job do
-        super().__init__(
-            command, stdin=subprocess.PIPE, start_new_session=True, pass_fds=(lock.fileno(),), **options
-        )  # fmt: skip
-        self.lock = lock
-
     def release(self) -> None:
         self.stdin.close()
-        self.lock.close()
 
 
 @dataclass
@@ -119,13 +111,15 @@ class Slot:
 
     def start(self, job: Job) -> Process | str:
         """Begin an attempt; or why it cannot begin now."""
-        lock = locked(job.log.with_suffix(".lock"))
-        if lock is None:
+        if job.run.is_at_work():
             # a job of a runner that was killed is still saving its checkpoint
             return "waits for its earlier process to end"
         with job.log.open("ab") as log:
-            environment = {**os.environ, **self.environment, FOLLOW: "1"}
-            return Here([*job.command, *self.settings], lock, stdout=log, stderr=log, env=environment)
+            return Here(
+                [*job.command, *self.settings], stdin=subprocess.PIPE, stdout=log, stderr=log,
+                env={**os.environ, **self.environment, FOLLOW: "1"},
+                start_new_session=True,  # the terminal's Ctrl-C is for us
+            )  # fmt: skip
 
 
 @dataclass
@@ -288,16 +282,3 @@ def why_it_died(log: Path, code: int, start: int = 0) -> str:
         lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
     errors = [line.removeprefix("error:").strip() for line in lines if line.startswith("error:")]
     return (errors or lines or [f"exit code {code}"])[-1]
-
-
-def check_alone(folder: Path) -> IO:
-    """Hold the folder of a study for this process.
-
-    Raises:
-        BertkitError: another process works in it, or it cannot be written.
-    """
-    with disk_errors(folder):
-        lock = locked(folder / ".lock")
-    if lock is None:
-        raise BertkitError(f"{folder}: another process is at work here", hint="wait for it, or stop it")
-    return lock

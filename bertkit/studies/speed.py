@@ -98,8 +98,20 @@ def run(
         BertkitError: anything the user can mend; then nothing is written.
         Interrupted: nothing is written.
     """
-    folder = RunDir(out)
-    folder.claim(resume=False)
+    with RunDir(out).claim(resume=False) as folder:
+        return _run(recipe, folder, rounds, steps, growth, largest, notes, say)
+
+
+def _run(
+    recipe: Recipe,
+    folder: RunDir,
+    rounds: int,
+    steps: int,
+    growth: bool,
+    largest: int,
+    notes: Sequence[str],
+    say: Say,
+) -> dict[str, object]:
     own_the_cores(recipe.hardware.threads)
     settle_xla(recipe.hardware.device)
     from bertkit.studies import lanes

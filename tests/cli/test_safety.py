@@ -243,12 +243,12 @@ def test_a_disk_without_locks_is_said(tmp_path, monkeypatch):
     import errno
     import fcntl
 
-    from bertkit.rundir import locked
+    from bertkit.rundir import held
 
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(BertkitError) as caught:
-        locked(tmp_path / "lock")
-    assert caught.value.message == f"{tmp_path / 'lock'} cannot be locked (No locks available)"
+    with pytest.raises(BertkitError) as caught, held(tmp_path):
+        pass
+    assert caught.value.message == f"{tmp_path / '.lock'} cannot be locked (No locks available)"

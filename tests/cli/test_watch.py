@@ -120,7 +120,7 @@ def test_a_followed_file_is_read_once_and_anew_when_it_was_replaced(tmp_path):
 
 def test_speed_and_time_left_come_from_the_last_lines(tmp_path):
     run = RunDir(tmp_path)
-    run.write_json("environment.json", {"schema": 1, "steps": 100, "process": {"host": "elsewhere"}})
+    run.write_json("environment.json", {"schema": 1, "steps": 100, "host": "elsewhere"})
     run["recipe.yaml"].write_text("task: qa\n")
     assert facts(Watcher(run).look()) == {}
     for step in (10, 20):

@@ -9,12 +9,18 @@ from pathlib import Path
 import pytest
 
 from bertkit.errors import BertkitError
-from bertkit.rundir import SCHEMA, RunDir, disk_errors, next_name, write_atomically, written_atomically
+from bertkit.rundir import SCHEMA, RunDir, disk_errors, is_held, next_folder, write_atomically, written_atomically
 
 
 def error_of(call, *arguments) -> BertkitError:
     with pytest.raises(BertkitError) as caught:
         call(*arguments)
+    return caught.value
+
+
+def refusal_of(run: RunDir, resume: bool) -> BertkitError:
+    with pytest.raises(BertkitError) as caught, run.claim(resume):
+        pass
     return caught.value
 
 
@@ -97,22 +103,42 @@ def test_errors_of_the_disk_only_are_translated(tmp_path):
 # the folder
 
 
-def test_a_new_or_empty_folder_can_be_claimed(tmp_path):
-    RunDir(tmp_path / "new").claim(resume=False)
-    RunDir(tmp_path).claim(resume=False)
-    RunDir(tmp_path).claim(resume=True)
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_new_or_empty_folder_is_taken_and_goes_when_nothing_comes_of_it(tmp_path, resume):
+    with pytest.raises(RuntimeError, match="stop"), RunDir(tmp_path / "a" / "new").claim(resume):  # noqa: PT012
+        assert is_held(tmp_path / "a" / "new")
+        raise RuntimeError("stop")
+    assert names(tmp_path) == []
+    with RunDir(tmp_path).claim(resume):
+        assert is_held(tmp_path)
+    assert tmp_path.is_dir()
     assert names(tmp_path) == []
 
 
+def test_a_folder_that_is_held_is_refused_and_left_as_it_is(run):
+    before = names(run.path)
+    with run.claim(resume=True):
+        for resume in (False, True):
+            error = refusal_of(RunDir(run.path), resume)
+            assert error.message == f"{run.path}: another process is at work here"
+        assert run.is_at_work()
+    assert names(run.path) == before
+
+
+def test_what_a_folder_is_made_for_stays(tmp_path):
+    with RunDir(tmp_path / "a" / "new").claim(resume=False) as new:
+        new.write_json("metrics.json", {})
+    assert names(tmp_path) == ["a", "a/new", "a/new/metrics.json"]
+
+
 def test_a_folder_that_holds_something_is_never_overwritten(run, tmp_path):
-    error = error_of(run.claim, False)
+    error = refusal_of(run, False)
     assert error.message == f"{run.path} holds a run already, which is never overwritten"
     assert error.hint == "continue it with --resume, or give --out a new name"
-    run.claim(resume=True)
     for resume in (False, True):
-        error = error_of(RunDir(tmp_path).claim, resume)
+        error = refusal_of(RunDir(tmp_path), resume)
         assert error.message == f"{tmp_path} is not empty and holds no run"
-        error = error_of(RunDir(run["recipe.yaml"]).claim, resume)
+        error = refusal_of(RunDir(run["recipe.yaml"]), resume)
         assert error.message == f"{run['recipe.yaml']} is a file, not a folder"
         assert error.hint == "give --out a new name"
 
@@ -122,10 +148,12 @@ def test_a_run_that_was_killed_while_it_was_opened_goes_on(tmp_path):
     killed.checkpoints.mkdir()
     killed.write_json("environment.json", {"schema": SCHEMA})
     killed[".tmp-recipe.yaml"].touch()
-    killed.claim(resume=True)
-    assert error_of(killed.claim, False).message == f"{tmp_path} is not empty and holds no run"
+    killed[".lock"].touch()
+    with killed.claim(resume=True):
+        pass
+    assert refusal_of(killed, False).message == f"{tmp_path} is not empty and holds no run"
     killed["mine.txt"].touch()
-    assert error_of(killed.claim, True).message == f"{tmp_path} is not empty and holds no run"
+    assert refusal_of(killed, True).message == f"{tmp_path} is not empty and holds no run"
 
 
 def test_only_a_run_of_this_schema_opens(run, tmp_path):
@@ -180,8 +208,10 @@ def test_a_rewound_history_holds_what_came_before_to_the_byte(run):
     assert run.read_history() == []
 
 
-def test_the_next_name_is_free(tmp_path):
-    assert next_name(tmp_path / "runs", "qa") == tmp_path / "runs" / "qa-001"
-    for number in (1, 2, 4):
-        (tmp_path / f"qa-{number:03d}").mkdir()
-    assert next_name(tmp_path, "qa") == tmp_path / "qa-003"
+def test_the_next_folder_is_taken_and_goes_when_it_stays_empty(tmp_path):
+    with next_folder("qa", tmp_path / "runs") as first, next_folder("qa", tmp_path / "runs") as second:
+        assert (first, second) == (tmp_path / "runs" / "qa-001", tmp_path / "runs" / "qa-002")
+        (second / "mine").touch()
+    assert names(tmp_path) == ["runs", "runs/qa-002", "runs/qa-002/mine"]
+    with next_folder("qa", tmp_path / "runs") as first, next_folder("qa", tmp_path / "runs") as third:
+        assert (first.name, third.name) == ("qa-001", "qa-003")

@@ -6,11 +6,12 @@ import signal
 import sys
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 
 from bertkit.errors import BertkitError
-from bertkit.rundir import locked
+from bertkit.rundir import held
 from bertkit.studies import cluster
 from bertkit.studies.cluster import Need, Worker, need_of
 
@@ -45,31 +46,33 @@ def test_without_ray_its_extra_is_named(monkeypatch):
 
 def test_a_node_that_could_take_the_lock_of_the_study_is_of_no_use(tmp_path):
     assert "could lock" in Worker().look(str(tmp_path), str(tmp_path))[1]
-    with locked(tmp_path / ".lock"):
+    with held(tmp_path):
         assert Worker().look(str(tmp_path), str(tmp_path))[1] == ""
     assert Worker().look(str(tmp_path), "/nowhere")[1] == "does not see /nowhere"
 
 
 def test_a_job_begins_when_its_earlier_process_is_gone(tmp_path):
-    held = locked(tmp_path / "lock")
-    threading.Timer(0.6, held.close).start()
+    earlier = ExitStack()
+    earlier.enter_context(held(tmp_path / "run"))
+    threading.Timer(0.6, earlier.close).start()
     began = time.monotonic()
     code = Worker().run(
         ["python", "-c", "import sys; print('here'); sys.exit(3)"],
-        str(tmp_path / "log"), str(tmp_path / "lock"), str(tmp_path),
+        str(tmp_path / "log"), str(tmp_path / "run"), str(tmp_path),
     )  # fmt: skip
     assert code == 3
     assert time.monotonic() - began > 0.5
     assert (tmp_path / "log").read_text() == "waits for an earlier process of this job to end\nhere\n"
-    locked(tmp_path / "lock").close()  # it is free again
 
 
 @pytest.mark.parametrize("is_held", [True, False])
 def test_a_worker_passes_signals_on(tmp_path, is_held):
     worker, codes = Worker(), []
-    held = locked(tmp_path / "lock") if is_held else None
+    earlier = ExitStack()
+    if is_held:
+        earlier.enter_context(held(tmp_path / "run"))
     body = "import time; open('ready', 'w').close(); time.sleep(60)"
-    run = (["python", "-c", body], str(tmp_path / "log"), str(tmp_path / "lock"), str(tmp_path))
+    run = (["python", "-c", body], str(tmp_path / "log"), str(tmp_path / "run"), str(tmp_path))
     thread = threading.Thread(target=lambda: codes.append(worker.run(*run)))
     thread.start()
     while not ((tmp_path / "ready").exists() or (is_held and (tmp_path / "log").exists())):
@@ -78,5 +81,4 @@ def test_a_worker_passes_signals_on(tmp_path, is_held):
     thread.join(10)
     assert codes == [-signal.SIGTERM]
     assert (tmp_path / "ready").exists() != is_held
-    if held:
-        held.close()
+    earlier.close()

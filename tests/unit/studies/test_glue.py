@@ -221,29 +221,28 @@ def begun(folder: Path) -> Path:
 
 def test_a_study_is_never_overwritten(tmp_path):
     with pytest.raises(BertkitError) as caught:
-        glue.claim(begun(tmp_path / "a"), ASKED, resume=False)
+        glue.refuse(begun(tmp_path / "a"), ASKED, resume=False)
     assert caught.value.hint == "go on with it with --resume, or give --out a new name"
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "mine.txt").touch()
     with pytest.raises(BertkitError) as caught:
-        glue.claim(tmp_path / "b", ASKED, resume=True)
+        glue.refuse(tmp_path / "b", ASKED, resume=True)
     assert caught.value.message == f"{tmp_path / 'b'} is not empty and holds no study"
     with pytest.raises(BertkitError, match="is a file, not a folder"):
-        glue.claim(tmp_path / "b" / "mine.txt", ASKED, resume=False)
-    glue.claim(tmp_path / "new", ASKED, resume=True)
-    glue.claim(begun(tmp_path / "a"), ASKED, resume=True)
+        glue.run("bundled:tiny", tmp_path / "b" / "mine.txt", data="bundled:glue", assignments=[SCRATCH])
+    glue.refuse(begun(tmp_path / "a"), ASKED, resume=True)
 
 
 @pytest.mark.parametrize("resume", [True, False])
 def test_a_study_that_was_killed_as_it_began_can_begin(tmp_path, resume):
     (tmp_path / ".lock").touch()
     (tmp_path / ".tmp-study.json").touch()
-    glue.claim(tmp_path, ASKED, resume)
+    glue.refuse(tmp_path, ASKED, resume)
 
 
 def test_a_study_goes_on_only_with_what_it_was_asked(tmp_path):
     with pytest.raises(BertkitError) as caught:
-        glue.claim(begun(tmp_path / "a"), ASKED._replace(seeds=(0,), settings=("train.epochs=9",)), resume=True)
+        glue.refuse(begun(tmp_path / "a"), ASKED._replace(seeds=(0,), settings=("train.epochs=9",)), resume=True)
     assert caught.value.message == (
         f"{tmp_path / 'a'} was asked something else: seeds: [0, 1] -> [0]; settings: [] -> ['train.epochs=9']"
     )

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from bertkit.errors import BertkitError, Interrupted
-from bertkit.rundir import RunDir, locked
+from bertkit.errors import Interrupted
+from bertkit.rundir import RunDir
 from bertkit.studies.board import Pace, Silent
-from bertkit.studies.jobs import Job, Runner, Slot, check_alone, make_slots, why_it_died
+from bertkit.studies.jobs import Job, Runner, Slot, make_slots, why_it_died
 
 FINISH = "(run / 'metrics.json').write_text('{}')"
 
@@ -177,11 +177,17 @@ def test_a_second_control_c_waits_for_no_job(tmp_path, monkeypatch):
 
 def test_a_job_does_not_begin_while_its_earlier_process_lives(tmp_path):
     late = job(tmp_path, "late")
-    held = locked(late.log.with_suffix(".lock"))
-    threading.Timer(0.6, held.close).start()
-    began = time.monotonic()
+    body = f"""
+        import sys, time
+        from bertkit.rundir import RunDir
+        with RunDir({str(late.run.path)!r}).claim(resume=False):
+            print("up", flush=True)
+            time.sleep(1.0)
+    """
+    earlier = subprocess.Popen([sys.executable, "-c", textwrap.dedent(body)], stdout=subprocess.PIPE, text=True)
+    assert earlier.stdout.readline() == "up\n"
     board = run_all([late])
-    assert time.monotonic() - began > 0.5
+    assert earlier.poll() == 0
     assert board.lines[0] == "late: waits for its earlier process to end"
     assert late.state == "done"
 
@@ -223,13 +229,6 @@ def is_alive(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z"  # an orphan that ended may wait for init to notice
-
-
-def test_one_process_works_in_a_folder(tmp_path):
-    with check_alone(tmp_path), pytest.raises(BertkitError) as caught:
-        check_alone(tmp_path)
-    assert caught.value.message == f"{tmp_path}: another process is at work here"
-    check_alone(tmp_path).close()
 
 
 def test_jobs_on_a_cpu_share_its_cores(monkeypatch):

@@ -18,7 +18,7 @@ import bertkit.run
 from bertkit.errors import BertkitError
 from bertkit.inference import Predictor
 from bertkit.run import finetune
-from bertkit.rundir import RunDir, this_process
+from bertkit.rundir import RunDir
 from bertkit.train import checkpoint, keep
 from tests.unit.train.test_loop_laws import Killed, kill_after, recipe
 
@@ -196,21 +196,20 @@ def test_what_killed_processes_left_is_swept_away(tmp_path: Path) -> None:
 def test_a_run_where_another_process_is_at_work_is_left_alone(tmp_path: Path) -> None:
     plan = recipe("sentiment", checkpoint_every=2)
     run = stopped_run(plan, tmp_path / "run", 4)
-    about = RunDir(run).read_json("environment.json")
-    assert about["process"] == this_process()
-    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    body = f"from bertkit.rundir import held\nwith held(__import__('pathlib').Path({str(run)!r})): print(1), input()"
+    other = subprocess.Popen([sys.executable, "-uc", body], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
-        mark = {**about["process"], "pid": other.pid, "began": psutil.Process(other.pid).create_time()}
-        RunDir(run).write_json("environment.json", {**about, "process": mark})
+        assert other.stdout.readline() == b"1\n"
         assert error_of(plan, run).message == f"{run}: another process is at work here"
+        assert RunDir(run).is_at_work() is True
         other.kill()
         while psutil.Process(other.pid).status() != psutil.STATUS_ZOMBIE:
             pass
         assert RunDir(run).is_at_work() is False  # dead, though its parent has not asked for it yet
     finally:
         other.communicate()
-    elsewhere = {**mark, "host": "elsewhere"}
-    RunDir(run).write_json("environment.json", {**about, "process": elsewhere})
+    about = RunDir(run).read_json("environment.json")
+    RunDir(run).write_json("environment.json", {**about, "host": "elsewhere"})
     assert RunDir(run).is_at_work() is None
     finetune(plan, run, resume=True, quiet=True)
 
