@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
 from typing import NamedTuple
@@ -12,14 +13,29 @@ from bertkit.errors import BertkitError
 from bertkit.metrics.classification import classification
 
 OUTSIDE = ("O", "_")
+# BILOU and BMES say with other letters what BIOES says
+LETTERS = {"B": "B", "I": "I", "E": "E", "S": "S", "L": "E", "U": "S", "M": "I"}
+SCHEMES = {"BILOU": "LU", "BMES": "M", "BIOES": "ES"}  # the first that has one of its letters
 
 
 class Spans(NamedTuple):
-    """Entities as three columns of equal length: first word, last word (counted over all rows), type."""
+    """Entities as columns of equal length.
+
+    Attributes:
+        first: its first word, counted over all rows.
+        last: its last word.
+        type: its type; `_` where tags have none.
+        opening: letter of the first tag, in BIOES.
+        closing: letter of the last tag.
+        touches: whether the word before it belongs to another entity of its type.
+    """
 
     first: np.ndarray
     last: np.ndarray
     type: np.ndarray
+    opening: np.ndarray
+    closing: np.ndarray
+    touches: np.ndarray
 
 
 def tagging(predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> dict[str, float | None]:
@@ -39,10 +55,10 @@ def tagging(predictions: Sequence[Sequence[str]], references: Sequence[Sequence[
 
 
 def spans(predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> dict[str, float | None]:
-    """Score whole entities in IOB2 tags (`B-PER`, `I-PER`, `O`): right when first word, last word and type are.
+    """Score whole entities: right when first word, last word and type are.
 
-    Predicted tags need not be well formed: as in CoNLL's evaluation, an `I-` begins an entity when the word before it
-    is outside or of another type. No entity crosses from one row into the next.
+    Tags are of IOB1, IOB2, BIOES, BILOU or BMES (`B-PER`, `I-PER`, `O`) and need not be well formed: `find_spans` reads
+    them as CoNLL's evaluation does. No entity crosses from one row into the next.
 
     Args:
         predictions: for each row, one tag for each of its words.
@@ -52,54 +68,90 @@ def spans(predictions: Sequence[Sequence[str]], references: Sequence[Sequence[st
         counted: precision without predicted entities, recall without true ones, F1 without either.
     Raises:
         AssertionError: a row has more or fewer tags than words.
-        BertkitError: a tag is not of the IOB2 scheme.
+        BertkitError: a tag is of no such scheme.
 
     Source: Nakayama 2018 (seqeval), to whose default mode these numbers are equal; Tjong Kim Sang and De Meulder 2003.
     """
-    assert_aligned(predictions, references)
-    found, true = find_spans(predictions, "predictions"), find_spans(references, "references")
-    right, found_count, true_count = shared_count(found, true), len(found.first), len(true.first)
+    counts = np.array([*spans_by_type(predictions, references).values()], np.int64).reshape(-1, 3)
+    right, found, true = counts.sum(0).tolist()
     return {
-        "f1": 2 * right / (found_count + true_count) if found_count + true_count else None,
-        "precision": right / found_count if found_count else None,
-        "recall": right / true_count if true_count else None,
+        "f1": 2 * right / (found + true) if found + true else None,
+        "precision": right / found if found else None,
+        "recall": right / true if true else None,
     }
 
 
-def find_spans(rows: Sequence[Sequence[str]], column: str) -> Spans:
-    """All entities of all rows, in order; `column` names the argument in the error."""
+def spans_by_type(
+    predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]
+) -> dict[str, tuple[int, int, int]]:
+    """Type -> how many of its entities are in both, how many are predicted, and how many are true; types sorted."""
+    assert_aligned(predictions, references)
+    found, true = find_spans(predictions, "predictions"), find_spans(references, "references")
+    # no two entities of one side begin at the same word
+    _, here, there = np.intersect1d(found.first, true.first, assume_unique=True, return_indices=True)
+    is_right = (found.last[here] == true.last[there]) & (found.type[here] == true.type[there])
+    counts = [Counter(column.tolist()) for column in (found.type[here[is_right]], found.type, true.type)]
+    return {name: tuple(count[name] for count in counts) for name in sorted(counts[1] | counts[2])}
+
+
+def find_spans(rows: Sequence[Sequence[str]], where: str) -> Spans:
+    """All entities of all rows, in order, as CoNLL's evaluation reads them; `where` names the rows in the error.
+
+    An `I-` or `E-` that nothing began begins an entity, which ends where the next word does not go on with it.
+    """
     known = {tag: read_tag(tag) for tag in set(chain.from_iterable(rows))}
     if None in known.values():
         row, tag = next((row, tag) for row, tags in enumerate(rows) for tag in tags if known[tag] is None)
         raise BertkitError(
-            f"{column}: row {row} has the tag {tag!r}, which is not IOB2 (B-TYPE, I-TYPE or O)",
-            hint="score part-of-speech tags with `tagging`; rewrite IOBES tags as IOB2: S- as B-, E- as I-",
+            f"{where}: row {row} has the tag {tag!r}, which marks no entity (B-TYPE, I-TYPE, E-TYPE, S-TYPE or O)",
+            hint="if tags are numbers, name them in their order: task.labels=[O,B-PER,I-PER]"
+            if tag.isdecimal()
+            else "score tags that are no entities, such as parts of speech, with `tagging`",
         )
     # an O before, between and after the rows, so that every word has neighbours and no entity crosses a row
     words = [OUTSIDE, *chain.from_iterable((*map(known.get, row), OUTSIDE) for row in rows)]
-    kinds = np.array([kind for kind, _ in words], dtype=object)
+    letters = np.array([letter for letter, _ in words], dtype=object)
     types = np.array([name for _, name in words], dtype=object)
-    outside = kinds == "O"
-    resumes = (kinds[1:] == "I") & ~outside[:-1] & (types[1:] == types[:-1])
-    begins = ~outside & ~np.concatenate([[False], resumes])
+    outside = letters == "O"
+    is_same = np.append(False, ~outside[:-1] & (types[1:] == types[:-1]))
+    goes_on = np.append(False, np.isin(letters[:-1], ["B", "I"])) & is_same & np.isin(letters, ["I", "E"])
+    begins = ~outside & ~goes_on
     borders = np.flatnonzero(begins | outside)
     starts = np.flatnonzero(begins[borders])
     first, last = borders[starts], borders[starts + 1] - 1  # there is always a next border: the closing O
-    return Spans(first, last, types[first])
+    return Spans(first, last, types[first], letters[first], letters[last], is_same[first])
 
 
 def read_tag(tag: str) -> tuple[str, str] | None:
-    """Kind ("B", "I" or "O") and type of a tag; None when it is not IOB2. A bare `B` or `I` has the type "_"."""
-    if tag == "O":
-        return OUTSIDE
-    kind, _, name = tag.partition("-")
-    return (kind, name or "_") if kind in ("B", "I") else None
+    """Letter (of BIOES, or "O") and type of a tag; None when it is of no scheme. A bare `B` or `I` has the type "_"."""
+    letter, _, name = tag.partition("-")
+    return OUTSIDE if tag == "O" else (LETTERS[letter], name or "_") if letter in LETTERS else None
 
 
-def shared_count(one: Spans, other: Spans) -> int:
-    """How many entities are in both: no two of one side begin at the same word."""
-    _, here, there = np.intersect1d(one.first, other.first, assume_unique=True, return_indices=True)
-    return int(np.sum((one.last[here] == other.last[there]) & (one.type[here] == other.type[there])))
+def scheme_of(rows: Sequence[Sequence[str]], where: str) -> str:
+    """Which scheme the tags of some rows are written in: IOB1, IOB2, BIOES, BILOU or BMES.
+
+    In IOB1 an entity begins with `I-`, but with `B-` where it follows another of its type; tags that fit both IOB1 and
+    IOB2 are called IOB2. Source: Tjong Kim Sang and Veenstra 1999; Ratinov and Roth 2009 (BILOU).
+    """
+    letters = {tag.partition("-")[0] for tag in set(chain.from_iterable(rows))}
+    if special := next((name for name, own in SCHEMES.items() if letters & set(own)), None):
+        return special
+    found = find_spans(rows, where)
+    is_iob1 = (found.opening == "I").any() and not ((found.opening == "B") & ~found.touches).any()
+    return "IOB1" if is_iob1 else "IOB2"
+
+
+def ill_formed_count(found: Spans, scheme: str) -> int:
+    """How many entities stand in tags that their scheme does not allow there, and were read all the same."""
+    if scheme == "IOB1":
+        is_legal = (found.opening == "I") | found.touches
+    elif scheme == "IOB2":
+        is_legal = found.opening == "B"
+    else:
+        is_whole = (found.opening == "B") & (found.closing == "E")
+        is_legal = np.where(found.first == found.last, found.opening == "S", is_whole)
+    return int((~is_legal).sum())
 
 
 def assert_aligned(predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> None:

@@ -18,7 +18,7 @@ from bertkit import metrics
 from bertkit.metrics.classification import binary_f1, classification, multilabel
 from bertkit.metrics.regression import regression
 from bertkit.metrics.squad import best_threshold, squad, squad_v2
-from bertkit.metrics.tagging import spans, tagging
+from bertkit.metrics.tagging import spans, spans_by_type, tagging
 
 ROOT = Path(__file__).parents[2]
 SEEDS = range(5)
@@ -79,15 +79,23 @@ def test_number_scores_equal_scipy_and_numpy(seed):
 @pytest.mark.filterwarnings("ignore::seqeval.metrics.v1.UndefinedMetricWarning")
 def test_entity_scores_equal_seqeval(seed):
     from seqeval.metrics import accuracy_score, f1_score, precision_score, recall_score
+    from seqeval.metrics.sequence_labeling import get_entities as seqeval_entities
 
     rng = np.random.default_rng(seed)
     tags = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-A-B", "I-A-B", "B", "I"][: rng.integers(1, 10)]
+    if seed % 3 == 0:
+        tags += ["E-PER", "S-PER", "E-LOC", "S-LOC", "E", "S"]
     lengths = rng.integers(0 if seed % 2 else 1, 9, size=rng.integers(1, 25))
     references = [rng.choice(tags, size=length).tolist() for length in lengths]
     predictions = [[tag if rng.random() < 0.7 else str(rng.choice(tags)) for tag in row] for row in references]
     ours = {name: score or 0.0 for name, score in spans(predictions, references).items()}  # seqeval: undefined is 0
     peers = {"f1": f1_score, "precision": precision_score, "recall": recall_score}
     assert ours == pytest.approx({name: peer(references, predictions, zero_division=0) for name, peer in peers.items()})
+    true, found = set(seqeval_entities(references)), set(seqeval_entities(predictions))
+    assert spans_by_type(predictions, references) == {
+        name: tuple(sum(kind == name for kind, *_ in some) for some in (true & found, found, true))
+        for name in sorted({kind for kind, *_ in true | found})
+    }
     if sum(lengths):
         assert tagging(predictions, references)["accuracy"] == pytest.approx(accuracy_score(references, predictions))
 
