@@ -1,0 +1,138 @@
+"""What comes with bertkit: its tasks, and its recipes by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import bertkit
+from bertkit.cli.shared import Settings
+from bertkit.errors import BertkitError, did_you_mean
+
+if TYPE_CHECKING:
+    from bertkit.recipe import Recipe
+
+app = typer.Typer(help="List, show, check and copy the recipes that come with bertkit.", no_args_is_help=True)
+
+
+def tasks() -> None:
+    """List the tasks."""
+    import ast
+
+    from bertkit.tasks.base import task_names
+
+    for name in task_names():
+        source = (Path(bertkit.__file__).parent / "tasks" / f"{name}.py").read_text(encoding="utf-8")
+        print(f"{name:16}{(ast.get_docstring(ast.parse(source)) or '').splitlines()[0]}")
+
+
+@app.command("list")
+def list_recipes() -> None:
+    """List the recipes that come with bertkit."""
+    for name, path in _shipped().items():
+        first = path.read_text(encoding="utf-8").splitlines()[0]
+        print(f"{name:24}{first.removeprefix('#').strip()}")
+
+
+@app.command("show")
+def show_recipe(
+    what: Annotated[str, typer.Argument(metavar="TASK|RECIPE", show_default=False)], settings: Settings = ()
+) -> None:
+    """Print a recipe with every default filled in."""
+    from bertkit.config import dump_yaml
+    from bertkit.tasks.base import make_task
+
+    recipe = read_recipe(what, settings)
+    print(dump_yaml({**recipe.tree(), "task": make_task(recipe.task).model_dump(mode="json")}), end="")
+
+
+@app.command("check")
+def check_recipe(what: Annotated[list[str], typer.Argument(metavar="RECIPE...", show_default=False)]) -> None:
+    """Check recipes without running them: keys, values, task."""
+    from bertkit.tasks.base import make_task
+
+    for name in what:
+        make_task(read_recipe(name).task)
+        print(f"{name}: fine")
+
+
+@app.command("copy")
+def copy_recipe(
+    what: Annotated[str, typer.Argument(metavar="RECIPE", show_default=False)],
+    to: Annotated[Path, typer.Argument(metavar="FILE", show_default=False)],
+) -> None:
+    """Copy a recipe to a file of your own, to change it."""
+    if to.exists():
+        raise BertkitError(f"{to} exists already", hint="give a new name")
+    from bertkit.rundir import write_atomically
+
+    write_atomically(to, _recipe_path(what).read_text(encoding="utf-8"))
+    print(to)
+
+
+@app.command("schema")
+def recipe_schema() -> None:
+    """Print the JSON schema of recipes, with which editors complete and check them."""
+    from bertkit.recipe import Recipe
+    from bertkit.tasks.base import task_class, task_names
+
+    schema = Recipe.model_json_schema()
+    tasks = {name: task_class(name).model_json_schema() for name in task_names()}
+    for name, task in tasks.items():
+        task["properties"]["name"] = {"const": name}
+        task["required"] = ["name"]
+    schema["properties"]["task"] = {"anyOf": [*tasks.values(), {"type": "string", "enum": list(tasks)}]}
+    print(json.dumps(schema, indent=2))
+
+
+def read_recipe(what: str, settings: Sequence[str] = (), flags: Mapping[str, str | None] | None = None) -> Recipe:
+    """The recipe of a task, of its name or of a file.
+
+    Args:
+        settings: `key=value`, the last word.
+        flags: dotted key -> value of an option, None when it was not given.
+    """
+    from bertkit.config import put
+    from bertkit.recipe import load_recipe
+
+    tree = _recipe_tree(what)
+    for dotted, value in (flags or {}).items():
+        if value is not None:
+            tree = put(tree, dotted, value)
+    return load_recipe(tree, settings)
+
+
+def _shipped() -> dict[str, Path]:
+    """Name -> file of the recipes: inside an installed package, or beside it in a checkout."""
+    here = Path(bertkit.__file__).parent
+    folder = next((path for path in (here / "recipes", here.parent / "recipes") if path.is_dir()), here)
+    found = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
+    return {name: path for name, path in found.items() if not name.startswith("launch/")}  # accelerate's files
+
+
+def _recipe_path(what: str) -> Path:
+    path = Path(what)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        return path
+    shipped = _shipped()
+    if what not in shipped:
+        raise BertkitError(f"there is no recipe {what!r}", hint=did_you_mean(what, shipped))
+    return shipped[what]
+
+
+def _recipe_tree(what: str) -> dict:
+    """The tree of a task name, a shipped recipe, or a file."""
+    from bertkit.config import read_yaml
+    from bertkit.tasks.base import task_names
+
+    if what in (known := task_names()):
+        return {"task": {"name": what}}
+    if "/" not in what and not what.endswith((".yaml", ".yml")) and what not in _shipped():
+        if "." in what and all(part.isidentifier() for part in what.split(".")):
+            return {"task": {"name": what}}  # a dotted module of the user's own
+        raise BertkitError(f"there is no task or recipe {what!r}", hint=did_you_mean(what, [*known, *_shipped()]))
+    return read_yaml(_recipe_path(what))

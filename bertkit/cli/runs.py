@@ -1,0 +1,183 @@
+"""The verbs of one run: train, evaluate, predict, report, watch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import nullcontext
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bertkit.cli.launchable import Launcher, launchable
+from bertkit.cli.recipes import read_recipe
+from bertkit.cli.shared import Json, Quiet, RunFolder, Settings, What, print_scores, say
+from bertkit.errors import BertkitError
+
+if TYPE_CHECKING:
+    from bertkit.inference import Predictor
+
+
+@launchable
+def train(
+    what: What,
+    settings: Settings = (),
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Hub id or folder of the checkpoint.")] = None,
+    train_file: Annotated[str | None, typer.Option("--train", help="Training rows.")] = None,
+    validation: Annotated[str | None, typer.Option(help="Validation rows; else a share is held back.")] = None,
+    test: Annotated[str | None, typer.Option(help="Test rows, scored once at the end.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run; else the next in runs/.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    *,
+    launcher: Launcher,
+) -> None:  # fmt: skip
+    """Fine-tune a checkpoint: bertkit train sentiment --train reviews.csv --out runs/reviews"""
+    from bertkit.run import finetune
+    from bertkit.rundir import next_run
+
+    flags = {"model.checkpoint": model, "data.train": train_file, "data.validation": validation, "data.test": test}
+    recipe = read_recipe(what, settings, flags)
+    if out is None and (launcher.asked.hosts or 1) > 1:
+        raise BertkitError("--hosts: all hosts must name the same --out", hint="give --out, on a disk that all share")
+    with next_run(str(recipe.task["name"])) if out is None else nullcontext(out) as folder:
+        # all processes are told, also those that are started again
+        extra = ["--out", str(folder)] if out is None else []
+        if launcher.runs(quiet, takes_all=recipe.hardware.device in ("auto", "cuda"), extra=extra):
+            return
+        print_scores(finetune(recipe, folder, resume=resume, quiet=quiet), as_json)
+
+
+@launchable
+def evaluate(
+    run: RunFolder,
+    settings: Settings = (),
+    data: Annotated[str, typer.Option("--data", "-d", help="Rows with gold answers.", show_default=False)] = ...,
+    split: Annotated[str, typer.Option(help="Split, when --data is a folder or a Hub id.")] = "test",
+    as_json: Json = False,
+    quiet: Quiet = False,
+    *,
+    launcher: Launcher,
+) -> None:  # fmt: skip
+    """Score a finished run on other rows: bertkit evaluate runs/reviews --data more.csv"""
+    from bertkit.run import evaluate
+
+    if launcher.runs(quiet):
+        return
+    print_scores(evaluate(run, data, assignments=settings, split=split, quiet=quiet), as_json)
+
+
+@launchable
+def predict(
+    run: RunFolder,
+    settings: Settings = (),
+    source: Annotated[str | None, typer.Option("--input", "-i", help="Rows, as csv, jsonl, conllu, json, txt.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="JSON-lines file to write; else stdout.")] = None,
+    text: Annotated[str | None, typer.Option(help="One text.")] = None,
+    second: Annotated[str | None, typer.Option(help="The second text, for tasks that read two.")] = None,
+    question: Annotated[str | None, typer.Option(help="A question, with --context or --context-file.")] = None,
+    context: Annotated[str | None, typer.Option(help="The document that answers it.")] = None,
+    context_file: Annotated[Path | None, typer.Option(help="A text file that holds the document.")] = None,
+    split: Annotated[str, typer.Option(help="Split, when --input is a folder or a Hub id.")] = "test",
+    quiet: Quiet = False,
+    *,
+    launcher: Launcher,
+) -> None:  # fmt: skip
+    """Predict for new text: bertkit predict runs/reviews --text "I would go again" """
+    from bertkit.launch import is_first
+    from bertkit.run import load, predict
+    from bertkit.rundir import RunDir
+
+    texts = _texts(text, second, question, context, context_file)
+    if (source is None) == (not texts):
+        raise BertkitError(
+            "give one kind of input: --input FILE, --text, or --question with --context",
+            hint="bertkit predict RUN --input rows.csv --out predictions.jsonl",
+        )
+    if out is not None and out.is_dir():
+        raise BertkitError(f"--out: {out} is a folder", hint="give the name of a .jsonl file")
+    if launcher.runs(quiet):
+        return
+    if source is None:
+        found = _ask(load(run, settings), texts)
+    else:
+        found = predict(run, source, assignments=settings, split=split, quiet=quiet)
+    # what can be wrong with the run or the rows shows with the first answer, before a file is begun
+    found = chain(list(islice(found, 1)), found)
+    if not is_first():
+        for _ in found:  # our share of the work, which the first process writes
+            pass
+    elif out is None:
+        for prediction in found:
+            print(json.dumps(prediction, ensure_ascii=False))
+    else:
+        RunDir(out.parent).write_jsonl(out.name, found)
+        if not quiet:
+            say(f"predictions: {out}")
+
+
+def _texts(
+    text: str | None, second: str | None, question: str | None, context: str | None, context_file: Path | None
+) -> dict[str, str]:
+    """The options that hold a text, `--context-file` read; empty when there are none."""
+    if context_file is not None:
+        if context is not None:
+            raise BertkitError("--context and --context-file both give the document", hint="give one of them")
+        try:
+            context = context_file.read_bytes().decode()  # line ends as they are, for answers come with their places
+        except (OSError, UnicodeDecodeError) as error:
+            raise BertkitError(f"--context-file: {context_file} cannot be read ({error})") from None
+    if (question is None) != (context is None):
+        raise BertkitError("--question goes with --context or --context-file", hint="give both")
+    if second is not None and text is None:
+        raise BertkitError("--second is the second of two texts", hint="give the first one with --text")
+    if text is not None and question is not None:
+        raise BertkitError("--text and --question are for different tasks", hint="give one of them")
+    given = {"--text": text, "--second": second, "--question": question, "--context": context}
+    for name, value in given.items():
+        if value is not None and any("\ud800" <= character <= "\udfff" for character in value):
+            raise BertkitError(f"{name}: the text is not UTF-8", hint="is the terminal set to UTF-8?")
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _ask(predictor: Predictor, texts: dict[str, str]) -> Iterator[dict[str, object]]:
+    """Answer the texts of the options, after a look at whether the run reads such."""
+    task = predictor.task
+    columns = task.reads.text or ("text",)
+    flags = (
+        ("--question", "--context") if columns == ("question", "context") else ("--text", "--second")[: len(columns)]
+    )
+    if tuple(texts) != flags:
+        raise BertkitError(
+            f"{' and '.join(texts)}: this is a run of {task.name}, which reads {' and '.join(columns)}",
+            hint=f"give {' and '.join(flags)}",
+        )
+    if flags[0] == "--question" and not (texts["--question"].strip() and texts["--context"].strip()):
+        raise BertkitError(
+            "--question and --context must hold some text", hint="there is nothing to ask, or no document"
+        )
+    given = tuple(texts.values())
+    return predictor.predict([given if len(given) > 1 else given[0]])
+
+
+def report(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run or a study.", show_default=False)],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The file; else DIR/report.html.")] = None,
+) -> None:
+    """Write one page to read, scores and figures and rows: bertkit report runs/reviews"""
+    from bertkit.report.html import write_report
+
+    print(write_report(directory, out))
+
+
+def watch(run: RunFolder, as_json: Json = False) -> None:
+    """Look at a run while it trains: bertkit watch runs/reviews
+
+    Waits for a run that is not there yet, and ends with it. Ctrl-C ends the looking, not the run.
+    """
+    from bertkit.watch import watch
+
+    watch(run, as_json)
