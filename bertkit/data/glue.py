@@ -7,84 +7,23 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import NamedTuple
 
 from bertkit.bounded import parse, read_whole
-from bertkit.data.formats import BadRow, File, Table, cut, name_parts, no_rows, show, unreadable
+from bertkit.data.files import BadRow, File, Table, cut, name_parts, no_rows, show, unreadable
+from bertkit.data.glue_layouts import DEV_IDS, LAYOUTS, MSR_TEST, MSR_TRAIN, Layout, stems_of, task_of
 from bertkit.data.opening import READERS, open_table
-from bertkit.data.sources import Columns, Rules, collect
+from bertkit.data.rules import Columns, Rules
+from bertkit.data.sources import collect
 from bertkit.errors import BertkitError
 
 HUB = "nyu-mll/glue"
 INDEX = ("index", "idx", "id")  # of a test row, which a submission needs
 HINT = "GLUE's files have tabs between their columns and quote nothing"
-
-
-class Layout(NamedTuple):
-    """One task of GLUE: where its columns stand, what its labels mean, how many rows it has."""
-
-    title: str
-    texts: tuple[tuple[str, ...], ...]  # of one or two texts the names of the column; a number: a file without header
-    label: tuple[str, ...]  # the names of the column with the label or score
-    labels: tuple[str, ...]  # class names in the order of their ids, as on the Hub; empty for scores
-    codes: tuple[str, ...]  # what stands for each of them in the files and in a submission
-    dev_rows: Mapping[str, int]  # split -> number of its rows in GLUE
-    test_rows: Mapping[str, int]
-
-
-NLI = ("entailment", "neutral", "contradiction")
-TWO = ("entailment", "not_entailment")
-BITS = ("0", "1")
-PAIR = (("sentence1",), ("sentence2",))
-PREMISE = (("sentence1", "premise", "Premise"), ("sentence2", "hypothesis", "Hypothesis"))
-
-
-def one_dev(dev: int, test: int) -> tuple[Mapping[str, int], Mapping[str, int]]:
-    return MappingProxyType({"validation": dev}), MappingProxyType({"test": test})
-
-
-MNLI_ROWS = (
-    MappingProxyType({"validation": 9815, "validation_mismatched": 9832}),
-    MappingProxyType({"test": 9796, "test_mismatched": 9847}),
-)
-LAYOUTS: Mapping[str, Layout] = MappingProxyType({
-    "cola": Layout("CoLA", (("sentence", "3"),), ("label", "1"), ("unacceptable", "acceptable"), BITS,
-                   *one_dev(1043, 1063)),
-    "sst2": Layout("SST-2", (("sentence", "content"),), ("label",), ("negative", "positive"), BITS,
-                   *one_dev(872, 1821)),
-    "mrpc": Layout("MRPC", (("#1 String", "sentence1"), ("#2 String", "sentence2")), ("Quality", "label"),
-                   ("not_equivalent", "equivalent"), BITS, *one_dev(408, 1725)),
-    "stsb": Layout("STS-B", PAIR, ("score", "label"), (), (), *one_dev(1500, 1379)),
-    "qqp": Layout("QQP", (("question1",), ("question2",)), ("is_duplicate", "label"), ("not_duplicate", "duplicate"),
-                  BITS, *one_dev(40430, 390965)),
-    "mnli": Layout("MNLI", PREMISE, ("gold_label", "label"), NLI, NLI, *MNLI_ROWS),
-    "qnli": Layout("QNLI", (("question",), ("sentence",)), ("label",), TWO, TWO, *one_dev(5463, 5463)),
-    "rte": Layout("RTE", PAIR, ("label",), TWO, TWO, *one_dev(277, 3000)),
-    "wnli": Layout("WNLI", PAIR, ("label",), ("not_entailment", "entailment"), BITS, *one_dev(71, 146)),
-    "ax": Layout("AX", PREMISE, ("label", "Label"), NLI, NLI, MappingProxyType({}), MappingProxyType({"test": 1104})),
-})  # fmt: skip
-FOLDERS = {"sts": "stsb", "diagnostic": "ax", "diagnostics": "ax"}  # beside the tasks' own names
-STEMS = {  # split -> how its file's name may begin; the first is GLUE's, the last the Hub's
-    "train": ("train",),
-    "validation": ("dev", "val", "valid", "validation"),
-    "test": ("test",),
-}
-MNLI_STEMS = {
-    "train": ("train",),
-    "validation": ("dev_matched", "validation_matched"),
-    "validation_mismatched": ("dev_mismatched", "validation_mismatched"),
-    "test": ("test_matched",),
-    "test_mismatched": ("test_mismatched",),
-}
-AX_STEMS = {"test": ("diagnostic", "ax", "test")}
-MSR_TRAIN, MSR_TEST = "msr_paraphrase_train.txt", "msr_paraphrase_test.txt"  # MRPC as Microsoft hands it out
-DEV_IDS = "dev_ids.tsv"  # which of its training pairs are GLUE's dev set
 
 
 class Split(NamedTuple):
@@ -131,8 +70,8 @@ def read_glue(task: str, source: str | Path | None, held_back: float = 0.1) -> G
     if folder is None or os.path.isfile(os.path.join(folder, "dataset_dict.json")):  # as `save_to_disk` writes it
         names = {split: stems[-1] for split, stems in splits_of.items()}
         there = saved_splits(folder) if folder else names.values()
-        place = (folder or HUB, None if folder else task)
-        splits = {split: read_split(task, split, *place, name) for split, name in names.items() if name in there}
+        origin = (folder or HUB, None if folder else task)
+        splits = {split: read_split(task, split, *origin, name) for split, name in names.items() if name in there}
     else:
         files = {split: find_file(folder, stems) for split, stems in splits_of.items()}
         if task == "mrpc" and not files["train"] and os.path.isfile(os.path.join(folder, MSR_TRAIN)):
@@ -172,11 +111,6 @@ def fill(task: str, splits: dict[str, Split], held_back: float) -> GlueTask:
 # Folders and files.
 
 
-def stems_of(task: str) -> Mapping[str, tuple[str, ...]]:
-    """The splits of a task, train first, and how their files' names begin."""
-    return {"mnli": MNLI_STEMS, "ax": AX_STEMS}.get(task, STEMS)
-
-
 def task_folders(source: str | Path) -> dict[str, str]:
     folder = os.path.expanduser(source)
     if not os.path.isdir(folder):
@@ -203,13 +137,6 @@ def names_in(folder: str) -> list[str]:
         return sorted(os.listdir(folder))
     except OSError as error:
         raise BertkitError(f"{folder}: cannot be read ({error.strerror})", hint="check its permissions") from None
-
-
-def task_of(name: str) -> str | None:
-    """The task that a folder's name means, whatever its case and hyphens."""
-    name = re.sub(r"[^a-z0-9]", "", name.lower())
-    name = FOLDERS.get(name, name)
-    return name if name in LAYOUTS else None
 
 
 def task_folder(task: str, source: str | Path) -> str:
@@ -249,18 +176,18 @@ def read_split(task: str, split: str, path: str, config: str | None = None, part
     """One split from a file; or, where `part` names it there, from a saved folder or the Hub."""
     layout, is_test = LAYOUTS[task], split.startswith("test")
     file, table = open_split(layout, path, config, part)
-    places = locate(file, table, layout, is_test)
+    located = locate(file, table, layout, is_test)
     columns = Columns(text=("text", "second"), **{"label" if layout.labels else "number": "label"})
     known = {name: name for name in layout.labels} | dict(zip(layout.codes, layout.labels, strict=True))
-    rules = GlueRules(columns, table.class_names.get(places["label"]), not is_test, frozenset(), False, known)
-    rows, bad, _, _ = collect(file, table, rules, places)
+    rules = GlueRules(columns, table.class_names.get(located["label"]), not is_test, frozenset(), False, known)
+    rows, bad, _, _ = collect(file, table, rules, located)
     if not rows and not bad:
         raise no_rows(file)
     if not rows:
         raise BertkitError(f"{file.name}: none of its {len(bad)} rows is right; the first: {bad[0]}", hint=HINT)
     twice = [name for name, times in Counter(row["id"] for row in rows).items() if times > 1] if is_test else []
     if twice:
-        message = f"{file.name}: column {places['id']!r} holds {show(twice[0])} more than once"
+        message = f"{file.name}: column {located['id']!r} holds {show(twice[0])} more than once"
         raise BertkitError(message, hint="a submission needs an index of its own for each test row")
     source = ", ".join(filter(None, (file.name, config, part)))
     return Split(rows, source, checksum(path) if os.path.isfile(path) else None, tuple(bad), False)
@@ -281,15 +208,15 @@ def open_split(layout: Layout, path: str, config: str | None, part: str) -> tupl
 def locate(file: File, table: Table, layout: Layout, is_test: bool) -> dict[str, str | None]:
     """Our columns -> the source's; of the ids, only those of test rows are the source's own."""
     where = f"{file.name}:1" if file.ending in (".tsv", ".csv") else file.name
-    places: dict[str, str | None] = {"id": next((name for name in INDEX if is_test and name in table.names), None)}
+    located: dict[str, str | None] = {"id": next((name for name in INDEX if is_test and name in table.names), None)}
     for column, names in (*zip(("text", "second"), layout.texts, strict=False), ("label", layout.label)):
-        places[column] = next((name for name in names if name in table.names), None)
-        if table.names.count(places[column]) > 1:
-            raise BertkitError(f"{where}: two columns are named {places[column]!r}", hint="give each its own name")
-        if places[column] is None and not (is_test and column == "label"):
+        located[column] = next((name for name in names if name in table.names), None)
+        if table.names.count(located[column]) > 1:
+            raise BertkitError(f"{where}: two columns are named {located[column]!r}", hint="give each its own name")
+        if located[column] is None and not (is_test and column == "label"):
             has = ", ".join(cut(name) for name in table.names[:20])
             raise BertkitError(f"{where}: {layout.title} needs a column {names[0]!r}; it has: {has}", hint=HINT)
-    return places
+    return located
 
 
 @dataclass(frozen=True)

@@ -9,20 +9,9 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from bertkit.data.formats import (
-    File,
-    Table,
-    check_size,
-    name_parts,
-    read_all,
-    read_conllu,
-    read_delimited,
-    read_json,
-    read_json_lines,
-    read_text,
-    shorten,
-    unreadable,
-)
+from bertkit.data.conllu import read_conllu
+from bertkit.data.files import File, Table, check_size, name_parts, read_all, shorten, unreadable
+from bertkit.data.formats import read_delimited, read_json, read_json_lines, read_text
 from bertkit.errors import BertkitError, did_you_mean, nearest
 
 
@@ -86,7 +75,7 @@ def read_folder(file: File, split: str, config: str | None) -> Table:
     """A folder of `save_to_disk` (a single data set in it is its own split), or one that `load_dataset` understands."""
     import datasets
 
-    inner = (os.path.join(place, name) for place, _, names in os.walk(file.path) for name in names)
+    inner = (os.path.join(folder, name) for folder, _, names in os.walk(file.path) for name in names)
     if odd := next((path for path in inner if os.path.exists(path) and not os.path.isfile(path)), None):
         raise BertkitError(f"{odd}: is a pipe or a device, not a file", hint="remove it")
     try:
@@ -147,9 +136,9 @@ def read_parquet(file: File) -> Table:
     import pyarrow
     import pyarrow.parquet
 
-    place = pyarrow.BufferReader(read_all(file)) if file.packing else file.path
+    content = pyarrow.BufferReader(read_all(file)) if file.packing else file.path
     try:
-        parquet = pyarrow.parquet.ParquetFile(place)
+        parquet = pyarrow.parquet.ParquetFile(content)
         groups = [parquet.metadata.row_group(index) for index in range(parquet.num_row_groups)]
         schema = parquet.schema_arrow
         declared = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))

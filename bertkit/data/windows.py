@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import unicodedata
-from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from bertkit.data.window_store import Builder, Side, Window, WindowStore, is_answerable
 from bertkit.errors import BertkitError
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
     from bertkit.recipe import WindowsConfig
+
+
+__all__ = ["Inputs", "Pair", "Window", "WindowMaker", "WindowStore", "Words", "cut", "is_answerable", "size_of"]
 
 
 class Pair(NamedTuple):
@@ -36,85 +37,8 @@ class Words(NamedTuple):
 Inputs = str | Pair | Words
 
 
-class Window(NamedTuple):
-    """One window of a row, as a task sees it; S tokens, no padding.
-
-    Attributes:
-        row: number of the row it belongs to.
-        number: its place among the windows of the row, from 0.
-        count: how many windows the row has.
-        spans: (S, 2) int32 character offsets in the long side; (-1, -1) off that side.
-        words: (S,) int32 index of the word whose first piece stands here and is owned by this window; else -1.
-    """
-
-    row: int
-    number: int
-    count: int
-    spans: np.ndarray
-    words: np.ndarray
-
-
-def is_answerable(spans: np.ndarray) -> np.ndarray:
-    """(...) bool: which tokens, by their (..., 2) spans, can begin or end an answer: not white space, nor specials."""
-    return spans[..., 1] > spans[..., 0]
-
-
-@dataclass(frozen=True)
-class WindowStore:
-    """All windows of some rows as flat arrays; T tokens over N windows and R rows.
-
-    Attributes:
-        input_ids: (T,) int32.
-        token_type_ids: (T,) int8.
-        offsets: (N + 1,) int64; window i is `[offsets[i], offsets[i + 1])` of the token arrays.
-        rows: (N,) int32 row of each window, ascending.
-        numbers: (N,) int32 place of each window in its row.
-        counts: (R,) int32 windows of each row.
-        spans: (T, 2) int32 or None; see `Window`.
-        words: (T,) int32 or None; see `Window`.
-        shortened: rows whose short side was cut to fit, ascending.
-        crowded: rows that took a smaller overlap than asked, ascending.
-        pieceless: words without any piece, over all rows (empty, zero-width and the like).
-    """
-
-    input_ids: np.ndarray
-    token_type_ids: np.ndarray
-    offsets: np.ndarray
-    rows: np.ndarray
-    numbers: np.ndarray
-    counts: np.ndarray
-    spans: np.ndarray | None
-    words: np.ndarray | None
-    shortened: tuple[int, ...]
-    crowded: tuple[int, ...]
-    pieceless: int
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @cached_property
-    def lengths(self) -> np.ndarray:
-        """(N,) int64 tokens of each window; made once, for every batch asks."""
-        return np.diff(self.offsets)
-
-    def __getitem__(self, index: int) -> Window:
-        tokens = slice(self.offsets[index], self.offsets[index + 1])
-        row = int(self.rows[index])
-        return Window(
-            row,
-            int(self.numbers[index]),
-            int(self.counts[row]),
-            _NO_SPANS if self.spans is None else self.spans[tokens],
-            _NO_WORDS if self.words is None else self.words[tokens],
-        )
-
-
-_NO_SPANS = np.full((0, 2), -1, np.int32)
-_NO_WORDS = np.full(0, -1, np.int32)
-
-
 class Special(NamedTuple):
-    """The tokens that a tokenizer puts around one or two texts, and the type of each place."""
+    """The tokens that a tokenizer puts around one or two texts, and the type of each position."""
 
     ids: tuple[list[int], list[int], list[int]]  # before the first text, between the two, at the end
     types: tuple[list[int], list[int], list[int]]
@@ -124,15 +48,6 @@ class Special(NamedTuple):
     @property
     def count(self) -> int:
         return sum(map(len, self.ids))
-
-
-class _Side(NamedTuple):
-    """The tokens of one text before windows are cut."""
-
-    ids: list[int]
-    spans: np.ndarray | None = None
-    words: np.ndarray | None = None
-    pieceless: int = 0
 
 
 class WindowMaker:
@@ -168,7 +83,7 @@ class WindowMaker:
             BertkitError: an overlap, or a text, that no row has room for.
         """
         self._read_whole()
-        build = _Builder(spans)
+        build = Builder(spans)
         for batch in _batches(inputs):
             kind = type(batch[0])
             assert all(type(entry) is kind for entry in batch), "the inputs of one task are of one type"
@@ -209,7 +124,7 @@ class WindowMaker:
                 hint="raise windows.max_length, or lower windows.stride",
             )
 
-    def _add_pairs(self, batch: Sequence[Pair], build: _Builder) -> None:
+    def _add_pairs(self, batch: Sequence[Pair], build: Builder) -> None:
         unique = list(dict.fromkeys(text for pair in batch for text in pair[:2]))
         sides = dict(zip(unique, self._texts(unique, build.with_spans), strict=True))
         for pair in batch:
@@ -219,23 +134,23 @@ class WindowMaker:
                 long = "first" if len(first.ids) > len(second.ids) else "second"
             self._add(build, self._pair, *((first, second) if long == "first" else (second, first)), long=long)
 
-    def _texts(self, texts: Sequence[str], spans: bool) -> Iterator[_Side]:
+    def _texts(self, texts: Sequence[str], spans: bool) -> Iterator[Side]:
         # encode_batch_fast leaves offsets out and takes half the time
         encode = self._tokenizer.encode_batch if spans else self._tokenizer.encode_batch_fast
         encodings = encode(list(texts), add_special_tokens=False)
         for number, text in enumerate(texts):
             encoding, encodings[number] = encodings[number], None  # a large document is let go as soon as it is read
-            yield _Side(encoding.ids, _trimmed_spans(encoding, text) if spans else None)
+            yield Side(encoding.ids, _trimmed_spans(encoding, text) if spans else None)
 
-    def _words(self, words: Sequence[str]) -> _Side:
+    def _words(self, words: Sequence[str]) -> Side:
         encoding = self._tokenizer.encode(list(words), is_pretokenized=True, add_special_tokens=False)
         index = np.fromiter((-1 if word is None else word for word in encoding.word_ids), np.int32, len(encoding.ids))
         is_first_piece = np.diff(index, prepend=-1) != 0
         first_pieces = np.where(is_first_piece, index, -1).astype(np.int32)
-        return _Side(encoding.ids, None, first_pieces, len(words) - int((first_pieces >= 0).sum()))
+        return Side(encoding.ids, None, first_pieces, len(words) - int((first_pieces >= 0).sum()))
 
     def _add(
-        self, build: _Builder, special: Special, side: _Side, other: _Side | None = None, long: str = "first"
+        self, build: Builder, special: Special, side: Side, other: Side | None = None, long: str = "first"
     ) -> None:
         """Cut one row: `side` slides, `other` is repeated."""
         config, short, is_shortened = self._config, other.ids if other else [], False
@@ -282,73 +197,19 @@ def cut(length: int, room: int, overlap: int) -> Iterator[tuple[int, int, int, i
         start, own_start = start + step, own_stop
 
 
-class _Builder:
-    """Grows the flat arrays of a store."""
-
-    def __init__(self, with_spans: bool) -> None:
-        self.with_spans = with_spans
-        self.ids, self.types = array("i"), array("b")
-        self.lengths, self.rows, self.numbers = array("q"), array("i"), array("i")
-        self.counts: list[int] = []
-        self.spans: list[np.ndarray] = []
-        self.words: list[np.ndarray] = []
-        self.shortened: list[int] = []
-        self.crowded: list[int] = []
-        self.pieceless = 0
-
-    def add_row(self, side: _Side, is_shortened: bool, is_crowded: bool) -> None:
-        if is_shortened:
-            self.shortened.append(len(self.counts))
-        if is_crowded:
-            self.crowded.append(len(self.counts))
-        self.pieceless += side.pieceless
-        self.counts.append(0)
-
-    def add_window(self, ids: list[int], types: list[int], side: _Side, at: slice, own: slice, lead: int) -> None:
-        self.ids.extend(ids)
-        self.types.extend(types)
-        self.lengths.append(len(ids))
-        self.rows.append(len(self.counts) - 1)
-        self.numbers.append(self.counts[-1])
-        self.counts[-1] += 1
-        if side.spans is not None:
-            spans = np.full((len(ids), 2), -1, np.int32)
-            spans[lead : lead + at.stop - at.start] = side.spans[at]
-            self.spans.append(spans)
-        if side.words is not None:
-            words = np.full(len(ids), -1, np.int32)
-            words[lead + own.start - at.start : lead + own.stop - at.start] = side.words[own]
-            self.words.append(words)
-
-    def finish(self) -> WindowStore:
-        return WindowStore(
-            input_ids=np.frombuffer(self.ids, np.int32) if self.ids else np.zeros(0, np.int32),
-            token_type_ids=np.frombuffer(self.types, np.int8) if self.types else np.zeros(0, np.int8),
-            offsets=np.concatenate([[0], np.cumsum(np.array(self.lengths, np.int64))]).astype(np.int64),
-            rows=np.array(self.rows, np.int32),
-            numbers=np.array(self.numbers, np.int32),
-            counts=np.array(self.counts, np.int32),
-            spans=np.concatenate(self.spans) if self.spans else None,
-            words=np.concatenate(self.words) if self.words else None,
-            shortened=tuple(self.shortened),
-            crowded=tuple(self.crowded),
-            pieceless=self.pieceless,
-        )
-
-
 def _probe(tokenizer: Tokenizer, pair: bool) -> Special:
     """Learn where a tokenizer puts special tokens by letting it encode letters."""
     encoding: Encoding = tokenizer.encode("a", "a") if pair else tokenizer.encode("a")
     ids: tuple[list[int], list[int], list[int]] = ([], [], [])
     types: tuple[list[int], list[int], list[int]] = ([], [], [])
     side_types = [0, 0]
-    place = 0
+    position = 0
     for token, kind, side in zip(encoding.ids, encoding.type_ids, encoding.sequence_ids, strict=True):
         if side is not None:
-            place, side_types[side] = side + 1, kind
+            position, side_types[side] = side + 1, kind
         else:
             # with one text, what follows it is the end
-            at = 2 if place == 1 and not pair else place
+            at = 2 if position == 1 and not pair else position
             ids[at].append(token)
             types[at].append(kind)
     return Special(ids, types, *side_types)
@@ -375,10 +236,10 @@ def _trimmed_spans(encoding: Encoding, text: str) -> np.ndarray:
 
 
 def _skip(is_skipped: np.ndarray) -> np.ndarray:
-    """(N + 1,) for each place, the next one from there on that is not skipped; N beyond the last."""
+    """(N + 1,) for each position, the next one from there on that is not skipped; N beyond the last."""
     count = np.int32(len(is_skipped))
-    place = np.append(np.where(is_skipped, count, np.arange(count, dtype=np.int32)), count)
-    return np.minimum.accumulate(place[::-1])[::-1]
+    position = np.append(np.where(is_skipped, count, np.arange(count, dtype=np.int32)), count)
+    return np.minimum.accumulate(position[::-1])[::-1]
 
 
 _BATCH_ROWS, _BATCH_CHARACTERS = 1000, 1_000_000  # what the tokenizer holds at once

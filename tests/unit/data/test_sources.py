@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bertkit.data import formats
+from bertkit.data import files
 from bertkit.data.sources import Columns, read_rows, words_of
 from bertkit.errors import BertkitError
 
@@ -149,7 +149,7 @@ def test_carriage_return_outside_quotes_is_an_error(write):
 
 def test_over_long_lines_and_fields_are_errors(write, monkeypatch):
     path = write("a.tsv", "text\tlabel\na\tb\n" + "x" * 3000 + "\tb\n")
-    monkeypatch.setattr(formats, "LINE_BYTES", 2000)
+    monkeypatch.setattr(files, "LINE_BYTES", 2000)
     assert error_of(path, SENTIMENT).message == f"{path}:3: a line of more than 0 MiB"
     path = write("b.csv", 'text,label\n"' + ("x" * 99 + "\n") * 30 + '",b\n')
     before = csv.field_size_limit(1000)
@@ -208,7 +208,7 @@ def test_cut_or_corrupt_packed_files_are_errors(write, packing):
 
 @pytest.mark.parametrize("name", ["a.txt.gz", "a.txt.xz", "a.json.gz"])
 def test_what_a_packed_file_unpacks_to_is_bounded(write, monkeypatch, name):
-    monkeypatch.setattr(formats, "UNPACKED_BYTES", 1 << 20)
+    monkeypatch.setattr(files, "UNPACKED_BYTES", 1 << 20)
     error = error_of(path := write(name, "[" + "0,\n" * 400_000), Columns(text=("text",)))
     assert error.message == f"{path}: unpacks to more than 1 MiB"
     assert error.hint == "split it"
@@ -724,7 +724,7 @@ def test_broken_and_over_large_parquet_are_errors(tmp_path, monkeypatch):
     path.write_bytes(b"PAR1 nothing")
     assert error_of(str(path), SENTIMENT).message.startswith(f"{path}: cannot be read: ")
     pyarrow.parquet.write_table(pyarrow.table({"text": ["a"] * 9, "label": ["x"] * 9}), path)
-    monkeypatch.setattr(formats, "UNPACKED_BYTES", 10)
+    monkeypatch.setattr(files, "UNPACKED_BYTES", 10)
     assert error_of(str(path), SENTIMENT).message == f"{path}: unpacks to more than 0 MiB"
 
 

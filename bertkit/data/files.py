@@ -1,0 +1,161 @@
+"""Files as bytes, lines and faults: maybe packed, of a bounded size, and what is said of one that cannot be read."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import lzma
+import os
+import reprlib
+import zlib
+from collections.abc import Iterator, Mapping
+from functools import partial
+from itertools import count
+from types import MappingProxyType
+from typing import NamedTuple
+
+from bertkit.errors import BertkitError, one_line
+
+LINE_BYTES = 64 << 20  # of one line or csv field; longer than this is a file of another kind
+WHOLE_BYTES = 1 << 30  # of a file that is parsed as a whole: JSON; its values take ten times as much memory
+UNPACKED_BYTES = 4 << 30  # of a packed file: above any task's data, below what fills a machine
+SHOWN = 60  # characters of a value in a message
+
+
+class BadRow(Exception):
+    """One row that cannot be used, and what to do about it other than leaving it out."""
+
+    def __init__(self, reason: str, hint: str = "mend it") -> None:
+        super().__init__(reason)
+        self.hint = hint
+
+
+class File(NamedTuple):
+    """What a reader is told: what to open, and what will be asked of it."""
+
+    name: str  # as the user gave it
+    path: str
+    ending: str  # which reader reads it: its own, or what it should have been named, such as ".tsv"
+    packing: str  # "", ".gz" or ".xz"
+    wanted: Mapping[str, str]  # task column -> column of the source
+    header: bool | None  # csv, tsv: does the first line name the columns (else they are "0", "1", ...)
+
+
+class Table(NamedTuple):
+    """What a reader gives back; each record with its line from 1, or 0 where the source has no lines."""
+
+    names: list[str]
+    records: Iterator[tuple[int, dict[str, object] | BadRow]]
+    class_names: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+
+
+def name_parts(path: str) -> tuple[str, str, str]:
+    """`train`, `.tsv` and `.gz` of `some/train.tsv.gz`."""
+    stem, packing = os.path.splitext(os.path.basename(path))
+    if packing.lower() not in PACKINGS:
+        stem, packing = stem + packing, ""
+    stem, ending = os.path.splitext(stem)
+    return stem, ending.lower(), packing.lower()
+
+
+def decoded_lines(file: File) -> Iterator[tuple[int, str]]:
+    """The lines of a file with their numbers. Only a line feed ends a line: U+2028 and the like are text."""
+    with opened(file) as stream:
+        for line in count(1):
+            raw = stream.readline(LINE_BYTES + 1)
+            if not raw:
+                return
+            if len(raw) > LINE_BYTES:
+                raise BertkitError(f"{file.name}:{line}: a line of more than {LINE_BYTES >> 20} MiB", hint="split it")
+            yield line, decoded(file, raw, line)
+
+
+def decoded(file: File, raw: bytes, line: int) -> str:
+    try:
+        text = raw.decode()
+        if "\0" not in text:
+            return text.removeprefix("\ufeff") if line == 1 else text
+        fault, position = "a NUL character", raw.index(0)
+    except UnicodeDecodeError as error:
+        fault, position = f"byte {raw[error.start]:#04x} is not UTF-8", error.start
+    line += raw.count(b"\n", 0, position)
+    raise BertkitError(f"{file.name}:{line}: {fault} (byte {position})", hint="save the file as UTF-8 text")
+
+
+def read_all(file: File) -> bytes:
+    parts = []
+    with opened(file) as stream:
+        size = 0 if file.packing else os.path.getsize(file.path)
+        while size <= WHOLE_BYTES and (part := stream.read(1 << 20)):
+            parts.append(part)
+            size += len(part) if file.packing else 0
+    if size > WHOLE_BYTES:
+        raise BertkitError(f"{file.name}: more than {WHOLE_BYTES >> 20} MiB in one value", hint="write JSON lines")
+    return b"".join(parts)
+
+
+def opened(file: File) -> io.BufferedReader:
+    try:
+        return io.BufferedReader(Guarded(file, PACKINGS.get(file.packing, open)(file.path, "rb")), 1 << 18)
+    except (OSError, ValueError) as error:
+        raise unreadable(file.name, error) from None
+
+
+class Guarded(io.RawIOBase):
+    """A stream whose faults become BertkitErrors, and which does not unpack without end."""
+
+    def __init__(self, file: File, stream: io.BufferedIOBase) -> None:
+        self.file, self.stream = file, stream
+        self.size = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:
+        try:
+            size = self.stream.readinto(buffer)
+        except (OSError, EOFError, zlib.error, lzma.LZMAError, MemoryError) as error:
+            raise unreadable(self.file.name, error) from None
+        self.size += size
+        if self.file.packing:
+            check_size(self.file, self.size)
+        return size
+
+    def close(self) -> None:
+        self.stream.close()
+        super().close()
+
+
+# How faults are said.
+
+
+def unreadable(name: str, error: Exception) -> BertkitError:
+    return BertkitError(f"{name}: cannot be read: {shorten(error)}", hint="is it whole, and what its ending says?")
+
+
+def check_size(file: File, size: int) -> None:
+    if size > UNPACKED_BYTES:
+        raise BertkitError(f"{file.name}: unpacks to more than {UNPACKED_BYTES >> 20} MiB", hint="split it")
+
+
+def no_rows(file: File) -> BertkitError:
+    return BertkitError(f"{file.name}: there are no rows", hint="is it the right file, and is it whole?")
+
+
+def shorten(error: Exception) -> str:
+    """An error of another library in one line."""
+    text = one_line(getattr(error, "strerror", None) or str(error) or type(error).__name__)
+    return text if len(text) <= 300 else text[:297] + "..."
+
+
+def show(value: object) -> str:
+    """A value's repr, cut."""
+    return cut(repr(value[: SHOWN + 1]) if isinstance(value, str) else reprlib.repr(value))
+
+
+def cut(text: str) -> str:
+    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
+
+
+# of the one format: looking for others, lzma takes zeros for empty files of a kind of its own, one after the other
+PACKINGS = {".gz": gzip.open, ".xz": partial(lzma.open, format=lzma.FORMAT_XZ)}
