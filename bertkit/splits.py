@@ -107,7 +107,7 @@ def read_split(recipe: Recipe, task: Task, source: str, split: str, require_gold
     return read_rows(
         path_of(source), task.reads, mapping=data.columns, split=split, config=data.config, require_gold=require_gold,
         ignore_labels=data.ignore_labels, skip_bad_rows=data.skip_bad_rows,
-        unanswerable=bool(getattr(task, "unanswerable", False)),
+        unanswerable=bool(getattr(task, "unanswerable", False)), tag_names=task.labels,
     )  # fmt: skip
 
 

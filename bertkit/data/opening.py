@@ -9,9 +9,11 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from bertkit.data.columns import read_columns
 from bertkit.data.conllu import read_conllu
 from bertkit.data.files import File, Table, check_size, name_parts, read_all, shorten, unreadable
 from bertkit.data.formats import read_delimited, read_json, read_json_lines, read_text
+from bertkit.data.tagged import ENTITY_NAMES
 from bertkit.errors import BertkitError, did_you_mean, nearest
 
 
@@ -37,10 +39,9 @@ def open_table(file: File, split: str, config: str | None) -> Table:
             raise BertkitError(f"{file.name}: is a pipe or a device, not a file", hint="write it to a file first")
         if ending in READERS:
             return READERS[ending](file)
-        hint = "if it is CoNLL-U (ten columns, tabs), name it .conllu" if ending == ".conll" else f"name it {ENDINGS}"
-        raise BertkitError(f"{file.name}: files that end in {ending!r} are not read", hint=hint)
+        raise BertkitError(f"{file.name}: files that end in {ending!r} are not read", hint=f"name it {ENDINGS}")
     is_hub_id = re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", file.name, re.ASCII)
-    if ending in READERS or ending == ".conll" or not is_hub_id:
+    if ending in READERS or not is_hub_id:
         raise missing(file.name, file.path)
     return read_hub(file, split, config)
 
@@ -158,8 +159,11 @@ def read_parquet(file: File) -> Table:
     return Table(schema.names, records(), classes)
 
 
+KEPT = {"text"}.union(*ENTITY_NAMES)  # what words and tags may be called where the task's own names are missing
+
+
 def kept(file: File, names: Iterable[str]) -> list[str]:
-    return [name for name in names if name == "text" or name in file.wanted.values()]
+    return [name for name in names if name in KEPT or name in file.wanted.values()]
 
 
 def declared_classes(features: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
@@ -183,6 +187,7 @@ READERS: Mapping[str, Callable[[File], Table]] = {
     ".json": read_json,
     ".parquet": read_parquet,
     ".conllu": read_conllu,
+    ".conll": read_columns,
     ".txt": read_text,
 }
 ENDINGS = " ".join(READERS)

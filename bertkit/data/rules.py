@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from bertkit.data.files import BadRow, show
 from bertkit.data.formats import parse_json
+from bertkit.data.tagged import words_and_tags
 from bertkit.data.words import words_of
 
 UNANSWERABLE = "set task.unanswerable=true"
@@ -24,6 +25,7 @@ class Columns(NamedTuple):
     number: str | None = None  # a finite float
     tags: str | None = None  # a str for each word
     answers: str | None = None  # [{"text": str, "start": int}, ...]; `text` is then (question, context)
+    entities: bool = False  # tags mark entities, and may come as spans of characters
 
 
 class IgnoredLabel(Exception):
@@ -39,6 +41,7 @@ class Rules:
     required: bool
     ignored: frozenset[str]
     unanswerable: bool
+    tag_names: tuple[str, ...]
 
     def converter(self, column: str) -> Callable[[object], object]:
         """The function that checks one column's values."""
@@ -53,6 +56,11 @@ class Rules:
         if not -1 <= value < len(self.class_names):
             raise BadRow(f"holds {value}, but the classes are 0 to {len(self.class_names) - 1}")
         return self.class_names[value] if value >= 0 else None
+
+    def tag(self, value: object) -> str | None:
+        name = self.class_name(value)
+        is_number = self.class_names is None and name and name.isdecimal() and name not in self.tag_names
+        return self.tag_names[int(name)] if is_number and int(name) < len(self.tag_names) else name
 
     def label(self, value: object) -> str | None:
         name = self.class_name(value)
@@ -115,8 +123,14 @@ class Rules:
         words, tags = row[name], row.get(self.columns.tags)
         if isinstance(tags, str):
             tags = [tag for tag in tags.split(" ") if tag] or None
-        if isinstance(words, str):
-            words = words_of(words) if tags is None else [word for word in words.split(" ") if word]
+        if self.columns.entities and isinstance(words, dict):  # Label Studio keeps the text in `data`
+            words = words.get("text")
+        is_spans = self.columns.entities and isinstance(tags, list) and not any(isinstance(t, str | int) for t in tags)
+        if isinstance(words, str) and (tags is None or is_spans):
+            row |= {"text": words} if self.columns.entities else {}  # entities have their characters in it
+            words, tags = (words_of(words), None) if tags is None else words_and_tags(words, tags)
+        elif isinstance(words, str):
+            words = [word for word in words.split(" ") if word]
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise BadRow(f"column {name!r} holds {show(words)}, not a list of words")
         if not words:
@@ -126,7 +140,7 @@ class Rules:
         if tags is not None:
             if not isinstance(tags, list):
                 raise BadRow(f"column {self.columns.tags!r} holds {show(tags)}, not a list of tags")
-            tags = [self.class_name(tag) for tag in tags]
+            tags = [self.tag(tag) for tag in tags]
             if None in tags:
                 raise BadRow(f"word {tags.index(None) + 1} has no tag")
             if len(tags) != len(words):

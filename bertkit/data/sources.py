@@ -1,19 +1,21 @@
 """Rows with a task's columns, read from a source and checked.
 
-Files end in .csv .tsv .jsonl .ndjson .json .parquet .conllu .txt, maybe packed as .gz or .xz; folders and Hub data sets
-are read as well.
+Files end in .csv .tsv .jsonl .ndjson .json .parquet .conllu .conll .txt, maybe packed as .gz or .xz; folders and Hub
+data sets are read as well.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
+from bertkit.data.columns import is_column_file
 from bertkit.data.files import BadRow, File, Table, cut, name_parts, no_rows
 from bertkit.data.opening import READERS, find, open_table
 from bertkit.data.rules import Columns, IgnoredLabel, Rules
+from bertkit.data.tagged import entity_names
 from bertkit.data.words import words_of
 from bertkit.errors import BertkitError, did_you_mean, nearest, one_line
 
@@ -50,6 +52,7 @@ def read_rows(
     ignore_labels: Sequence[str] = (),
     skip_bad_rows: bool = False,
     unanswerable: bool = False,
+    tag_names: Sequence[str] = (),
 ) -> Rows:
     """Read and check every row of a source: a row is right, or it is named with its line; none is quietly changed.
 
@@ -64,19 +67,23 @@ def read_rows(
         ignore_labels: rows with these labels are left out and counted; `""` is an empty one, `"-1"` also ClassLabel's.
         skip_bad_rows: leave bad rows out and list them.
         unanswerable: question answering: a row without an answer, or with an empty context, is right.
+        tag_names: what tags that are numbers stand for, where the source does not say it.
     Raises:
         BertkitError: the source, the mapping or a row is wrong, two rows share an id, or no row is left.
     """
-    gold = [name for name in columns[2:] if name]
+    gold = [name for name in columns[2:-1] if name]
     known = ["id", *gold, *columns.text, *columns.words]  # gold first: an ignored label is never a bad row
     for column in mapping:
         if column not in known:
             raise BertkitError(f"data.columns: the task has no column {column!r}", hint=did_you_mean(column, known))
     file = to_file(source, columns, known, mapping, split)
     table = open_table(file, split, config)
+    if columns.entities:
+        found = entity_names(table.names, mapping, (*columns.words, columns.tags))
+        file = file._replace(wanted={**file.wanted, **found})
     located = locate(file, table, columns, () if require_gold else gold)
     class_names = next((table.class_names[located[name]] for name in gold if located[name] in table.class_names), None)
-    rules = Rules(columns, class_names, require_gold, frozenset(ignore_labels), unanswerable)
+    rules = Rules(columns, class_names, require_gold, frozenset(ignore_labels), unanswerable, tuple(tag_names))
     rows, bad, hint, ignored = collect(file, table, rules, located)
     if bad and not skip_bad_rows:
         raise BertkitError(bad[0] + (f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""), hint=f"{hint}, or {SKIP}")
@@ -106,7 +113,17 @@ def to_file(source: str, columns: Columns, known: Sequence[str], mapping: Mappin
         wanted[columns.text[0]] = "text"  # its one column needs no mapping, and a recipe's mapping is for other files
     elif ending in (".csv", ".tsv"):
         header = not any(name.isdecimal() for name in wanted.values())
-    return File(name, path, ending, packing, wanted, header)
+    file = File(name, path, ending, packing, wanted, header)
+    if columns.words and is_column_file(file):
+        own = {**dict.fromkeys(columns.words, "0"), columns.tags: "-1"}
+        wanted |= {column: asked if is_position(asked := wanted[column]) else own[column] for column in own if column}
+        return file._replace(ending=".conll", wanted=wanted)
+    return file
+
+
+def is_position(name: str) -> bool:
+    """Whether the user names a column by its position; -1 is the last one."""
+    return name.removeprefix("-").isdecimal()
 
 
 def collect(
@@ -152,20 +169,25 @@ def locate(file: File, table: Table, columns: Columns, optional: Sequence[str]) 
             located[column] = name
         elif column in optional or column == name == "id":
             located[column] = None
-        elif column in columns.words and columns.tags in optional and "text" in table.names:
-            located[column] = "text"  # prediction on running text: `words_of` finds its words
+        elif column in columns.words and columns.tags in optional and (other := next(words_in(table, columns), None)):
+            located[column] = other  # prediction, also on running text: `words_of` finds its words
         else:
             usual = [other for other in unused if other in USUAL_NAMES.get(column, ())]
             guess = next(iter(usual or unused[: len(unused) == 1]), nearest(name, unused) or nearest(column, unused))
             guess = guess and cut(guess)
             hint = f"add data.columns.{column}={guess or 'NAME'}" if unused else "no column is left for it"
-            if file.ending == ".conllu" and not columns.words:
-                hint = "CoNLL-U holds words and their tags, for tasks such as pos"
+            if file.ending in (".conllu", ".conll") and not columns.words:
+                hint = f"{file.ending} files hold words and their tags, for tasks such as pos"
             if file.header:
                 hint += f", or a position if the file has no header line: data.columns.{column}=0"
             has = ", ".join(cut(other) for other in table.names[:50]) or "none"
             raise BertkitError(f"{file.name}: no column {name!r} for the task's {column!r}; it has: {has}", hint=hint)
     return located
+
+
+def words_in(table: Table, columns: Columns) -> Iterator[str]:
+    """The columns that may hold words where none is named as the task's is."""
+    return (name for name in (("tokens", "text", "data") if columns.entities else ("text",)) if name in table.names)
 
 
 def check_ids(file: File, rows: list[dict[str, object]]) -> None:
