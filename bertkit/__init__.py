@@ -6,16 +6,26 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bertkit.errors import BertkitError
-    from bertkit.inference import Predictor
-    from bertkit.recipe import Recipe, load_recipe
-    from bertkit.run import evaluate, finetune, load, predict
-    from bertkit.tasks.base import Task
+    from bertkit.errors import BertkitError as BertkitError
+    from bertkit.inference import Predictor as Predictor
+    from bertkit.launch import spawn as spawn
+    from bertkit.pages.notebook import Findings as Findings
+    from bertkit.pages.notebook import report as report
+    from bertkit.recipe import Recipe as Recipe
+    from bertkit.recipe import load_recipe as load_recipe
+    from bertkit.run import evaluate as evaluate
+    from bertkit.run import finetune as finetune
+    from bertkit.run import load as load
+    from bertkit.run import predict as predict
+    from bertkit.tasks.base import Task as Task
+    from bertkit.watching import watch as watch
 
 __version__ = "0.1.0"
 
+# no public name is the name of a module: importing that would hide it
 _HOMES = {
     "BertkitError": "errors",
+    "Findings": "pages.notebook",
     "Predictor": "inference",
     "Recipe": "recipe",
     "Task": "tasks.base",
@@ -24,19 +34,11 @@ _HOMES = {
     "load": "run",
     "load_recipe": "recipe",
     "predict": "run",
+    "report": "pages.notebook",
+    "spawn": "launch",
+    "watch": "watching",
 }
-__all__ = [
-    "BertkitError",
-    "Predictor",
-    "Recipe",
-    "Task",
-    "__version__",
-    "evaluate",
-    "finetune",
-    "load",
-    "load_recipe",
-    "predict",
-]
+__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> object:

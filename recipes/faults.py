@@ -35,7 +35,7 @@ from bertkit import cli
 from bertkit.errors import BertkitError
 from bertkit.findings import Finding, Series, Table, to_json
 from bertkit.outcome import memory_curve
-from bertkit.report.html import write_report
+from bertkit.pages.html import write_report
 from bertkit.rundir import PACE, RunDir
 from bertkit.train import checkpoint, keep, loop
 

@@ -168,7 +168,7 @@ def report(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The file; else DIR/report.html.")] = None,
 ) -> None:
     """Write one page to read, scores and figures and rows: bertkit report runs/reviews"""
-    from bertkit.report.html import write_report
+    from bertkit.pages.html import write_report
 
     print(write_report(directory, out))
 
@@ -178,6 +178,6 @@ def watch(run: RunFolder, as_json: Json = False) -> None:
 
     Waits for a run that is not there yet, and ends with it. Ctrl-C ends the looking, not the run.
     """
-    from bertkit.watch import watch
+    from bertkit.watching import watch
 
     watch(run, as_json)

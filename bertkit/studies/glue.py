@@ -25,8 +25,8 @@ from bertkit.data.glue import LAYOUTS, GlueTask, find_tasks, read_glue
 from bertkit.errors import BertkitError
 from bertkit.launch import check_gpus
 from bertkit.metrics.glue import TASKS, TITLES
+from bertkit.pages.html import write_report
 from bertkit.recipe import Recipe, load_recipe
-from bertkit.report.html import write_report
 from bertkit.rundir import LOCK, TEMPORARY, RunDir, held, write_atomically
 from bertkit.splits import path_of
 from bertkit.studies import cluster

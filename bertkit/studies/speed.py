@@ -136,7 +136,7 @@ def _run(
     })  # fmt: skip
     folder.write_json("findings.json", to_json(found))
     folder.write_json("results.json", results)
-    from bertkit.report.html import write_report
+    from bertkit.pages.html import write_report
 
     write_report(folder.path)
     return {**results, "findings": to_json(found)}

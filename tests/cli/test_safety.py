@@ -182,7 +182,7 @@ def test_credentials_within_an_address_are_neither_shown_nor_written(bertkit, tm
 
 
 def test_a_report_of_a_study_reads_nothing_outside_of_it(finished, tmp_path):
-    from bertkit.report.html import render
+    from bertkit.pages.html import render
 
     study = tmp_path / "study"
     study.mkdir()

@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-import bertkit.watch
+import bertkit.watching
 from bertkit.rundir import RunDir
-from bertkit.watch import Follower, Watcher, facts, sparkline, watch
+from bertkit.watching import Follower, Watcher, facts, sparkline, watch
 from tests.cli.conftest import SMALL, check
 
 LONG = (
@@ -83,7 +83,7 @@ def test_ctrl_c_ends_the_looking_and_not_the_run(monkeypatch, capsys, tmp_path):
     def interrupted(watcher: Watcher) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(bertkit.watch, "_lines", interrupted)
+    monkeypatch.setattr(bertkit.watching, "_lines", interrupted)
     watch(tmp_path / "run")
     assert capsys.readouterr().err == "no longer watching; the run is as it was\n"
 
@@ -99,7 +99,7 @@ def test_a_terminal_gets_a_table(finished, monkeypatch, capsys):
     shown = capsys.readouterr().out
     assert "finished" in shown
     assert "step-000003" in shown
-    assert any(bar in shown for bar in bertkit.watch.BARS)
+    assert any(bar in shown for bar in bertkit.watching.BARS)
 
 
 def test_a_followed_file_is_read_once_and_anew_when_it_was_replaced(tmp_path):

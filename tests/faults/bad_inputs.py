@@ -318,7 +318,7 @@ def _trained() -> Path:
 
 
 def read_report(folder: Path) -> None:
-    from bertkit.report.html import render
+    from bertkit.pages.html import render
 
     render(folder)
 

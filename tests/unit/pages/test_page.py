@@ -10,8 +10,8 @@ import pytest
 
 from bertkit.errors import BertkitError
 from bertkit.findings import Note, Passage, Passages, Series, Span, Table, from_json, to_json
-from bertkit.report.html import cells, excerpts, pieces, render, write_report
-from tests.unit.report.conftest import METRICS, Page, every_kind
+from bertkit.pages.html import cells, excerpts, pieces, render, write_report
+from tests.unit.pages.conftest import METRICS, Page, every_kind
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -134,7 +134,7 @@ def test_figures_take_their_colours_from_the_page(run_folder):
 def test_a_run_is_told_from_its_headline_to_its_versions(run_folder):
     page = told(Page(render(run_folder(every_kind("Word"), checkpoint="org/bert"))).data)
     for text in (
-        "sentiment, org/bert", "2026-01-02", "87.50 accuracy on test of 1,234 rows", "training rows 20,000",
+        "sentiment, org/bert", "2026-01-02", "87.50 accuracy on test, 1,234 rows", "training rows 20,000",
         "seed 7", "training time 1.5 min", "checkpoint: org/bert", "torch2", "sha256:ab", "devicecpu",
     ):  # fmt: skip
         assert text.lower() in page.lower(), text
@@ -282,7 +282,7 @@ def test_a_study_lists_its_runs_with_what_became_of_them(study_folder):
     data = told(Page(text).data)
     assert "50.00 GLUE" in data
     assert "Mind this." in data
-    assert "GLUE runs/a-0 87.50 accuracy on test of 1,234 rows" in data.replace("a-087", "a-0 87")
+    assert "GLUE runs/a-0 87.50 accuracy on test, 1,234 rows" in data.replace("a-087", "a-0 87")
     assert "GLUE runs/b-0: failed, GLUE" in data
     assert "GLUE runs/c-0: waiting, GLUE" in data
     assert re.search(r"GLUE runs/d-0: not readable, \S*d-0 does not exist", data)

@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 import pytest
 
 from bertkit.findings import Dots, Heatmap, Series
-from bertkit.report.plots import POINTS, draw, label, running_mean, thin
-from tests.unit.report.conftest import every_kind
+from bertkit.pages.plots import POINTS, draw, label, running_mean, thin
+from tests.unit.pages.conftest import every_kind
 
 SPACE = "{http://www.w3.org/2000/svg}"
 

@@ -143,7 +143,7 @@ def _series(figure: Figure, finding: Series) -> bool:
     axes.xaxis.set_major_formatter(_number)
     axes.yaxis.set_major_formatter(_number)
     axes.grid(axis="y")
-    if is_drawn:
+    if len(axes.lines) > 1:  # a line alone is what the axis says
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.3, handlelength=1.6)
     return is_drawn
 

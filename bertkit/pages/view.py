@@ -1,11 +1,9 @@
-"""A run or a study as one self-contained page: `write_report("runs/reviews")`."""
+"""What a page says of a run or a study, read from its folder."""
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping, Sequence
-from itertools import count, pairwise
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -14,11 +12,9 @@ from pydantic import BaseModel, Field
 from bertkit.bounded import parse, read_whole
 from bertkit.config import read_yaml, validate
 from bertkit.errors import BertkitError
-from bertkit.findings import Cell, Finding, Note, Span, Table, from_json
+from bertkit.findings import Finding, Note, Table, from_json
 from bertkit.metrics.shown import is_share, short_name, show_score
-from bertkit.rundir import RunDir, write_atomically
-
-AROUND = 150  # characters on either side of a span that stand in an excerpt
+from bertkit.rundir import RunDir
 
 
 class Headline(BaseModel):
@@ -76,114 +72,22 @@ class Entry(NamedTuple):
     problem: str
 
 
-def write_report(directory: str | Path, out: str | Path | None = None) -> Path:
-    """Write the page of a run or a study.
+def view_of(directory: Path) -> tuple[View, list[Entry]]:
+    """What there is to say of a run, or of a study and each of its runs.
 
-    Args:
-        directory: folder of a finished run, or of a study.
-        out: the file; else `report.html` in the folder.
-    Returns:
-        the file.
     Raises:
         BertkitError: the folder is no run and no study, or the run did not finish, or a file of it is broken.
     """
-    target = Path(out) if out is not None else Path(directory) / "report.html"
-    if target.is_dir():
-        raise BertkitError(f"--out: {target} is a folder", hint="give the name of an .html file")
-    write_atomically(target, render(directory))
-    return target
-
-
-def render(directory: str | Path) -> str:
-    """The page of a run or a study; the same folder gives the same characters."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    from bertkit.report.plots import draw
-
-    directory = Path(directory)
     if (directory / "study.json").exists():
-        view, entries = _study(directory)
-    elif (directory / "recipe.yaml").exists():
-        view, entries = _run(directory), []
-    else:
-        what = "is not a run or a study" if directory.is_dir() else "does not exist, so it is not a run or a study"
-        raise BertkitError(f"{directory} {what}", hint="give the folder that `bertkit train --out` wrote")
-    numbers = count(1)
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    page = environment.get_template("page.html").render(
-        view=view,
-        entries=entries,
-        folder=directory.resolve().name,
-        draw=lambda finding: draw(finding, f"figure-{next(numbers)}"),
-        cells=cells,
-        pieces=pieces,
-        excerpts=excerpts,
-    )
-    # what HTML forbids, and what UTF-8 cannot hold
-    return re.sub("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]", "\ufffd", page)
+        return _study(directory)
+    if (directory / "recipe.yaml").exists():
+        return _run(directory), []
+    what = "is not a run or a study" if directory.is_dir() else "does not exist, so it is not a run or a study"
+    raise BertkitError(f"{directory} {what}", hint="give the folder that `bertkit train --out` wrote")
 
 
-def cells(table: Table) -> list[list[tuple[str, str]]]:
-    """Rows of (what is shown, how: `word`, `number` or `missing`)."""
-    columns = list(zip(*table.rows, strict=True)) or [() for _ in table.columns]
-    is_number = [all(value is None or isinstance(value, int | float) for value in column) for column in columns]
-    is_score = [
-        name not in table.plain and not any(isinstance(value, str | int) for value in column)
-        for name, column in zip(table.columns, columns, strict=True)
-    ]
-    return [
-        [
-            (_cell(value, name in table.plain, is_score[place]),
-             "missing" if _is_missing(value) else "number" if is_number[place] else "word")
-            for place, (name, value) in enumerate(zip(table.columns, row, strict=True))
-        ]
-        for row in table.rows
-    ]  # fmt: skip
-
-
-def _is_missing(value: Cell) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
-
-
-def _cell(value: Cell, is_plain: bool, is_score: bool) -> str:
-    if _is_missing(value):
-        return "undefined" if is_score else "–"
-    if isinstance(value, float) and is_plain:
-        return f"{value:,.3f}" if value == 0 or abs(value) >= 0.001 else f"{value:.2g}"
-    return value if isinstance(value, str) else show_score("", value)
-
-
-def pieces(text: str, spans: Sequence[Span], begin: int = 0, end: int | None = None) -> list[tuple[str, str]]:
-    """`text[begin:end]` cut where a mark begins or ends, as (piece, marks such as `gold predicted`)."""
-    end = len(text) if end is None else end
-    cuts = {begin, end, *(place for span in spans for place in (span.start, span.end) if begin < place < end)}
-    return [
-        (text[a:b], " ".join(sorted({span.kind for span in spans if span.start <= a and b <= span.end})))
-        for a, b in pairwise(sorted(cuts))
-    ]
-
-
-def excerpts(text: str, spans: Sequence[Span]) -> list[tuple[int, int]]:
-    """The parts of a text that are worth reading first: what surrounds its spans, else its beginning."""
-    if len(text) <= 3 * AROUND:
-        return [(0, len(text))]
-    wanted = [(span.start - AROUND, span.end + AROUND) for span in spans if 0 <= span.start < span.end <= len(text)]
-    found: list[tuple[int, int]] = []
-    for start, stop in sorted(wanted) or [(0, 2 * AROUND)]:
-        # whole words, where words are short
-        first = max(text.find(" ", start, start + 20) + 1, start) if start > 0 else 0
-        last = max(text.rfind(" ", stop - 20, stop), 0) or stop if stop < len(text) else len(text)
-        if found and first <= found[-1][1] + 20:
-            first, last = found[-1][0], max(found.pop()[1], last)
-        found.append((first, last))
-    shown = sum(last - first for first, last in found)
-    return found if shown < 0.8 * len(text) else [(0, len(text))]
-
-
-def _findings(path: Path) -> list[Finding]:
+def read_findings(path: Path) -> list[Finding]:
+    """The findings of a file; none where there is no file."""
     try:
         return from_json(parse(read_whole(path)), where=str(path))
     except FileNotFoundError:
@@ -195,7 +99,7 @@ def _findings(path: Path) -> list[Finding]:
 def _run(directory: Path) -> View:
     run = RunDir(directory).open()
     metrics, about, recipe = run.read_json("metrics.json"), run.read_json("environment.json"), run["recipe.yaml"]
-    tree, found = read_yaml(recipe), _findings(run["findings.json"])
+    tree, found = read_yaml(recipe), read_findings(run["findings.json"])
     task, split, trained = run.read_json("task.json").get("name", "run"), metrics.get("split"), metrics.get("train", {})
     name = metrics.get("headline", "score")
     facts = {
@@ -204,7 +108,7 @@ def _run(directory: Path) -> View:
     }  # fmt: skip
     if trained.get("seconds") is not None:
         facts["training time"] = f"{trained['seconds'] / 60:,.1f} min"
-    rows = f" of {metrics['rows']:,} rows" if isinstance(metrics.get("rows"), int) else ""
+    rows = f", {metrics['rows']:,} rows" if isinstance(metrics.get("rows"), int) else ""
     others = {key: about.get(key) for key in ("device", "precision", "processes", "platform", "began")}
     model = tree.get("model")
     checkpoint = str(model.get("checkpoint", "")) if isinstance(model, Mapping) else ""
@@ -242,7 +146,7 @@ def _study(directory: Path) -> tuple[View, list[Entry]]:
     study = validate(Study, RunDir(directory).read_json("study.json"), where=str(directory / "study.json"))
     entries = [_entry(directory, part) for part in study.runs]
     first = next((entry.view for entry in entries if entry.view is not None), None)
-    found = _findings(directory / "findings.json")
+    found = read_findings(directory / "findings.json")
     view = View(
         title=study.title,
         headline=(study.headline.shown(), study.headline.label) if study.headline else ("", "no scores yet"),

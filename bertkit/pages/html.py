@@ -1,0 +1,128 @@
+"""Findings and pages as self-contained HTML: `write_report("runs/reviews")`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Sequence
+from itertools import count, pairwise
+from pathlib import Path
+
+from bertkit.errors import BertkitError
+from bertkit.findings import Cell, Finding, Note, Span, Table, to_json
+from bertkit.metrics.shown import show_score
+from bertkit.pages.view import view_of
+from bertkit.rundir import write_atomically
+
+AROUND = 150  # characters on either side of a span that stand in an excerpt
+
+
+def write_report(directory: str | Path, out: str | Path | None = None) -> Path:
+    """Write the page of a run or a study.
+
+    Args:
+        directory: folder of a finished run, or of a study.
+        out: the file; else `report.html` in the folder.
+    Returns:
+        the file.
+    Raises:
+        BertkitError: the folder is no run and no study, or the run did not finish, or a file of it is broken.
+    """
+    target = Path(out) if out is not None else Path(directory) / "report.html"
+    if target.is_dir():
+        raise BertkitError(f"--out: {target} is a folder", hint="give the name of an .html file")
+    write_atomically(target, render(directory))
+    return target
+
+
+def render(directory: str | Path) -> str:
+    """The page of a run or a study; the same folder gives the same characters."""
+    directory = Path(directory)
+    view, entries = view_of(directory)
+    return _fill("page.html", "figure", view=view, entries=entries, folder=directory.resolve().name)
+
+
+def fragment(findings: Sequence[Finding]) -> str:
+    """Findings as one element, with its style, that can stand in any page."""
+    # a notebook is one page: ids of one cell's figures must not be those of another's
+    ids = f"figure-{hashlib.sha256(json.dumps(to_json(findings)).encode()).hexdigest()[:12]}"
+    notes = [finding for finding in findings if isinstance(finding, Note)]
+    return _fill("fragment.html", ids, notes=notes, findings=[entry for entry in findings if entry not in notes])
+
+
+def _fill(template: str, ids: str, **values: object) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    from bertkit.pages.plots import draw
+
+    numbers = count(1)
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.globals |= {
+        "cells": cells, "pieces": pieces, "excerpts": excerpts,
+        "draw": lambda finding: draw(finding, f"{ids}-{next(numbers)}"),
+    }  # fmt: skip
+    page = environment.get_template(template).render(values)
+    # what HTML forbids, and what UTF-8 cannot hold
+    return re.sub("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]", "\ufffd", page)
+
+
+def cells(table: Table) -> list[list[tuple[str, str]]]:
+    """Rows of (what is shown, how: `word`, `number` or `missing`)."""
+    columns = list(zip(*table.rows, strict=True)) or [() for _ in table.columns]
+    is_number = [all(value is None or isinstance(value, int | float) for value in column) for column in columns]
+    is_score = [
+        name not in table.plain and not any(isinstance(value, str | int) for value in column)
+        for name, column in zip(table.columns, columns, strict=True)
+    ]
+    return [
+        [
+            (_cell(value, name in table.plain, is_score[place]),
+             "missing" if _is_missing(value) else "number" if is_number[place] else "word")
+            for place, (name, value) in enumerate(zip(table.columns, row, strict=True))
+        ]
+        for row in table.rows
+    ]  # fmt: skip
+
+
+def _is_missing(value: Cell) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _cell(value: Cell, is_plain: bool, is_score: bool) -> str:
+    if _is_missing(value):
+        return "undefined" if is_score else "–"
+    if isinstance(value, float) and is_plain:
+        return f"{value:,.3f}" if value == 0 or abs(value) >= 0.001 else f"{value:.2g}"
+    return value if isinstance(value, str) else show_score("", value)
+
+
+def pieces(text: str, spans: Sequence[Span], begin: int = 0, end: int | None = None) -> list[tuple[str, str]]:
+    """`text[begin:end]` cut where a mark begins or ends, as (piece, marks such as `gold predicted`)."""
+    end = len(text) if end is None else end
+    cuts = {begin, end, *(place for span in spans for place in (span.start, span.end) if begin < place < end)}
+    return [
+        (text[a:b], " ".join(sorted({span.kind for span in spans if span.start <= a and b <= span.end})))
+        for a, b in pairwise(sorted(cuts))
+    ]
+
+
+def excerpts(text: str, spans: Sequence[Span]) -> list[tuple[int, int]]:
+    """The parts of a text that are worth reading first: what surrounds its spans, else its beginning."""
+    if len(text) <= 3 * AROUND:
+        return [(0, len(text))]
+    wanted = [(span.start - AROUND, span.end + AROUND) for span in spans if 0 <= span.start < span.end <= len(text)]
+    found: list[tuple[int, int]] = []
+    for start, stop in sorted(wanted) or [(0, 2 * AROUND)]:
+        # whole words, where words are short
+        first = max(text.find(" ", start, start + 20) + 1, start) if start > 0 else 0
+        last = max(text.rfind(" ", stop - 20, stop), 0) or stop if stop < len(text) else len(text)
+        if found and first <= found[-1][1] + 20:
+            first, last = found[-1][0], max(found.pop()[1], last)
+        found.append((first, last))
+    shown = sum(last - first for first, last in found)
+    return found if shown < 0.8 * len(text) else [(0, len(text))]

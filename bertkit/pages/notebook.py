@@ -1,0 +1,80 @@
+"""Findings and pages as a notebook shows them."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple, overload
+
+from bertkit.errors import BertkitError
+from bertkit.findings import Finding
+from bertkit.pages.html import fragment, write_report
+from bertkit.pages.view import read_findings
+
+
+class Findings(Sequence[Finding]):
+    """What a run or a study found: tables, curves, heatmaps, rows to read and notes; a notebook draws them.
+
+    `Findings.read("runs/reviews")["By label"]` are those of one title, and a slice is drawn as well.
+    """
+
+    def __init__(self, findings: Iterable[Finding]) -> None:
+        self._all = tuple(findings)
+
+    @classmethod
+    def read(cls, directory: str | Path) -> Findings:
+        """The findings of a finished run or a study.
+
+        Raises:
+            BertkitError: the folder has no findings, or they are broken.
+        """
+        path = Path(directory) / "findings.json"
+        if not path.exists():
+            raise BertkitError(f"{directory} has no findings.json", hint="give the folder of a finished run or a study")
+        return cls(read_findings(path))
+
+    @overload
+    def __getitem__(self, which: int) -> Finding: ...
+    @overload
+    def __getitem__(self, which: slice | str) -> Findings: ...
+    def __getitem__(self, which: int | slice | str) -> Finding | Findings:
+        if isinstance(which, int):
+            return self._all[which]
+        if isinstance(which, slice):
+            return Findings(self._all[which])
+        return Findings(finding for finding in self if finding.title == which)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __repr__(self) -> str:
+        return "\n".join(["findings:", *(f"  {finding.kind:9} {finding.title}" for finding in self)])
+
+    def _repr_html_(self) -> str:
+        return fragment(self)
+
+
+class Page(NamedTuple):
+    """A page that was written; a notebook shows it in a frame."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def _repr_html_(self) -> str:
+        page = html.escape(self.path.read_text(encoding="utf-8"))
+        return f'<iframe sandbox srcdoc="{page}" style="width:100%;height:40rem;border:0"></iframe>'
+
+
+def report(directory: str | Path, out: str | Path | None = None) -> Page:
+    """Write the page of a run or a study: scores, figures, and rows to read; a notebook shows it.
+
+    Args:
+        directory: folder of a finished run, or of a study.
+        out: the file; None means `report.html` in the folder.
+    Raises:
+        BertkitError: the folder is no run and no study, or the run did not finish, or a file of it is broken.
+    """
+    return Page(write_report(directory, out))
