@@ -115,6 +115,8 @@ class Predictor:
                 shown = reprlib.repr(values[name])
                 raise BertkitError(f"a row's {name!r} is {shown}, not text", hint="give a str, whole characters only")
         for name in columns.words:
+            if columns.entities and _is_text(values[name]):
+                values["text"] = values[name]  # entities have their characters in it
             values[name] = _words(values[name], name)
         return {"id": "0", **values}
 

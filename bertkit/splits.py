@@ -60,6 +60,9 @@ def read_splits(recipe: Recipe, task: Task, say: Callable[[str], None]) -> tuple
         if wanted is not None:
             say(f"{split}: {len(chosen):,} of {len(rows[split]):,} rows, drawn with seed {recipe.seed}")
         rows[split] = [rows[split][row] for row in chosen]
+    for split, some in rows.items():
+        if text := task.describe(some, split):
+            say(f"{split}: {text}")
     left_out = {split: text for split, some in found.items() if (text := describe_left_out(some))}
     return Splits(**rows, left_out=left_out), found["train"].label_names
 

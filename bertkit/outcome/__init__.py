@@ -40,7 +40,7 @@ def findings(
         best_by: the metric that picked the weights.
         pace: records of pace.jsonl.
     """
-    of_task = OF_HEAD[scored.task.head](scored) if scored is not None and scored.rows else []
+    of_task = task_findings(scored) if scored is not None and scored.rows else []
     headline = next(iter(scored.scores)) if scored is not None else best_by
     return [
         *notes(scored, background.left_out),
@@ -51,6 +51,13 @@ def findings(
         coverage_table(dict(background.covered)),
         *(finding for finding in of_task if isinstance(finding, Passages) and finding.passages),
     ]
+
+
+def task_findings(scored: Scored) -> list[Finding]:
+    """What the task says of itself, and what its head adds."""
+    own = scored.task.breakdowns(scored.predictions, scored.rows, scored.where)
+    said = {finding.title for finding in own}
+    return [*own, *(finding for finding in OF_HEAD[scored.task.head](scored) if finding.title not in said)]
 
 
 def loss_curve(history: Sequence[Mapping]) -> list[Series]:

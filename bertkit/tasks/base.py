@@ -13,6 +13,7 @@ from bertkit.config import Section, validate
 from bertkit.data.sources import Columns
 from bertkit.data.windows import Inputs, Window
 from bertkit.errors import BertkitError, did_you_mean
+from bertkit.findings import Finding
 from bertkit.heads import HEADS, HeadName
 
 Row = Mapping[str, object]
@@ -92,6 +93,18 @@ class Task(Section):
     def score(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scores:
         """How good the predictions are; the first is the headline, None where undefined."""
         raise NotImplementedError
+
+    def describe(self, rows: Sequence[Row], where: str) -> str:
+        """What is worth saying of the rows of a split before training, such as how they mark what is right.
+
+        Raises:
+            BertkitError: no model could learn from them; `where` names the split.
+        """
+        return ""
+
+    def breakdowns(self, predictions: Sequence[Prediction], rows: Sequence[Row], where: str) -> Sequence[Finding]:
+        """Findings of this task alone; each takes the place of what its head would say under the same title."""
+        return ()
 
     def tuned(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> Self:
         """A copy with the settings that are chosen on validation predictions, such as a threshold."""

@@ -1,4 +1,4 @@
-"""Which part of speech is each word? One label a word, whatever the number of pieces or windows."""
+"""Which part of speech is each word? One tag a word, whatever the number of pieces or windows."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ UNIVERSAL_TAGS = (
 UNLABELLED = -100
 
 
-class Pos(Task):
-    """Words -> one tag a word; any other label per word (chunks, entities) works the same."""
+class Tagging(Task):
+    """Words -> one tag a word; what the tags mean, and how they are scored, is said by a subclass."""
 
-    name: str = "pos"
     labels: tuple[str, ...] = Field((), description="tags in the order of their ids; empty: found in the data")
     fallback: str | None = Field(
         None,
@@ -33,15 +32,10 @@ class Pos(Task):
 
     columns = Columns(words=("words",), tags="tags")
     answer = "tags"
-    inventory = UNIVERSAL_TAGS
 
     @property
     def head(self) -> HeadName:
         return "token"
-
-    @property
-    def headline(self) -> str:
-        return "accuracy"
 
     @property
     def fallback_tag(self) -> str:
@@ -71,6 +65,17 @@ class Pos(Task):
             for place, word in enumerate(owned.tolist()):
                 tags[word], certainty[word] = self.labels[best[place]], float(shares[place, best[place]])
         return {"words": list(words), "tags": tags, "probabilities": certainty}
+
+
+class Pos(Tagging):
+    """Words -> one tag a word, scored by the words that have the right one."""
+
+    name: str = "pos"
+    inventory = UNIVERSAL_TAGS
+
+    @property
+    def headline(self) -> str:
+        return "accuracy"
 
     def score(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scores:
         from bertkit.metrics import tagging

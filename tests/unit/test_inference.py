@@ -11,6 +11,7 @@ import torch
 
 import bertkit.inference
 from bertkit.data.plan import Budget
+from bertkit.data.sources import Columns
 from bertkit.data.windows import WindowMaker
 from bertkit.encode import cut_rows
 from bertkit.errors import BertkitError
@@ -94,6 +95,19 @@ def assert_alike(ours: object, theirs: object) -> None:
             assert_alike(one, other)
     else:
         assert ours == theirs
+
+
+def test_tasks_with_entities_see_the_text_that_words_came_from(predictor):
+    class Located(Pos):
+        columns = Columns(words=("words",), tags="tags", entities=True)
+
+        def decode(self, row, outputs):
+            return {**super().decode(row, outputs), "text": row.get("text")}
+
+    located = predictor(Located(labels=("A", "B")))
+    found = list(located.predict(["the old\u00a0 bread", ["the", "old"], {"words": "bread"}]))
+    assert [prediction["text"] for prediction in found] == ["the old\u00a0 bread", None, "bread"]
+    assert found[0]["words"] == ["the", "old", "bread"]
 
 
 @pytest.mark.parametrize("family", ["wordpiece", "byte-level"])

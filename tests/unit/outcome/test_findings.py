@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from bertkit.findings import to_json
+from bertkit.findings import Note, to_json
 from bertkit.outcome import Background, Scored, findings, records
 from bertkit.tasks.classification import Classification
+from bertkit.tasks.pos import Pos
 from tests.unit.outcome.made import classes, questions, scored, sentences
 
 HISTORY = [
@@ -117,6 +118,21 @@ def test_rows_that_were_left_out_are_noted():
     background = Background({}, {}, {"train": "7 bad rows", "test": "2 rows with ignored labels"})
     text = "Some rows are in no figure: train: 7 bad rows; test: 2 rows with ignored labels."
     assert notes_of(None, background) == {"Rows left out": text}
+
+
+def test_a_task_adds_findings_and_replaces_those_of_its_head():
+    class Counting(Pos):
+        def breakdowns(self, predictions, rows, where):
+            return [
+                Note(title="Own", text=f"{len(predictions)} of {len(rows)}, {where}"),
+                Note(title="By tag", text=""),
+            ]
+
+    split = sentences("a/DET/DET dog/NOUN/VERB")
+    found = findings(split._replace(task=Counting(labels=split.task.labels)), NOTHING, [], "accuracy")
+    assert Note(title="Own", text="1 of 1, test, 1 row") in found
+    assert [finding.kind for finding in found if finding.title == "By tag"] == ["note"]
+    assert "Confusion" in [finding.title for finding in found]
 
 
 def test_records_hold_what_was_read_what_is_right_and_what_was_answered():
