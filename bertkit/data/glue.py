@@ -179,7 +179,8 @@ def read_split(task: str, split: str, path: str, config: str | None = None, part
     located = locate(file, table, layout, is_test)
     columns = Columns(text=("text", "second"), **{"label" if layout.labels else "number": "label"})
     known = {name: name for name in layout.labels} | dict(zip(layout.codes, layout.labels, strict=True))
-    rules = GlueRules(columns, table.class_names.get(located["label"]), not is_test, frozenset(), False, known)
+    names = table.class_names.get(located["label"])
+    rules = GlueRules(columns=columns, class_names=names, required=not is_test, known=known)
     rows, bad, _, _ = collect(file, table, rules, located)
     if not rows and not bad:
         raise no_rows(file)
@@ -219,7 +220,7 @@ def locate(file: File, table: Table, layout: Layout, is_test: bool) -> dict[str,
     return located
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GlueRules(Rules):
     """What is right in a row of GLUE: a label by its code or its name, a score from 0 to 5; in a test, also none."""
 

@@ -32,16 +32,16 @@ class IgnoredLabel(Exception):
     """The row has a label that the user wants left out."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rules:
     """What makes a row right for one task. The reasons that converters raise read on after "column 'x' ..."."""
 
     columns: Columns
     class_names: tuple[str, ...] | None
     required: bool
-    ignored: frozenset[str]
-    unanswerable: bool
-    tag_names: tuple[str, ...]
+    ignored: frozenset[str] = frozenset()
+    unanswerable: bool = False
+    tag_names: tuple[str, ...] = ()
 
     def converter(self, column: str) -> Callable[[object], object]:
         """The function that checks one column's values."""

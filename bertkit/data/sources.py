@@ -83,7 +83,10 @@ def read_rows(
         file = file._replace(wanted={**file.wanted, **found})
     located = locate(file, table, columns, () if require_gold else gold)
     class_names = next((table.class_names[located[name]] for name in gold if located[name] in table.class_names), None)
-    rules = Rules(columns, class_names, require_gold, frozenset(ignore_labels), unanswerable, tuple(tag_names))
+    rules = Rules(
+        columns=columns, class_names=class_names, required=require_gold, ignored=frozenset(ignore_labels),
+        unanswerable=unanswerable, tag_names=tuple(tag_names),
+    )  # fmt: skip
     rows, bad, hint, ignored = collect(file, table, rules, located)
     if bad and not skip_bad_rows:
         raise BertkitError(bad[0] + (f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""), hint=f"{hint}, or {SKIP}")
