@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,74 +18,54 @@ from bertkit.errors import BertkitError, did_you_mean, one_line
 
 Tree = dict[str, object]
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
-MOST_VALUES = 100_000  # in a recipe, aliases unfolded
-LARGEST_YAML = 1 << 20  # bytes; a recipe has thousands, and each further MiB takes half a minute to parse
+MOST_VALUES = 100_000  # in a recipe, with its aliases unfolded
+LARGEST_YAML = 1 << 20  # bytes; a recipe has thousands, and each MiB takes half a minute to parse
 
-# Names people bring along from transformers' TrainingArguments and from other scripts -> ours.
+# our name -> what transformers' TrainingArguments and other scripts call it; a key of another section needs no entry
 FOREIGN_NAMES = {
-    "learning_rate": "train.learning_rate",
-    "lr": "train.learning_rate",
-    "num_train_epochs": "train.epochs",
-    "epochs": "train.epochs",
-    "max_steps": "train.steps",
-    "per_device_train_batch_size": "train.batch_size",
-    "per_gpu_train_batch_size": "train.batch_size",
-    "batch_size": "train.batch_size",
-    "gradient_accumulation_steps": "hardware.micro_batch_tokens",
-    "per_device_eval_batch_size": "hardware.evaluation_tokens",
-    "warmup_ratio": "train.warmup",
-    "warmup_steps": "train.warmup",
-    "evaluation_strategy": "train.evaluate_every",
-    "eval_strategy": "train.evaluate_every",
-    "eval_steps": "train.evaluate_every",
-    "save_strategy": "train.checkpoint_every",
-    "save_steps": "train.checkpoint_every",
-    "save_total_limit": "train.keep",
-    "logging_steps": "log.every",
-    "report_to": "log.trackers",
-    "metric_for_best_model": "train.best_by",
-    "lr_scheduler_type": "train.schedule",
-    "max_grad_norm": "train.gradient_clip",
-    "label_smoothing_factor": "train.label_smoothing",
-    "group_by_length": "train.order",
-    "overwrite_output_dir": "--out with a new name, or --resume",
-    "output_dir": "--out",
-    "resume_from_checkpoint": "--resume",
-    "max_seq_length": "windows.max_length",
-    "max_length": "windows.max_length",
-    "doc_stride": "windows.stride (the overlap, in tokens)",
-    "model_name_or_path": "model.checkpoint",
-    "train_file": "data.train",
-    "validation_file": "data.validation",
-    "test_file": "data.test",
-    "max_train_samples": "data.train_rows",
-    "max_eval_samples": "data.validation_rows",
-    "no_cuda": "hardware.device=cpu",
-    "use_cpu": "hardware.device=cpu",
-    "fp16": "hardware.precision=fp16",
-    "bf16": "hardware.precision=bf16",
-    "version_2_with_negative": "task.unanswerable",
-    "gradient_checkpointing": "hardware.gradient_checkpointing",
-    "activation_checkpointing": "hardware.gradient_checkpointing",
-    "train_sampling_strategy": "train.order",
-    "adam_beta1": "train.adam_betas",
-    "adam_beta2": "train.adam_betas",
-    "load_best_model_at_end": "train.best_by (the best weights are always kept)",
-    "early_stopping_patience": "train.early_stopping",
-    "logging_dir": "log.trackers (they write into the run's folder)",
-    "run_name": "--out",
-    "data_seed": "seed",
-    "use_mps_device": "hardware.device=mps",
-    "attn_implementation": "model.attention",
-    "hidden_dropout_prob": "model.dropout",
-    "attention_probs_dropout_prob": "model.attention_dropout",
-    "do_lower_case": "model.lowercase",
-    "ignore_mismatched_sizes": "model.replace_head",
-    "dataset_name": "data.source",
-    "dataset_config_name": "data.config",
-    "num_labels": "task.labels (their names)",
-    "n_best_size": "task.n_best",
-    "null_score_diff_threshold": "task.no_answer_threshold",
+    "--out": "output_dir run_name",
+    "--out with a new name, or --resume": "overwrite_output_dir",
+    "--resume": "resume_from_checkpoint",
+    "data.config": "dataset_config_name",
+    "data.source": "dataset_name",
+    "data.test": "test_file",
+    "data.train": "train_file",
+    "data.train_rows": "max_train_samples",
+    "data.validation": "validation_file",
+    "data.validation_rows": "max_eval_samples",
+    "hardware.device=cpu": "no_cuda use_cpu",
+    "hardware.evaluation_tokens": "per_device_eval_batch_size",
+    "hardware.micro_batch_tokens": "gradient_accumulation_steps",
+    "hardware.precision=bf16": "bf16",
+    "hardware.precision=fp16": "fp16",
+    "log.every": "logging_steps",
+    "log.trackers": "report_to logging_dir",
+    "model.attention_dropout": "attention_probs_dropout_prob",
+    "model.checkpoint": "model_name_or_path",
+    "model.dropout": "hidden_dropout_prob",
+    "model.lowercase": "do_lower_case",
+    "model.replace_head": "ignore_mismatched_sizes",
+    "task.labels (their names)": "num_labels",
+    "task.n_best": "n_best_size",
+    "task.no_answer_threshold": "null_score_diff_threshold",
+    "task.unanswerable": "version_2_with_negative",
+    "train.batch_size": "per_device_train_batch_size per_gpu_train_batch_size",
+    "train.best_by": "metric_for_best_model",
+    "train.best_by (the best weights are always kept)": "load_best_model_at_end",
+    "train.checkpoint_every": "save_strategy save_steps",
+    "train.early_stopping": "early_stopping_patience",
+    "train.epochs": "num_train_epochs",
+    "train.evaluate_every": "evaluation_strategy eval_strategy eval_steps",
+    "train.gradient_clip": "max_grad_norm",
+    "train.keep": "save_total_limit",
+    "train.label_smoothing": "label_smoothing_factor",
+    "train.learning_rate": "lr",
+    "train.order": "group_by_length train_sampling_strategy",
+    "train.schedule": "lr_scheduler_type",
+    "train.steps": "max_steps",
+    "train.warmup": "warmup_ratio warmup_steps",
+    "windows.max_length": "max_seq_length",
+    "windows.stride (the overlap, in tokens)": "doc_stride",
 }
 
 
@@ -98,7 +77,7 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _truth_is_no_number(cls, value: object, info: ValidationInfo) -> object:
+    def _true_is_not_a_number(cls, value: object, info: ValidationInfo) -> object:
         # pydantic would read `epochs: true` as 1
         if isinstance(value, bool) and _is_number(cls.model_fields[str(info.field_name)].annotation):
             raise ValueError("Input should be a number")
@@ -120,7 +99,7 @@ def read_yaml(path: Path) -> Tree:
         raise BertkitError(f"{path}: cannot be read ({error})") from None
     tree = parse_yaml(text, where=str(path))
     if not isinstance(tree, dict):
-        raise BertkitError(f"{path}: a recipe is a mapping of sections", hint="see `bertkit recipe list`")
+        raise BertkitError(f"{path}: not a mapping of sections", hint="see `bertkit recipe list`")
     return tree
 
 
@@ -132,7 +111,7 @@ def parse_yaml(text: str, where: str) -> object:
     try:
         tree = YAML(typ="safe", pure=True).load(text)
         check_size(tree)
-        json.dumps(tree, default=str)  # an anchor within itself, a list as a key: YAML, but no plain values
+        json.dumps(tree, default=str)  # an anchor within itself or a list as a key is YAML, but not plain values
         return tree
     except (YAMLError, ValueError, TypeError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
@@ -142,10 +121,10 @@ def parse_yaml(text: str, where: str) -> object:
 
 
 def check_size(tree: object) -> None:
-    """Refuse a tree whose aliases unfold to more values than a recipe has: nine levels of ten make 10^9.
+    """Refuse a tree that contains itself, or whose aliases unfold to too many values: nine levels of ten make 10^9.
 
     Raises:
-        ValueError: it does, or holds itself.
+        ValueError: the tree is refused.
     """
     left = [tree]
     for _ in range(MOST_VALUES):
@@ -153,15 +132,15 @@ def check_size(tree: object) -> None:
             return
         node = left.pop()
         left += node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    raise ValueError(f"more than {MOST_VALUES:,} values, or an anchor within itself")
+    raise ValueError(f"it has more than {MOST_VALUES:,} values, or an anchor within itself")
 
 
 def dump_yaml(tree: Mapping[str, object]) -> str:
-    """The tree as YAML, keys in their given order."""
+    """The tree as YAML, with its keys in the given order."""
     from ruamel.yaml import YAML, SafeRepresenter
 
     class Escaped(SafeRepresenter):
-        """In quotes of other kinds, line breaks such as U+0085 would be folded into spaces."""
+        """Double quotes where others would fold line breaks such as U+0085 into spaces."""
 
         def represent_str(self, text: str) -> object:
             return self.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
@@ -181,15 +160,13 @@ def override(tree: Tree, assignments: Sequence[str]) -> Tree:
     """A copy of `tree` with each `a.b=value` set; the value is read as YAML.
 
     Raises:
-        BertkitError: an assignment has no `=`, or goes below a value that is not a section.
+        BertkitError: an assignment has no `=`, or names a key below a value that is not a section.
     """
     result = dict(tree)
     for assignment in assignments:
         dotted, separator, value = assignment.partition("=")
         if not separator or not dotted:
-            raise BertkitError(
-                f"{assignment!r} is not a setting", hint="settings read key=value, such as train.epochs=2"
-            )
+            raise BertkitError(f"{assignment!r} is not a setting", hint="write key=value, such as train.epochs=2")
         result = put(result, dotted, _value(value.strip(), where=dotted))
     return result
 
@@ -198,14 +175,14 @@ def put(tree: Mapping[str, object], dotted: str, value: object) -> Tree:
     """A copy of `tree` with one value set.
 
     Raises:
-        BertkitError: it would go below a value that is not a section.
+        BertkitError: the key lies below a value that is not a section.
     """
     *sections, key = dotted.split(".")
     result = node = dict(tree)
     for section in sections:
         below = {} if node.get(section) is None else node[section]
         if not isinstance(below, Mapping):
-            raise BertkitError(f"{dotted}: {section!r} holds a value and has no keys below it")
+            raise BertkitError(f"{dotted}: {section!r} is a value, not a section with keys")
         node[section] = dict(below)
         node = node[section]
     node[key] = value
@@ -213,7 +190,7 @@ def put(tree: Mapping[str, object], dotted: str, value: object) -> Tree:
 
 
 def _value(text: str, where: str) -> object:
-    """A value as YAML reads it, but for what only looks like YAML: `#1 String` is no comment, `-` no list."""
+    """A value as YAML reads it, except what only looks like YAML: `#1 String` is not a comment, `-` not a list."""
     if text.startswith(("{", "[", "'", '"')):
         return parse_yaml(text, where)
     value = parse_yaml(text, where) if re.fullmatch(r"~|[\w.+-]*\w[\w.+-]*", text) else text
@@ -235,9 +212,9 @@ def validate(model: type[AnyModel], tree: Mapping[str, object], where: str = "")
     """Build `model` from plain values.
 
     Args:
-        where: dotted path of the tree within the recipe, for the message.
+        where: dotted path of the tree within the recipe, to say in the message.
     Raises:
-        BertkitError: the first mistake, as one line with a suggestion.
+        BertkitError: the first mistake, in one line, with a suggestion.
     """
     try:
         return model.model_validate(tree)
@@ -247,7 +224,7 @@ def validate(model: type[AnyModel], tree: Mapping[str, object], where: str = "")
 
 def _explain(model: type[BaseModel], tree: object, details: list[ErrorDetails], where: str) -> BertkitError:
     first = _location(tree, details[0])
-    # the branches of a union each say what is wrong: the one that got furthest was meant
+    # each branch of a union says what is wrong: the one that got furthest was meant
     rivals = [(_location(tree, detail), detail) for detail in details]
     location, detail = max(
         (rival for rival in rivals if rival[0][: len(first)] == first), key=lambda rival: len(rival[0])
@@ -259,30 +236,27 @@ def _explain(model: type[BaseModel], tree: object, details: list[ErrorDetails], 
         return BertkitError(f"{path or 'recipe'}: unknown key {key!r}", hint=_suggest(model, parent, path, key))
     full = ".".join(filter(None, [path, key]))
     if kind == "missing":
-        return BertkitError(f"{full}: is required", hint=_describe(model, location))
+        return BertkitError(f"{full} is required", hint=_describe(model, location))
     if kind == "literal_error":
         choices = [part.strip(" '") for part in str(detail["ctx"]["expected"]).replace(" or ", ",").split(",")]
         return BertkitError(f"{full}: unknown value {value!r}", hint=did_you_mean(str(value), choices))
     shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
     if kind == "model_type":
-        keys = _section_at(model, location)
-        return BertkitError(
-            f"{full}: is a section with keys, not {shown}",
-            hint=f"its keys: {', '.join(keys.model_fields if keys else ())}",
-        )
+        keys = ", ".join(getattr(_section_at(model, location), "model_fields", ()))
+        return BertkitError(f"{full} is a section with keys, not {shown}", hint=f"its keys: {keys}")
     message = one_line(detail.get("ctx", {}).get("error", detail["msg"]))
-    # a rule about several keys says itself which
+    # a rule about several keys names them itself
     about = "" if kind == "value_error" and isinstance(value, Mapping) else f", not {shown}"
     return BertkitError(f"{full or where}: {message}{about}", hint=_describe(model, location))
 
 
 def _location(tree: object, detail: ErrorDetails) -> list[str]:
-    """The keys that lead to a mistake, without the names that pydantic gives to validators and union branches."""
+    """The keys that lead to a mistake, without pydantic's names of validators and union branches."""
     location = []
-    for place, part in enumerate(detail["loc"]):
+    for position, part in enumerate(detail["loc"]):
         is_index = isinstance(part, int) and isinstance(tree, list | tuple) and part < len(tree)
         is_there = is_index or (isinstance(tree, Mapping) and part in tree)
-        is_missing = detail["type"] == "missing" and place == len(detail["loc"]) - 1
+        is_missing = detail["type"] == "missing" and position == len(detail["loc"]) - 1
         if is_there or is_missing:
             location.append(str(part))
         if is_there:
@@ -291,13 +265,13 @@ def _location(tree: object, detail: ErrorDetails) -> list[str]:
 
 
 def _suggest(model: type[BaseModel], parent: type[BaseModel] | None, path: str, key: str) -> str:
-    """Where an unknown key belongs: a foreign name in ours, another section, or the nearest name."""
-    ours = FOREIGN_NAMES.get(key)
+    """What an unknown key may mean: our name for a foreign one, a key of another section, or the nearest name."""
+    ours = next((name for name, foreign in FOREIGN_NAMES.items() if key in foreign.split()), None)
     if ours is None:
         homes = {name: _section_at(model, [name]) for name in model.model_fields}
         ours = next((f"{name}.{key}" for name, home in homes.items() if home and key in home.model_fields), None)
     if ours and ours not in (f"{path}.{key}", key):
-        return f"here it is {ours}"
+        return f"in bertkit it is {ours}"
     return did_you_mean(key, list(parent.model_fields) if parent else [])
 
 
@@ -306,13 +280,9 @@ def _section_at(model: type[BaseModel] | None, location: Sequence[str]) -> type[
         field = model.model_fields.get(part) if model else None
         if field is None:
             return None
-        options = typing.get_args(field.annotation) if _is_union(field.annotation) else (field.annotation,)
+        options = (field.annotation, *typing.get_args(field.annotation))
         model = next((option for option in options if isinstance(option, type) and issubclass(option, BaseModel)), None)
     return model
-
-
-def _is_union(annotation: object) -> bool:
-    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
 
 
 def _is_number(annotation: object) -> bool:
@@ -320,7 +290,7 @@ def _is_number(annotation: object) -> bool:
 
 
 def _describe(model: type[BaseModel], location: Sequence[str]) -> str:
-    """What the innermost setting on the way to a place is for."""
+    """The description of the innermost setting on the way to a location."""
     for depth in range(len(location), 0, -1):
         section = _section_at(model, location[: depth - 1])
         field = section.model_fields.get(location[depth - 1]) if section else None

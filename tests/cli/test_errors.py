@@ -107,7 +107,7 @@ ROWS = {  # name: task, file, content, what is said of it behind the file's name
         "a.conllu",
         FIRST,
         ": no column 'label' for the task's 'label'; it has: id, form, upos, xpos",
-        "CoNLL-U holds words and their tags, for tasks such as pos",
+        ".conllu files hold words and their tags, for tasks such as pos",
     ),
 }
 
@@ -240,16 +240,24 @@ SETTINGS = [
         "no column 'txt' for the task's 'text'; it has: text, label",
         "add data.columns.text=text",
     ),
-    ("warmup_ratio=0.1", "recipe: unknown key 'warmup_ratio'", "here it is train.warmup"),
-    ("train.evaluation_strategy=epoch", "train: unknown key 'evaluation_strategy'", "here it is train.evaluate_every"),
-    ("overwrite_output_dir=true", "recipe: unknown key 'overwrite_output_dir'", "here it is --out with a new name"),
+    ("warmup_ratio=0.1", "recipe: unknown key 'warmup_ratio'", "in bertkit it is train.warmup"),
+    (
+        "train.evaluation_strategy=epoch",
+        "train: unknown key 'evaluation_strategy'",
+        "in bertkit it is train.evaluate_every",
+    ),
+    (
+        "overwrite_output_dir=true",
+        "recipe: unknown key 'overwrite_output_dir'",
+        "in bertkit it is --out",
+    ),
     (
         "per_device_train_batch_size=8",
         "recipe: unknown key 'per_device_train_batch_size'",
-        "here it is train.batch_size",
+        "in bertkit it is train.batch_size",
     ),
-    ("group_by_length=true", "recipe: unknown key 'group_by_length'", "here it is train.order"),
-    ("no_cuda=true", "recipe: unknown key 'no_cuda'", "here it is hardware.device=cpu"),
+    ("group_by_length=true", "recipe: unknown key 'group_by_length'", "in bertkit it is train.order"),
+    ("no_cuda=true", "recipe: unknown key 'no_cuda'", "in bertkit it is hardware.device=cpu"),
     ("windows.stride=70", "windows.stride: an overlap of 70 tokens leaves no step in windows of 64", "take at most 32"),
     ("log.trackers=tensorbord", "log.trackers: unknown tracker 'tensorbord'", "did you mean 'tensorboard'?"),
     ("train.best_by=acuracy", "train.best_by: sentiment has no metric 'acuracy'", "did you mean 'accuracy'?"),
@@ -258,7 +266,7 @@ SETTINGS = [
     ("train.class_weights={good: 2}", "train.class_weights: no label 'good'", "one of: negative, positive"),
     ("task.name=sentimnt", "task.name: unknown task 'sentimnt'", "did you mean 'sentiment'?"),
     ("task.name=nowhere.task", "task.name: there is no module 'nowhere.task'", "one of: "),
-    ("epochs", "'epochs' is not a setting", "settings read key=value"),
+    ("epochs", "'epochs' is not a setting", "write key=value"),
 ]
 
 
@@ -282,8 +290,8 @@ def test_wrong_settings_in_a_recipe_file_are_said_alike(refused, write):
     refused(path, message=f"{path}:3: not YAML", hint="a setting reads `key: value`")
     refused(path.with_name("mime.yaml"), message="there is no such recipe", hint="did you mean 'mine.yaml'?")
     path = write("mine.yaml", "task: sentiment\nmodel: bert\n")
-    refused(path, message="model: is a section with keys, not 'bert'", hint="its keys: checkpoint")
-    refused(path, "--model", "x", message="model.checkpoint: 'model' holds a value and has no keys below it")
+    refused(path, message="model is a section with keys, not 'bert'", hint="its keys: checkpoint")
+    refused(path, "--model", "x", message="model.checkpoint: 'model' is a value, not a section with keys")
 
 
 def test_a_metric_may_be_named_as_trainer_does(bertkit, write, tmp_path):
