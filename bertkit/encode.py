@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from bertkit.data.token_cache import cut
-from bertkit.data.windows import Window, WindowMaker, WindowStore
+from bertkit.data.windows import Window, WindowMaker, WindowStore, size_of
 from bertkit.findings import Table
 from bertkit.heads import HEADS
 from bertkit.tasks.base import Row, Target, Task, oracle
+
+PART_ROWS, PART_CHARACTERS = 2000, 4_000_000  # rows that are in memory as windows at once
 
 
 class Coverage(NamedTuple):
@@ -79,6 +81,20 @@ def cut_rows(task: Task, rows: Sequence[Row], maker: WindowMaker) -> Part:
     return Part(rows, cut(maker, (task.inputs(row) for row in rows), task.with_spans))
 
 
+def cut_parts(task: Task, rows: Iterable[Row], maker: WindowMaker) -> Iterator[Part]:
+    """Rows as windows, a bounded part at a time."""
+    batch: list[Row] = []
+    size = 0
+    for row in rows:
+        batch.append(row)
+        size += size_of(task.inputs(row))
+        if len(batch) == PART_ROWS or size > PART_CHARACTERS:
+            yield cut_rows(task, batch, maker)
+            batch, size = [], 0
+    if batch:
+        yield cut_rows(task, batch, maker)
+
+
 def targets_of(task: Task, part: Part) -> list[Target]:
     """What is right in each window.
 
@@ -88,14 +104,9 @@ def targets_of(task: Task, part: Part) -> list[Target]:
     return [task.target(part.rows[row], part.store[window]) for window, row in enumerate(part.store.rows.tolist())]
 
 
-def stack_targets(task: Task, targets: Sequence[Target]) -> dict[str, np.ndarray]:
+def stack_targets(task: Task, part: Part) -> dict[str, np.ndarray]:
     """Target arrays by name, over windows; over the tokens of all windows for token heads."""
-    head = HEADS[task.head]
-    arrays = {}
-    for place, name in enumerate(head.targets):
-        values = [target[place] for target in targets]
-        arrays[name] = np.concatenate(values) if task.head == "token" else np.stack(values) if values else np.zeros(0)
-    return {name: array if array.dtype == np.float32 else array.astype(np.int64) for name, array in arrays.items()}
+    return HEADS[task.head].stack(targets_of(task, part), part.store)
 
 
 def cover(task: Task, parts: Sequence[Part]) -> Coverage:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import reprlib
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +14,8 @@ from torch import nn
 
 from bertkit.data.collate import Collator
 from bertkit.data.plan import Budget, cut_passes
-from bertkit.data.windows import WindowMaker, WindowStore, size_of
-from bertkit.encode import Part, cut_rows
+from bertkit.data.windows import WindowMaker, WindowStore
+from bertkit.encode import Part, cut_parts
 from bertkit.errors import BertkitError
 from bertkit.heads import HEADS
 from bertkit.tasks.base import Output, Prediction, Row, Scores, Task
@@ -24,8 +24,6 @@ from bertkit.train.xla import cut
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-PART_ROWS, PART_CHARACTERS = 2000, 4_000_000  # rows that are in memory as windows at once
 
 
 @dataclass(frozen=True)
@@ -77,16 +75,7 @@ class Predictor:
 
     def parts(self, rows: Iterable[Row]) -> Iterator[Part]:
         """The rows as windows, a bounded part at a time."""
-        batch: list[Row] = []
-        size = 0
-        for row in rows:
-            batch.append(row)
-            size += size_of(self.task.inputs(row))
-            if len(batch) == PART_ROWS or size > PART_CHARACTERS:
-                yield cut_rows(self.task, batch, self.maker)
-                batch, size = [], 0
-        if batch:
-            yield cut_rows(self.task, batch, self.maker)
+        return cut_parts(self.task, rows, self.maker)
 
     def _answer(self, part: Part) -> Iterator[Prediction]:
         for row, outputs in zip(part.rows, self._outputs(part.store), strict=True):
@@ -125,7 +114,7 @@ class Predictor:
 
         Only what decoding needs is kept: class logits, the logits of owned first pieces, or two numbers a token.
         """
-        collate = Collator(store, self.pad_id, self.inputs, budget=self.budget, device=self.accelerator.device)
+        collate = Collator(store, self.pad_id, self.inputs, device=self.accelerator.device)
         longest_first = np.argsort(-store.lengths, kind="stable")
         batches = cut_passes(longest_first, store.lengths, self.budget)
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
@@ -151,11 +140,11 @@ class Predictor:
         self, collate: Collator, batches: Sequence[np.ndarray]
     ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
         """Batches and their logits; what does not fit into memory is cut smaller, as is all that comes after it."""
-        waiting = list(batches)
+        waiting, allowed = list(batches), self.budget
         while waiting:
             batch = waiting.pop(0)
             try:
-                logits = self._forward(collate, batch)
+                logits = self._forward(collate, batch, allowed)
             except (RuntimeError, MemoryError) as error:
                 if not is_exhausted(error):
                     raise
@@ -163,7 +152,7 @@ class Predictor:
             if logits is not None:
                 yield batch, logits
                 continue
-            _, length = collate.shape(batch)
+            length = allowed.width(int(collate.store.lengths[batch].max()))
             if len(batch) == 1:
                 raise BertkitError(
                     f"out of memory with one window of {length} tokens",
@@ -171,16 +160,16 @@ class Predictor:
                 )
             release()
             budget = len(batch) * length // 2
-            collate = replace(collate, budget=collate.budget._replace(tokens=budget))
-            waiting = cut_passes(np.concatenate([batch, *waiting]), collate.store.lengths, collate.budget)
+            allowed = allowed._replace(tokens=budget)
+            waiting = cut_passes(np.concatenate([batch, *waiting]), collate.store.lengths, allowed)
             warnings.warn(
                 f"{len(batch)} windows of {length} tokens did not fit into memory; going on with {budget:,} tokens at "
                 "a time (hardware.evaluation_tokens)",
                 stacklevel=2,
             )
 
-    def _forward(self, collate: Collator, batch: np.ndarray) -> list[np.ndarray]:
-        inputs, _ = collate(batch)
+    def _forward(self, collate: Collator, batch: np.ndarray, budget: Budget) -> list[np.ndarray]:
+        inputs, _ = collate(batch, budget)
         with self.accelerator.autocast():
             outputs = self.model(**inputs)
         cut(self.accelerator.device)
@@ -189,17 +178,11 @@ class Predictor:
     def _kept(
         self, store: WindowStore, batch: np.ndarray, logits: Sequence[np.ndarray]
     ) -> dict[int, tuple[np.ndarray, ...]]:
-        kept = {}
-        for place, number in enumerate(batch.tolist()):
-            window = store[number]
-            if self.task.head == "token":
-                owned = np.flatnonzero(window.words >= 0)
-                kept[number] = tuple(array[place, owned] for array in logits)
-            elif HEADS[self.task.head].per_token:
-                kept[number] = tuple(array[place, : len(window.spans)].copy() for array in logits)
-            else:
-                kept[number] = tuple(array[place].copy() for array in logits)
-        return kept
+        keep = HEADS[self.task.head].kept
+        return {
+            number: tuple(keep(array[position], store[number]) for array in logits)
+            for position, number in enumerate(batch.tolist())
+        }
 
 
 def _is_text(value: object) -> bool:

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from bertkit.data.plan import Budget
 from bertkit.data.windows import WindowStore, is_answerable
+from bertkit.heads import IGNORED
 
 CPU, NO_SHAPES = torch.device("cpu"), Budget(0)
-IGNORED = -100  # target of a token that has none, as in torch's cross entropy; NaN among numbers
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,6 @@ class Collator:
         inputs: names of the tensors that the model's forward takes, beside `input_ids`.
         targets: name -> array, with one entry a window; or one a token of the store, where `per_token` says so.
         per_token: whether targets have one entry a token.
-        budget: its fixed shapes, if it has some, are what batches are padded to.
         device: where the store and the batches lie.
     """
 
@@ -38,14 +37,17 @@ class Collator:
     inputs: frozenset[str]
     targets: Mapping[str, np.ndarray] = field(default_factory=dict)
     per_token: bool = False
-    budget: Budget = NO_SHAPES
     device: torch.device = CPU
 
-    def __call__(self, windows: Sequence[int] | np.ndarray) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def __call__(
+        self, windows: Sequence[int] | np.ndarray, budget: Budget = NO_SHAPES
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Pad some windows.
 
         A batch with fewer rows than its shape is filled with its first window, whose targets there are IGNORED.
 
+        Args:
+            budget: its fixed shapes, if it has some, are what batches are padded to.
         Returns:
             The model's inputs, (B, S) each; and what the loss needs: the targets, (B, ...) or (B, S), and
             `answerable` (B, S) bool, true on the text of the long side and on [CLS], when the store keeps spans. The
@@ -54,7 +56,7 @@ class Collator:
         """
         windows = np.asarray(windows)
         count, lengths = len(windows), self.store.lengths[windows]
-        rows, width = self.shape(windows)
+        rows, width = budget.shape(count, int(lengths.max()))
         if rows > count:
             windows = np.concatenate([windows, np.full(rows - count, windows[0])])
             lengths = np.concatenate([lengths, np.full(rows - count, lengths[0])])
@@ -65,29 +67,25 @@ class Collator:
         start = self._offsets[chosen]
         is_token = column < (self._offsets[chosen + 1] - start)[:, None]
         # padding reads position 0 of the store and is overwritten
-        place = torch.where(is_token, start[:, None] + column, 0)
-        inputs = {"input_ids": torch.where(is_token, self._ids[place], self.pad_id).long()}
+        position = torch.where(is_token, start[:, None] + column, 0)
+        inputs = {"input_ids": torch.where(is_token, self._ids[position], self.pad_id).long()}
         if "attention_mask" in self.inputs:
             inputs["attention_mask"] = is_token.long()
             inputs["attention_mask"].lengths = lengths.tolist()
         if "token_type_ids" in self.inputs:
-            inputs["token_type_ids"] = torch.where(is_token, self._types[place], 0).long()
+            inputs["token_type_ids"] = torch.where(is_token, self._types[position], 0).long()
         targets = {}
         for name, values in self._targets.items():
-            targets[name] = torch.where(is_token, values[place], IGNORED) if self.per_token else values[chosen]
-            if self.budget.widths:
+            targets[name] = torch.where(is_token, values[position], IGNORED) if self.per_token else values[chosen]
+            if budget.widths:
                 is_given = sent[1].bool().view(-1, *[1] * (targets[name].dim() - 1))
                 nothing = torch.nan if values.is_floating_point() else IGNORED
                 targets[name] = torch.where(is_given, targets[name], nothing)
         if self._answerable is not None:
-            answerable = is_token & self._answerable[place]
+            answerable = is_token & self._answerable[position]
             answerable[:, 0] = True  # [CLS] stands for "no answer here"
             targets["answerable"] = answerable
         return inputs, targets
-
-    def shape(self, windows: np.ndarray) -> tuple[int, int]:
-        """B and S of these windows in one batch."""
-        return self.budget.shape(len(windows), int(self.store.lengths[windows].max()))
 
     def _there(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(values).to(self.device)

@@ -32,7 +32,7 @@ PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")  # 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 PROBLEMS = {  # how other programs read the logits: Hugging Face's pipelines follow it
     "class": "single_label_classification",
-    "labels": "multi_label_classification",
+    "multilabel": "multi_label_classification",
     "number": "regression",
 }
 

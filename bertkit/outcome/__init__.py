@@ -17,7 +17,7 @@ __all__ = ("Background", "Scored", "findings", "records", "tags_seen")
 
 OF_HEAD = {
     "class": classes.findings,
-    "labels": classes.label_set_findings,
+    "multilabel": classes.label_set_findings,
     "number": numbers.findings,
     "token": tagging.findings,
     "span": spans.findings,

@@ -31,7 +31,7 @@ def undefined_scores(scored: Scored) -> Iterator[Note]:
 def constant_answer(scored: Scored) -> Iterator[Note]:
     given = list(chain.from_iterable(scored.answers)) if scored.task.head == "token" else scored.answers
     if len(given) > 1 and all(answer == given[0] for answer in given):
-        shown = ", ".join(given[0]) or "no label" if scored.task.head == "labels" else given[0]
+        shown = ", ".join(given[0]) or "no label" if scored.task.head == "multilabel" else given[0]
         text = f"All {len(given):,} answers on {scored.split} are the same: {shown!r}. They say nothing about the rows."
         yield Note(title="The answer is always the same", text=text)
 

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import psutil
 
 from bertkit.data.plan import Plan
-from bertkit.encode import cut_rows, stack_targets, targets_of
 from bertkit.findings import Finding, Note, Series
-from bertkit.studies.lanes import FOREVER, Watch
+from bertkit.prepare import assemble
+from bertkit.studies.lanes import Turn, Watch, plan_of
 from bertkit.tasks.base import Row
-from bertkit.train.loss import masses
 
 if TYPE_CHECKING:
     from bertkit.studies.lanes import Bench, Lane
@@ -71,7 +70,7 @@ def repeated(rows: Sequence[Row], count: int) -> list[Row]:
 
 def long_row(bench: Bench, length: int) -> Row:
     """A row whose long text has `length` characters: the texts of the given rows, one after the other."""
-    reads, rows = bench.task.reads, bench.part.rows
+    reads, rows = bench.material.task.reads, bench.material.splits.train
     if reads.words:
         return {**rows[0], reads.words[0]: list(_words(rows, reads.words[0], length))}
     column, text, total = reads.text[-1], [], 0
@@ -119,18 +118,17 @@ def train_on(bench: Bench, lane: Lane, count: int) -> dict[str, float]:
     """Seconds of a step, and of making the windows, with this many training rows."""
     with Memory() as memory:
         with Watch() as cutting:
-            rows = repeated(bench.part.rows, count)
-            part = cut_rows(bench.task, rows, bench.maker)
-            targets = stack_targets(bench.task, targets_of(bench.task, part))
-        store, train = part.store, lane.recipe.train
-        run = replace(
-            lane.run,
-            plan=Plan(store.lengths, train.batch_size, FOREVER, None, train.order, lane.recipe.seed),
-            collate=replace(lane.run.collate, store=store, targets=targets),
-            masses=masses(bench.task.head, targets, store.offsets),
-        )  # fmt: skip
-        measured = replace(lane, run=run, done=0, steps=[])
-        run.observe, run.is_due = measured._observe, lambda done: done == measured.until
+            splits = bench.material.splits
+            splits = splits._replace(train=repeated(splits.train, count))
+            material = replace(bench.material, splits=splits)
+            assert material.targets, "windows and targets are made here, to be timed"
+        prepared = assemble(material, lane.prepared.recipe, lane.prepared.place, lane.prepared.built)
+        store, train = material.train.store, prepared.recipe.train
+        turn = Turn()
+        state = replace(
+            lane.state, plan=plan_of(prepared, Plan), objective=prepared.objective, observer=turn, buffer=[]
+        )
+        measured = replace(lane, prepared=prepared, state=state, turn=turn, done=0)
         with Watch() as first:
             measured.train(1)
         measured.train(WARM_UP - 1)
@@ -146,7 +144,7 @@ def train_on(bench: Bench, lane: Lane, count: int) -> dict[str, float]:
 
 def evaluate_on(bench: Bench, lane: Lane, count: int) -> dict[str, float]:
     """Memory and seconds of an evaluation of this many rows; windows are made and let go part by part."""
-    rows = repeated(bench.splits.validation or bench.splits.train, count)
+    rows = repeated(bench.material.splits.validation or bench.material.splits.train, count)
     lane.enter_answering()
     with Memory() as memory, Watch() as watch:
         lane.answerer.evaluate(lane.answerer.parts(rows))
@@ -181,7 +179,7 @@ def measure(
     found = [
         *notes,
         series("A training step", "rows", "seconds", trained[0], ("step wall", "step CPU"),
-               f"The mean of {STEPS} steps of {lane.recipe.train.batch_size} windows of average length; rows are the "
+               f"The mean of {STEPS} steps of {lane.state.plan.batch_size} windows of average length; rows are the "
                "given ones, repeated."),
         series("Making windows and targets", "rows", "seconds", trained[0], ("windows wall", "windows CPU"),
                "Once a run, before its first step."),

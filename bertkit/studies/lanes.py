@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -13,26 +13,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
-from bertkit.data.collate import Collator
 from bertkit.data.plan import Plan
-from bertkit.data.windows import WindowMaker
-from bertkit.encode import Part, cut_rows, stack_targets, targets_of
+from bertkit.encode import Part
 from bertkit.errors import BertkitError
-from bertkit.heads import HEADS
 from bertkit.inference import Predictor
-from bertkit.models.load import forward_inputs, load_config, load_model, load_tokenizer, longest_input
-from bertkit.models.padding_free import is_padding_free
-from bertkit.models.ready import make_answering, make_trainable, precision_of_answers
+from bertkit.models.load import load_model
+from bertkit.models.ready import make_answering, precision_of_answers
 from bertkit.models.vocabulary import follow_decay
-from bertkit.recipe import Recipe, check_windows, load_recipe
-from bertkit.splits import Splits, bind_labels, path_of, read_splits
-from bertkit.tasks.base import Row, Task, make_task
+from bertkit.prepare import Built, Material, Prepared, assemble, build, local, place_for, read_material
+from bertkit.recipe import Recipe, load_recipe
+from bertkit.splits import read_splits
+from bertkit.tasks.base import Row, make_task
 from bertkit.train import loop
-from bertkit.train.loss import make_loss, masses
+from bertkit.train.fit import find_token_budget
 from bertkit.train.optim import make_optimizer
-from bertkit.train.place import Place, choose_place, way_back, with_shapes, without_padding
+from bertkit.train.place import Place, choose_place, way_back
+from bertkit.train.state import Step, TrainState
 
 FOREVER = 10**6  # epochs; the learning rate then stays in its warm-up, so that all lanes keep the same weights
 ABOUT_BATCHES = ("threads", "micro_batch_tokens", "evaluation_tokens", "pass_overhead")  # settings that no model knows
@@ -93,60 +91,90 @@ class Bench:
     """What all lanes share: rows, windows, weights and the optimiser's state.
 
     Attributes:
+        recipe: of the lane as given; `material.recipe` with `auto` decided.
         trained: whether the vocabulary is compact -> the first such model, whose weights the others hold, and the
             optimiser of them all.
     """
 
+    material: Material
     recipe: Recipe
-    task: Task
-    tokenizer: PreTrainedTokenizerBase
-    splits: Splits
-    maker: WindowMaker
-    part: Part
-    targets: Mapping[str, np.ndarray]
-    models: dict[str, nn.Module] = field(default_factory=dict)
+    built: dict[str, Built] = field(default_factory=dict)
+    answering: dict[str, nn.Module] = field(default_factory=dict)
     trained: dict[bool, tuple[nn.Module, torch.optim.Optimizer]] = field(default_factory=dict)
 
     @cached_property
     def shape(self) -> Shape:
         """Of the first lane's model."""
-        return shape_of(next(iter(self.models.values())))
+        return shape_of(next(iter(self.built.values())).model)
 
 
 @dataclass
+class Turn:
+    """The observer of a lane: it stops after a number of steps, and nothing is evaluated or saved."""
+
+    until: int = 0
+    steps: list[Step] = field(default_factory=list)
+
+    def __call__(self, steps: list[Step]) -> bool:
+        self.steps += steps
+        return steps[-1].step >= self.until
+
+    def is_due(self, step: int) -> bool:
+        return step == self.until
+
+    def is_checkpoint(self, step: int) -> bool:
+        return False
+
+    def save(self, step: int) -> str:
+        return "nothing"
+
+    def resized(self, step: int, tokens: int, reason: str) -> None:
+        return None
+
+
+@dataclass(kw_only=True)
 class Lane:
-    """One variant, ready to train and to answer."""
+    """One variant, ready to train and to answer.
+
+    Attributes:
+        prepared: its predictor has the model that is trained, as evaluation during training has it.
+        answerer: with weights as `bertkit predict` loads them.
+        enter: makes this lane's place the process's; so `enter_answering`.
+    """
 
     bench: Bench
-    recipe: Recipe
-    place: Place
+    prepared: Prepared
+    state: TrainState
+    turn: Turn
     threads: int
-    predictor: Predictor  # with the model that is trained, as evaluation during training has it
-    answerer: Predictor  # with weights as `bertkit predict` loads them
-    run: loop.Run
-    enter: Callable[[], None]  # makes this lane's place the process's
+    answerer: Predictor
+    enter: Callable[[], None]
     enter_answering: Callable[[], None]
     done: int = 0
-    until: int = 0
-    steps: list[loop.Step] = field(default_factory=list)
+
+    @property
+    def place(self) -> Place:
+        """Device, threads and precision of this lane."""
+        return self.prepared.place
 
     def train(self, count: int) -> Sample:
         """`count` steps further in the plan."""
         self.enter()
-        self.steps.clear()
-        self.until = self.done + count
+        self.turn.steps.clear()
+        self.turn.until = self.done + count
         with Watch() as watch:
-            self.done = loop.train(self.run, self.done)
-        lengths = [self.run.plan.lengths[self.run.plan.batch(step.step - 1)] for step in self.steps]
+            self.done = loop.train(self.state, self.done)
+        steps, plan = self.turn.steps, self.state.plan
+        lengths = [plan.lengths[plan.batch(step.step - 1)] for step in steps]
         return watch.sample(
-            sum(step.windows for step in self.steps), sum(step.tokens for step in self.steps),
-            sum(step.padded for step in self.steps), 3 * forward_operations(np.concatenate(lengths), self.bench.shape),
+            sum(step.windows for step in steps), sum(step.tokens for step in steps),
+            sum(step.padded for step in steps), 3 * forward_operations(np.concatenate(lengths), self.bench.shape),
         )  # fmt: skip
 
     def evaluate(self, parts: Sequence[Part]) -> Sample:
         """Answers and scores for rows that are windows already, as during training."""
         self.enter()
-        return self._answer(self.predictor, lambda: self.predictor.evaluate(parts), parts)
+        return self._answer(self.prepared.predictor, lambda: self.prepared.predictor.evaluate(parts), parts)
 
     def predict(self, rows: Sequence[Row], parts: Sequence[Part]) -> Sample:
         """Answers for rows as they come, windows included; `parts` are the same rows, for the count."""
@@ -165,10 +193,6 @@ class Lane:
         rows = sum(len(part.rows) for part in parts)
         return watch.sample(rows, int(lengths.sum()), sum(seen), forward_operations(lengths, self.bench.shape))
 
-    def _observe(self, steps: list[loop.Step]) -> bool:
-        self.steps += steps
-        return steps[-1].step >= self.until
-
 
 class Watch:
     """Takes the time of a block: `with Watch() as watch: ...`."""
@@ -186,22 +210,14 @@ class Watch:
 
 
 def open_bench(recipe: Recipe, say: Callable[[str], None]) -> Bench:
-    """Read the rows and cut their windows, once for all lanes.
+    """Read the rows, once for all lanes.
 
     Raises:
         BertkitError: anything that `finetune` would refuse.
     """
     task = make_task(recipe.task)
-    splits, label_names = read_splits(recipe, task, say)
-    checkpoint = recipe.model.model_copy(update={"checkpoint": path_of(recipe.model.checkpoint)})
-    architecture = load_config(checkpoint)
-    tokenizer = load_tokenizer(checkpoint, words=bool(task.reads.words))
-    windows = check_windows(recipe.windows, longest_input(architecture, tokenizer))
-    task = bind_labels(recipe, task, splits, label_names, getattr(architecture, "id2label", None))
-    recipe = recipe.model_copy(update={"model": checkpoint, "windows": windows, "task": task.model_dump(mode="json")})
-    maker = WindowMaker(tokenizer.backend_tokenizer, windows)
-    part = cut_rows(task, splits.train, maker)
-    return Bench(recipe, task, tokenizer, splits, maker, part, stack_targets(task, targets_of(task, part)))
+    material = read_material(recipe, task, *read_splits(recipe, task, say), say)
+    return Bench(material, material.recipe)
 
 
 def open_lane(bench: Bench, settings: Sequence[str], steps: int) -> Lane:
@@ -213,74 +229,62 @@ def open_lane(bench: Bench, settings: Sequence[str], steps: int) -> Lane:
         BertkitError: a setting that is not there, or not possible here.
     """
     recipe = load_recipe(bench.recipe.tree(), settings)
-    place = with_shapes(
-        choose_place(recipe.hardware), recipe.hardware, recipe.train.batch_size, recipe.windows.max_length
-    )
-    if place.accelerator.num_processes > 1:
+    place = place_for(choose_place(recipe.hardware), recipe)
+    accelerator = place.accelerator
+    if accelerator.num_processes > 1:
         raise BertkitError("bench measures one process", hint="start it without accelerate launch or torchrun")
-    model = _model(bench, recipe, place)
-    if is_padding_free(model):
-        place = without_padding(place, recipe.hardware)
+    built = _built(bench, recipe, place)
+    prepared = assemble(bench.material, recipe, place, built)
     is_compact = recipe.hardware.compact_vocabulary
     if is_compact not in bench.trained:
-        bench.trained[is_compact] = model, make_optimizer(model, recipe.train)
+        bench.trained[is_compact] = built.model, make_optimizer(built.model, recipe.train)
         follow_decay(*bench.trained[is_compact])
-    optimizer = bench.trained[is_compact][1]
-    store, task = bench.part.store, bench.task
-    inputs = forward_inputs(model, bench.tokenizer)
-    predictor = Predictor(
-        task, model, bench.maker, bench.tokenizer.pad_token_id, inputs, place.accelerator, place.evaluation
+    turn = Turn()
+    state = prepared.train_state(
+        accelerator.prepare(built.model), accelerator.prepare(bench.trained[is_compact][1]), turn
     )
-    train = recipe.train
-    plan = Quantiles(store.lengths, train.batch_size, FOREVER, None, train.order, recipe.seed, steps)
-    run = loop.Run(
-        place.accelerator, model, place.accelerator.prepare(optimizer), plan,
-        Collator(
-            store, bench.tokenizer.pad_token_id, inputs, bench.targets, task.head == "token", place.training,
-            place.accelerator.device,
-        ),
-        masses(task.head, bench.targets, store.offsets), make_loss(task.head, train), HEADS[task.head].outputs, train,
-        recipe.log.every, observe=lambda steps: True,
-        is_due=lambda done: False, is_checkpoint=lambda done: False, save=lambda done: "",
-        resized=lambda *told: None,
-    )  # fmt: skip
+    state.plan = plan_of(prepared, Quantiles, steps)
     if place.finds_tokens:
-        run.resize(loop.find_token_budget(run))
+        state.resize(find_token_budget(state))
     enter = way_back()
     answering = choose_place(recipe.hardware, autocast=False)
-    answerer = replace(predictor, model=_answering_model(bench, recipe, answering), accelerator=answering.accelerator)
-    lane = Lane(bench, recipe, place, torch.get_num_threads(), predictor, answerer, run, enter, way_back())
-    run.observe, run.is_due = lane._observe, lambda done: done == lane.until
-    return lane
+    model = _answering_model(bench, recipe, answering)
+    answerer = replace(prepared.predictor, model=model, accelerator=answering.accelerator)
+    return Lane(
+        bench=bench, prepared=prepared, state=state, turn=turn, threads=torch.get_num_threads(), answerer=answerer,
+        enter=enter, enter_answering=way_back(),
+    )  # fmt: skip
 
 
-def _model(bench: Bench, recipe: Recipe, place: Place) -> PreTrainedModel:
-    """The model of a lane, prepared; lanes that differ in none of its settings share one, and all of a kind weights."""
+def plan_of(prepared: Prepared, kind: type[Plan], *more: object) -> Plan:
+    """The plan of a training without an end."""
+    plan = prepared.plan
+    return kind(plan.lengths, plan.batch_size, FOREVER, None, plan.order, plan.seed, *more)
+
+
+def _built(bench: Bench, recipe: Recipe, place: Place) -> Built:
+    """The model of a lane; lanes that differ in none of its settings share one, and all of a kind weights."""
     hardware = recipe.hardware.model_dump(exclude=set(ABOUT_BATCHES))
     key = repr((recipe.model, recipe.train.order, {**hardware, "precision": place.precision}))
-    if key in bench.models:
-        return bench.models[key]
-    model = load_model(recipe.model, bench.task.head, bench.task.labels, recipe.seed).model
-    ids = np.append(bench.part.store.input_ids, bench.tokenizer.pad_token_id)
-    device, order = place.accelerator.device, recipe.train.order
-    make_trainable(model, recipe.model, recipe.hardware, device, place.precision, ids, order)
-    if like := bench.trained.get(recipe.hardware.compact_vocabulary):
-        share_weights(model, like[0])
-    bench.models[key] = place.accelerator.prepare(model)
-    return bench.models[key]
+    if key not in bench.built:
+        bench.built[key] = build(bench.material, recipe, place)
+        if like := bench.trained.get(recipe.hardware.compact_vocabulary):
+            share_weights(bench.built[key].model, like[0])
+    return bench.built[key]
 
 
-def _answering_model(bench: Bench, recipe: Recipe, place: Place) -> PreTrainedModel:
+def _answering_model(bench: Bench, recipe: Recipe, place: Place) -> nn.Module:
     """The model that answers, its weights in the precision itself; only float32 ones are those of training."""
     precision = precision_of_answers(recipe.hardware, place.precision)
-    key = repr(("answers", recipe.model, recipe.hardware.padding_free, recipe.hardware.int8, precision))
-    if key in bench.models:
-        return bench.models[key]
-    model = load_model(recipe.model, bench.task.head, bench.task.labels, recipe.seed).model
-    if precision == "fp32" and not recipe.hardware.int8:
-        share_weights(model, next(iter(bench.models.values())))
-    bench.models[key], _ = make_answering(model, recipe.hardware, place.accelerator.device, place.precision)
-    return bench.models[key]
+    key = repr((recipe.model, recipe.hardware.padding_free, recipe.hardware.int8, precision))
+    if key not in bench.answering:
+        task = bench.material.task
+        model = load_model(local(recipe.model), task.head, task.labels, recipe.seed).model
+        if precision == "fp32" and not recipe.hardware.int8:
+            share_weights(model, next(iter(bench.built.values())).model)
+        device = place.accelerator.device
+        bench.answering[key], _ = make_answering(model, recipe.hardware, device, place.precision)
+    return bench.answering[key]
 
 
 def share_weights(model: nn.Module, other: nn.Module) -> None:
@@ -346,12 +350,12 @@ def products(shape: Shape, dtype: torch.dtype, threads: int, device: torch.devic
 
 def facts(bench: Bench, lane: Lane) -> dict[str, str]:
     """What was measured where, for people."""
-    lengths = bench.part.store.lengths
+    lengths = bench.material.train.store.lengths
     return {
-        "weights": f"{sum(p.numel() for p in lane.predictor.model.parameters()) / 1e6:.1f} M",
+        "weights": f"{sum(p.numel() for p in lane.prepared.built.model.parameters()) / 1e6:.1f} M",
         "device": lane.place.summary,
         "machine": platform.platform(),
-        "rows": f"{len(bench.part.rows):,}",
+        "rows": f"{len(bench.material.train.rows):,}",
         "windows": f"{len(lengths):,} of {lengths.mean():.1f} tokens ({int(lengths.max())} at most)",
         "batch": f"{bench.recipe.train.batch_size}",
         "torch": torch.__version__,

@@ -130,7 +130,7 @@ def _run(
     facts["command"] = "bertkit bench --growth" if growth else f"bertkit bench --rounds {rounds} --steps {steps}"
     results = {"schema": 1, "facts": facts, **results}
     found = [*(Note(title="Mind", text=text) for text in notes), *found]
-    title = f"{'Growth' if growth else 'Speed'}: {bench.task.name}, {short_name(recipe.model.checkpoint)}"
+    title = f"{'Growth' if growth else 'Speed'}: {bench.material.task.name}, {short_name(recipe.model.checkpoint)}"
     folder.write_json("study.json", {
         "schema": 1, "study": "speed", "title": title, "headline": headline, "facts": facts, "runs": [],
     })  # fmt: skip
@@ -249,15 +249,15 @@ def _compare(
 ) -> tuple[dict[str, object], list[Finding], dict[str, object]]:
     from bertkit.studies import lanes
 
-    asked, skipped = variants(bench.recipe, machine, int(bench.part.store.lengths.max()))
+    asked, skipped = variants(bench.recipe, machine, int(bench.material.train.store.lengths.max()))
     opened: dict[Variant, Lane] = {}
     for variant in asked:
         try:
             opened[variant] = lanes.open_lane(bench, variant.settings, steps) if variant.settings else default
         except BertkitError as error:
             skipped.append(f"{variant.name}: {error.message}")
-    rows = (bench.splits.validation or bench.splits.train)[:EVALUATION_ROWS]
-    parts = list(default.predictor.parts(rows))
+    rows = (bench.material.splits.validation or bench.material.splits.train)[:EVALUATION_ROWS]
+    parts = list(default.answerer.parts(rows))
     peaks = sorted({(lane.place.precision, lane.threads) for lane in opened.values()} | {("fp32", default.threads)})
     turns = _turns(bench, default, opened, peaks, rows, parts, steps)
     say(f"{len(opened)} variants, {rounds} rounds of {steps} training steps and {len(rows)} rows each, and a warm-up")
@@ -268,7 +268,7 @@ def _compare(
         work: compare(
             {name: samples[work, name] for name in names if (work, name) in samples},
             {name: rates[key] for name, key in names.items()},
-            float(bench.part.store.lengths.mean()) if work == "train" else None,
+            float(bench.material.train.store.lengths.mean()) if work == "train" else None,
         )
         for work in WORKS
     }

@@ -110,6 +110,14 @@ class Task(Section):
         """A copy with the settings that are chosen on validation predictions, such as a threshold."""
         return self
 
+    def settled(self, predictions: Sequence[Prediction]) -> Sequence[Prediction]:
+        """Predictions of a task with other settings, as this one would have made them."""
+        return predictions
+
+    def right_answer(self, row: Row) -> Prediction:
+        """A prediction that is right, as far as `score` reads one."""
+        return {self.answer: row[self.gold]}
+
     def alternatives(self, row: Row) -> Sequence[Row]:
         """The row once for each answer that counts as right, for the oracle; `target` then aims at that one."""
         return (row,)
@@ -121,22 +129,7 @@ class Task(Section):
 
 def oracle(task: Task, window: Window, target: Target) -> Output:
     """The output of a model that knows what is right: the coverage that windows and decoding leave to any model."""
-    head = HEADS[task.head]
-    if task.head == "span":
-        logits = []
-        for place in target:
-            vector = np.zeros(len(window.spans), np.float32)
-            vector[place] = 20.0
-            logits.append(vector)
-        return Output(window, tuple(logits))
-    if head.per_token:
-        tags = np.asarray(target[0])[window.words >= 0]
-        return Output(window, (20 * np.eye(len(task.labels), dtype=np.float32)[tags],))
-    if task.head == "class":
-        return Output(window, (20 * np.eye(len(task.labels), dtype=np.float32)[target[0]],))
-    if task.head == "labels":
-        return Output(window, (40 * np.asarray(target[0], np.float32) - 20,))
-    return Output(window, (np.array([target[0]], np.float32),))
+    return Output(window, HEADS[task.head].oracle(target, window, len(task.labels)))
 
 
 def task_class(name: str) -> type[Task]:

@@ -34,7 +34,7 @@ class Classification(Task):
 
     @property
     def head(self) -> HeadName:
-        return self.kind
+        return "multilabel" if self.kind == "labels" else self.kind
 
     @property
     def headline(self) -> str:

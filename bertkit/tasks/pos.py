@@ -10,7 +10,7 @@ from pydantic import Field
 from bertkit.data.sources import Columns
 from bertkit.data.windows import Inputs, Window, Words
 from bertkit.errors import BertkitError
-from bertkit.heads import HeadName
+from bertkit.heads import IGNORED, HeadName
 from bertkit.tasks.base import Output, Prediction, Row, Scores, Target, Task, softmax
 
 # the closed inventory of Universal Dependencies, https://universaldependencies.org/u/pos/
@@ -18,7 +18,6 @@ UNIVERSAL_TAGS = (
     "ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART", "PRON", "PROPN", "PUNCT", "SCONJ",
     "SYM", "VERB", "X",
 )  # fmt: skip
-UNLABELLED = -100
 
 
 class Tagging(Task):
@@ -52,7 +51,7 @@ class Tagging(Task):
 
     def target(self, row: Row, window: Window) -> Target:
         # (S,) tag ids at the first piece of each word that this window owns: a word is learned once
-        ids = np.array([self.labels.index(tag) for tag in row["tags"]] + [UNLABELLED], np.int64)
+        ids = np.array([self.labels.index(tag) for tag in row["tags"]] + [IGNORED], np.int64)
         return (ids[window.words],)
 
     def decode(self, row: Row, outputs: Sequence[Output]) -> Prediction:

@@ -101,12 +101,24 @@ class QA(Task):
         ]
         # without any span, no threshold may answer; JSON has no infinity
         gap = null_score - ranked[0].score if ranked else float(np.finfo(np.float32).max)
-        chosen = n_best[-1] if not ranked or (self.unanswerable and gap > self.no_answer_threshold) else n_best[0]
         n_best.sort(key=lambda entry: -entry["probability"])
+        return self._answered(n_best, gap)
+
+    def _answered(self, n_best: list[dict[str, object]], gap: float) -> Prediction:
+        """The answer among the best ones; `gap` is the score of no answer above that of the best span."""
+        spans = [entry for entry in n_best if entry["start"] is not None]
+        nothing = next((entry for entry in n_best if entry["start"] is None), None)
+        is_empty = not spans or (self.unanswerable and gap > self.no_answer_threshold)
+        chosen = nothing if is_empty else spans[0]
         if not self.unanswerable:
             return {**chosen, "n_best": n_best}
-        best_span = next((entry["answer"] for entry in n_best if entry["start"] is not None), "")
+        best_span = spans[0]["answer"] if spans else ""
         return {**chosen, "no_answer_score": gap, "best_span": best_span, "n_best": n_best}
+
+    def settled(self, predictions: Sequence[Prediction]) -> Sequence[Prediction]:
+        if not self.unanswerable:
+            return predictions
+        return [self._answered(prediction["n_best"], prediction["no_answer_score"]) for prediction in predictions]
 
     def score(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scores:
         from bertkit.metrics import squad
@@ -132,6 +144,9 @@ class QA(Task):
             [bool(texts) for texts in golds],
         )
         return self if threshold is None else self.model_copy(update={"no_answer_threshold": threshold})
+
+    def right_answer(self, row: Row) -> Prediction:
+        return {"answer": "", "no_answer_score": 0.0, "best_span": ""}
 
     def alternatives(self, row: Row) -> Sequence[Row]:
         return [{**row, "answers": [answer]} for answer in row["answers"]] or [row]

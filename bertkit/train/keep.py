@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bertkit.metrics.shown import LOWER_IS_BETTER, describe_scores
+from bertkit.metrics.shown import describe_scores
 from bertkit.rundir import discard
 from bertkit.train import checkpoint, memory
 from bertkit.train.ranks import of_first
@@ -17,16 +17,17 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from bertkit.data.plan import Plan
+    from bertkit.objectives.base import Objective
     from bertkit.recipe import Recipe
     from bertkit.rundir import RunDir
-    from bertkit.train.loop import Step
     from bertkit.train.observe import Progress, Trackers
+    from bertkit.train.state import Step
 
 
 TRACKED = ("loss", "learning_rate", "gradient_norm")  # numbers of a step that trackers get
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Keeper:
     """Checkpoints of a run: the last ones to resume from, and the best weights.
 
@@ -124,25 +125,22 @@ class Keeper:
             checkpoint.load_weights(path, self.model)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Watch:
     """The observer of a run: history, progress, evaluations, the best checkpoint and early stopping."""
 
-    run: RunDir
     recipe: Recipe
     keeper: Keeper
     progress: Progress
     trackers: Trackers
-    best_by: str
     plan: Plan
-    evaluate: Callable[[], tuple[Mapping[str, float | None], list]] | None
-    is_main: bool
+    objective: Objective
     best_predictions: list | None = None  # of the best evaluation, when this process made it
 
     def is_due(self, step: int) -> bool:
         """Whether to evaluate after this step: the last one always is, whatever divides what."""
         is_last = step == self.plan.step_count
-        return self.evaluate is not None and (is_last or self._is_turn(step, self.recipe.train.evaluate_every))
+        return self.objective.has_scores and (is_last or self._is_turn(step, self.recipe.train.evaluate_every))
 
     def is_checkpoint(self, step: int) -> bool:
         """Whether to save after this step."""
@@ -152,10 +150,16 @@ class Watch:
         """Whether something that happens every so many steps, or else every epoch, happens after this step."""
         return step % (every or self.plan.steps_per_epoch) == 0
 
+    def save(self, step: int) -> str:
+        """Write the checkpoint of this step; returns its name."""
+        return self.keeper.save(step)
+
     def __call__(self, steps: list[Step]) -> bool:
-        if self.is_main:
-            self.run.append_history(step._asdict() for step in steps)
-            self.run.append_pace({"step": steps[-1].step, "seconds": round(self.keeper.seconds(), 3), **memory.held()})
+        if self.keeper.accelerator.is_main_process:
+            self.keeper.run.append_history(step._asdict() for step in steps)
+            self.keeper.run.append_pace(
+                {"step": steps[-1].step, "seconds": round(self.keeper.seconds(), 3), **memory.held()}
+            )
         self.progress.steps(steps)
         for step in steps:
             values = step._asdict()
@@ -165,30 +169,30 @@ class Watch:
     def resized(self, step: int, token_budget: int, reason: str) -> None:
         """Told that micro-batches have another size from this step on; checkpoints keep it."""
         self.keeper.token_budget = token_budget
-        if self.is_main:
-            self.run.append_pace({"step": step, "micro_batch_tokens": token_budget, "reason": reason})
+        if self.keeper.accelerator.is_main_process:
+            self.keeper.run.append_pace({"step": step, "micro_batch_tokens": token_budget, "reason": reason})
         self.progress.say(f"step {step}: micro-batches of {token_budget:,} tokens: {reason}")
 
     def _evaluate(self, step: int, epoch: float) -> bool:
-        assert self.evaluate is not None, "an evaluation is due without rows to evaluate"
-        scores, predictions = self.evaluate()
+        scores, predictions = self.objective.evaluate()
         memory.give_back()
-        if self.is_main:
-            self.run.append_history([{"step": step, "epoch": epoch, "validation": scores}])
+        if self.keeper.accelerator.is_main_process:
+            self.keeper.run.append_history([{"step": step, "epoch": epoch, "validation": scores}])
         self.progress.say(f"step {step} (epoch {epoch:.2f})  validation: {describe_scores(scores)}")
         self.trackers.log({f"validation/{name}": value for name, value in scores.items()}, step)
-        value = scores[self.best_by]
+        best_by, is_lower = self.objective.best_by, self.objective.lower_is_better
+        value = scores[best_by]
         best = None if self.keeper.best is None else self.keeper.best["value"]
         # an undefined metric is never the best
-        if value is not None and (best is None or (value < best if self.best_by in LOWER_IS_BETTER else value > best)):
+        if value is not None and (best is None or (value < best if is_lower else value > best)):
             self.keeper.stale, self.best_predictions = 0, predictions
-            self.keeper.save_best(step, self.best_by, value)
+            self.keeper.save_best(step, best_by, value)
         else:
             self.keeper.stale += 1
         patience = self.recipe.train.early_stopping
         self.keeper.stopped = patience is not None and self.keeper.stale >= patience
         if self.keeper.stopped:
-            self.progress.say(f"early stopping: no better {self.best_by} in {patience} evaluations")
+            self.progress.say(f"early stopping: no better {best_by} in {patience} evaluations")
         return self.keeper.stopped
 
 

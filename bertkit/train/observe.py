@@ -12,7 +12,7 @@ from bertkit.errors import BertkitError, did_you_mean
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from bertkit.train.loop import Step
+    from bertkit.train.state import Step
 
 
 class Progress(Protocol):

@@ -317,13 +317,13 @@ def our_turns(
     task, *settings = settings_of(load, side, files, model, 0, threads)
     bench = open_bench(load_recipe({"task": task}, settings), say=lambda text: None)
     lane = open_lane(bench, (), load.steps)
-    parts = list(lane.predictor.parts(bench.splits.validation))
+    parts = list(lane.answerer.parts(bench.material.splits.validation))
 
     def train():
         lane.train(1)
         return lane.train(load.steps)
 
-    return train, lambda: lane.evaluate(parts), float(bench.part.store.lengths.mean())
+    return train, lambda: lane.evaluate(parts), float(bench.material.train.store.lengths.mean())
 
 
 # ---------------------------------------------------------------- turns and tables

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bertkit.encode import Coverage, cover, coverage_table, cut_rows, stack_targets, targets_of
+from bertkit.encode import Coverage, cover, coverage_table, cut_rows, stack_targets
 from bertkit.tasks.classification import Classification
 from bertkit.tasks.nli import NLI
 from bertkit.tasks.pos import Pos
@@ -128,20 +128,20 @@ def test_the_table_has_one_row_a_split():
 )
 def test_each_window_of_a_text_learns_the_label_of_the_text(tiny, task, label, expected, dtype):
     part = cut_rows(task, [{"id": "0", "text": "bread " * 60, "label": label}], maker_of(tiny, stride=0))
-    arrays = stack_targets(task, targets_of(task, part))
-    assert list(arrays) == ["labels"]
+    arrays = stack_targets(task, part)
+    assert arrays["share"].tolist() == [0.5, 0.5]  # the row weighs 1, whatever its windows
     assert arrays["labels"].dtype == dtype
     assert arrays["labels"].tolist() == expected
 
 
 def test_targets_of_spans_and_words_are_whole_numbers(tiny):
     part = cut_rows(QA(), [question("0", DOCUMENT, "bread")], maker_of(tiny))
-    arrays = stack_targets(QA(), targets_of(QA(), part))
+    arrays = stack_targets(QA(), part)
     assert {name: (array.dtype, len(array)) for name, array in arrays.items()} == {
         "start_positions": (np.int64, len(part.store)), "end_positions": (np.int64, len(part.store))
     }  # fmt: skip
     task = Pos(labels=("NOUN", "X"))
     part = cut_rows(task, [{"id": "0", "words": ["a"] * 90, "tags": ["X"] * 90}], maker_of(tiny, words=True))
-    labels = stack_targets(task, targets_of(task, part))["labels"]
+    labels = stack_targets(task, part)["labels"]
     assert (labels.dtype, len(labels)) == (np.int64, len(part.store.input_ids))
     assert labels[labels >= 0].tolist() == [1] * 90

@@ -18,6 +18,8 @@ FLOORS = {  # room -> floor
     "doctor": 8,
     "studies": 8,
     "run": 7,
+    "prepare": 6.7,
+    "objectives": 6.5,
     "inference": 6,
     "splits": 6,
     "outcome": 6,
@@ -32,7 +34,6 @@ FLOORS = {  # room -> floor
     "config": 2,
     "rundir": 2,
     "launch": 2,
-    "objectives": 2,
     "bounded": 1,
     "errors": 1,
     "heads": 1,
@@ -41,7 +42,7 @@ FLOORS = {  # room -> floor
     "": 0,
 }
 ROOMS = {  # library -> where it may be imported; inside functions only, where the room has a star
-    "torch": {"models", "train", "inference", "studies", "data.collate", "doctor*", "launch*"},
+    "torch": {"models", "train", "inference", "studies", "data.collate", "doctor*", "launch*", "heads*"},
     "transformers": {"models", "studies"},
     "accelerate": {"run*", "train", "inference", "launch"},
     "typer": {"cli"},

@@ -132,7 +132,7 @@ def test_parts_leave_no_seam(predictor, monkeypatch, name, limit, value):
     task = TASKS[name]
     rows = rows_of(task)
     expected = list(predictor(task).predict(rows))
-    monkeypatch.setattr(bertkit.inference, limit, value)
+    monkeypatch.setattr(bertkit.encode, limit, value)
     parts = list(predictor(task).parts(rows))
     assert len(parts) > 1
     assert [row for part in parts for row in part.rows] == rows
@@ -140,7 +140,7 @@ def test_parts_leave_no_seam(predictor, monkeypatch, name, limit, value):
 
 
 def test_predictions_come_while_rows_are_still_read(predictor, monkeypatch):
-    monkeypatch.setattr(bertkit.inference, "PART_ROWS", 2)
+    monkeypatch.setattr(bertkit.encode, "PART_ROWS", 2)
     endless = (text_of(size) for size in itertools.cycle(SIZES))
     assert len(list(itertools.islice(predictor(TASKS["sentiment"]).predict(endless), 5))) == 5
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -11,13 +13,19 @@ from torch import nn
 from torch.nn import functional
 from transformers import get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
 
-from bertkit.data.collate import IGNORED
+from bertkit.encode import cut_rows, stack_targets
+from bertkit.errors import BertkitError
+from bertkit.heads import HEADS, IGNORED, LossSettings, balanced_weights
+from bertkit.objectives.labelled import check_settings, loss_settings
 from bertkit.recipe import TrainConfig
-from bertkit.train.loss import balanced_weights, make_loss, masses
+from bertkit.tasks.classification import Classification
+from bertkit.tasks.pos import Pos
+from bertkit.tasks.qa import QA
 from bertkit.train.optim import learning_rate_at, make_optimizer
+from tests.families import maker_of
 
 quick = settings(max_examples=60, deadline=None, derandomize=True)
-HEADS = ("class", "labels", "number", "token", "span")
+PLAIN = LossSettings()
 C, S = 3, 7  # classes, padded length
 
 
@@ -28,7 +36,7 @@ def batch_of(head: str, rows: int, seed: int) -> tuple[list[torch.Tensor], dict[
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=source) * 3
 
-    if head == "labels":
+    if head == "multilabel":
         return [normal(rows, C)], {"labels": (normal(rows, C) > 0).float()}
     if head == "number":
         return [normal(rows, 1)], {"labels": normal(rows)}
@@ -45,26 +53,38 @@ def batch_of(head: str, rows: int, seed: int) -> tuple[list[torch.Tensor], dict[
     return [normal(*shape, C)], {"labels": labels}
 
 
-def masses_of(head: str, targets: dict[str, torch.Tensor], weights: list[float] | None = None) -> np.ndarray:
-    """The masses of a padded batch, as of windows that are all S tokens long."""
+class Windows:
+    """Stands for a store of windows: their offsets, and which row each is of."""
+
+    def __init__(self, offsets: np.ndarray, rows: np.ndarray | None = None) -> None:
+        self.offsets = offsets
+        self.rows = np.arange(len(offsets) - 1) if rows is None else rows
+        self.counts = np.bincount(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def weights_of(head: str, targets: dict[str, torch.Tensor], settings: LossSettings = PLAIN) -> np.ndarray:
+    """The weights of a padded batch, as of windows that are all S tokens long."""
     rows = len(next(iter(targets.values())))
     arrays = {name: tensor.numpy() for name, tensor in targets.items()}
     if head == "token":
         arrays["labels"] = arrays["labels"].reshape(-1)
-    return masses(head, arrays, np.arange(rows + 1) * S, weights)
+    return HEADS[head].weights(arrays, Windows(np.arange(rows + 1) * S), settings)
 
 
-def options(head: str, is_weighted: bool, smoothing: float) -> tuple[TrainConfig, list[float] | None]:
+def options(head: str, is_weighted: bool, smoothing: float) -> LossSettings:
     has_classes = head in ("class", "token")
-    return TrainConfig(label_smoothing=smoothing), [0.5, 1.0, 2.5] if is_weighted and has_classes else None
+    return LossSettings(smoothing if has_classes else 0.0, [0.5, 1.0, 2.5] if is_weighted and has_classes else None)
 
 
 @pytest.mark.parametrize("head", HEADS)
 @quick
 @given(st.integers(1, 9), st.integers(0, 999), st.booleans(), st.sampled_from([0.0, 0.1]), st.data())
-def test_any_split_of_a_batch_adds_up_to_the_same_sum_and_mass(head, rows, seed, is_weighted, smoothing, data):
-    config, weights = options(head, is_weighted, smoothing)
-    loss = make_loss(head, config, weights)
+def test_any_split_of_a_batch_adds_up_to_the_same_sum_and_weight(head, rows, seed, is_weighted, smoothing, data):
+    chosen = options(head, is_weighted, smoothing)
+    loss = partial(HEADS[head].loss, settings=chosen)
     logits, targets = batch_of(head, rows, seed)
     order = data.draw(st.permutations(range(rows)))
     cuts = sorted(data.draw(st.sets(st.integers(1, rows), max_size=4)))
@@ -75,27 +95,29 @@ def test_any_split_of_a_batch_adds_up_to_the_same_sum_and_mass(head, rows, seed,
     assert whole.dtype == torch.float32
     assert whole.shape == ()
     assert summed.item() == pytest.approx(whole.item(), rel=1e-5, abs=1e-5)
-    mass = masses_of(head, targets, weights)
-    assert mass.shape == (rows,)
-    assert np.concatenate([masses_of(head, part, weights) for part in some]).tolist() == mass[order].tolist()
+    weights = weights_of(head, targets, chosen)
+    assert weights.shape == (rows,)
+    assert np.concatenate([weights_of(head, part, chosen) for part in some]).tolist() == weights[order].tolist()
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("is_weighted", [False, True])
 @pytest.mark.parametrize("head", ["class", "token"])
-def test_sum_over_mass_is_the_mean_of_torch(head, is_weighted, smoothing):
-    config, weights = options(head, is_weighted, smoothing)
+def test_sum_over_weight_is_the_mean_of_torch(head, is_weighted, smoothing):
+    chosen = options(head, is_weighted, smoothing)
     logits, targets = batch_of(head, 6, seed=1)
-    ours = make_loss(head, config, weights)(logits, targets) / masses_of(head, targets, weights).sum()
+    ours = HEADS[head].loss(logits, targets, chosen) / weights_of(head, targets, chosen).sum()
     scores, labels = logits[0].reshape(-1, C), targets["labels"].reshape(-1)
-    weight = None if weights is None else torch.tensor(weights)
+    weight = None if chosen.class_weights is None else torch.tensor(chosen.class_weights)
     torchs = functional.cross_entropy(scores, labels, weight=weight, label_smoothing=smoothing)
     assert ours.item() == pytest.approx(torchs.item(), rel=1e-6)
 
 
-def test_sum_over_mass_is_the_mean_of_torch_for_other_heads():
+def test_sum_over_weight_is_the_mean_of_torch_for_other_heads():
     for head, expected in (
-        ("labels", lambda logits, targets: functional.binary_cross_entropy_with_logits(logits[0], targets["labels"])),
+        ("multilabel", lambda logits, targets: functional.binary_cross_entropy_with_logits(
+            logits[0], targets["labels"]
+        )),
         ("number", lambda logits, targets: functional.mse_loss(logits[0].squeeze(-1), targets["labels"])),
         ("span", lambda logits, targets: sum(
             functional.cross_entropy(scores.masked_fill(~targets["answerable"], -1e30), targets[name])
@@ -103,40 +125,90 @@ def test_sum_over_mass_is_the_mean_of_torch_for_other_heads():
         ) / 2),
     ):  # fmt: skip
         logits, targets = batch_of(head, 6, seed=2)
-        ours = make_loss(head, TrainConfig())(logits, targets) / masses_of(head, targets).sum()
+        ours = HEADS[head].loss(logits, targets, PLAIN) / weights_of(head, targets).sum()
         assert ours.item() == pytest.approx(expected(logits, targets).item(), rel=1e-6), head
 
 
 def test_one_row_of_a_number_head_is_no_batch_of_rows():
     # (1, 1) must become (1,), not a scalar that spreads over others
-    loss = make_loss("number", TrainConfig())([torch.tensor([[2.0]])], {"labels": torch.tensor([5.0])})
+    loss = HEADS["number"].loss([torch.tensor([[2.0]])], {"labels": torch.tensor([5.0])}, PLAIN)
     assert loss.item() == 9.0
 
 
-def test_masses_of_windows_of_different_lengths():
-    labels = np.array([0, IGNORED, 2, IGNORED, IGNORED, 1, 1, 0])
-    offsets = np.array([0, 3, 5, 5, 8])
-    assert masses("token", {"labels": labels}, offsets).tolist() == [2, 0, 0, 3]
-    assert masses("token", {"labels": labels}, offsets, [1.0, 0.5, 4.0]).tolist() == [5, 0, 0, 2]
-    assert masses("class", {"labels": np.array([2, 0])}, np.array([0, 4, 9]), [1.0, 0.5, 4.0]).tolist() == [4, 1]
+def test_weights_of_windows_of_different_lengths():
+    labels, windows = np.array([0, IGNORED, 2, IGNORED, IGNORED, 1, 1, 0]), Windows(np.array([0, 3, 5, 5, 8]))
+    weighted = LossSettings(class_weights=[1.0, 0.5, 4.0])
+    assert HEADS["token"].weights({"labels": labels}, windows, PLAIN).tolist() == [2, 0, 0, 3]
+    assert HEADS["token"].weights({"labels": labels}, windows, weighted).tolist() == [5, 0, 0, 2]
+    two = Windows(np.array([0, 4, 9]))
+    assert HEADS["class"].weights({"labels": np.array([2, 0])}, two, weighted).tolist() == [4, 1]
+
+
+@pytest.mark.parametrize("head", ["class", "multilabel", "number"])
+def test_every_row_weighs_one_however_many_windows_it_needs(head):
+    """Of 31 rows the last is a long one: 124 windows with the same logits have the loss of one."""
+    logits, targets = batch_of(head, 31, seed=4)
+    times = np.array([1] * 30 + [124])
+    windows = Windows(np.arange(times.sum() + 1), np.repeat(np.arange(31), times))
+    each = [(targets["labels"][row].numpy(),) for row in windows.rows]
+    arrays = HEADS[head].stack(each, windows)
+    chosen = options(head, True, 0.1)
+    weights = HEADS[head].weights(arrays, windows, chosen)
+    alone = weights_of(head, targets, chosen)
+    assert np.bincount(windows.rows, weights).tolist() == pytest.approx(alone.tolist())
+    loss = HEADS[head].loss(
+        [logits[0][windows.rows]], {name: torch.from_numpy(values) for name, values in arrays.items()}, chosen
+    )
+    assert loss.item() == pytest.approx(HEADS[head].loss(logits, targets, chosen).item(), rel=1e-5)
+
+
+def test_balance_counts_rows_and_not_windows(tiny):
+    task = Classification(labels=("long", "short"))
+    rows = [{"id": str(n), "text": "bread", "label": "short"} for n in range(30)]
+    rows.append({"id": "30", "text": "bread " * 600, "label": "long"})
+    part = cut_rows(task, rows, maker_of(tiny))
+    assert part.store.counts[30] > 20
+    settings = loss_settings(TrainConfig(class_weights="balanced"), task, part, stack_targets(task, part))
+    assert settings.class_weights == pytest.approx([31 / 2, 31 / 60])
+
+
+SETTINGS = {"label_smoothing": 0.1, "class_weights": "balanced"}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("head", HEADS)
+def test_a_setting_of_the_loss_changes_it_or_is_refused(head, setting):
+    tasks = {
+        "class": Classification(labels=("a", "b", "c")), "multilabel": Classification(labels=("a", "b"), kind="labels"),
+        "number": Classification(kind="number"), "token": Pos(labels=("A", "B", "C")), "span": QA(),
+    }  # fmt: skip
+    train, task = TrainConfig(**{setting: SETTINGS[setting]}), tasks[head]
+    logits, targets = batch_of(head, 5, seed=3)
+    changed = LossSettings()._replace(**{setting: {"label_smoothing": 0.1, "class_weights": [1.0, 2.0, 3.0]}[setting]})
+    if HEADS[head].loss(logits, targets, changed).item() != HEADS[head].loss(logits, targets, PLAIN).item():
+        assert check_settings(train, task, ()) == task.headline
+        return
+    with pytest.raises(BertkitError, match=rf"train\.{setting}: .* would change nothing") as caught:
+        check_settings(train, task, ())
+    assert caught.value.hint == "leave it out"
 
 
 def test_a_batch_in_which_no_token_has_a_target_learns_nothing():
     logits, targets = batch_of("token", 2, seed=0)
     logits[0].requires_grad_()
     targets["labels"].fill_(IGNORED)
-    loss = make_loss("token", TrainConfig(label_smoothing=0.1))(logits, targets)
+    loss = HEADS["token"].loss(logits, targets, LossSettings(label_smoothing=0.1))
     loss.backward()
     assert loss.item() == 0
     assert logits[0].grad.abs().max() == 0
-    assert masses_of("token", targets).tolist() == [0, 0]
+    assert weights_of("token", targets).tolist() == [0, 0]
 
 
 @quick
 @given(st.integers(1, 6), st.integers(0, 999), st.integers(1, 9))
 def test_padding_changes_neither_loss_nor_gradient_of_spans_and_tags(rows, seed, padding):
     for head in ("span", "token"):
-        loss = make_loss(head, TrainConfig())
+        loss = partial(HEADS[head].loss, settings=PLAIN)
         logits, targets = batch_of(head, rows, seed)
         closed = {"answerable": False, "labels": IGNORED}
         padded = {
@@ -162,14 +234,14 @@ def test_question_and_white_space_do_not_compete_in_the_span_loss():
         "answerable": torch.tensor([[True, False, True, False]]),
     }
     scores = torch.tensor([[0.0, 50.0, 3.0, 50.0]])
-    loss = make_loss("span", TrainConfig())([scores, scores], targets)
+    loss = HEADS["span"].loss([scores, scores], targets, PLAIN)
     assert loss.item() == pytest.approx(np.log(1 + np.exp(-3)), rel=1e-5)
 
 
 def test_half_precision_logits_are_summed_in_float32():
     logits, targets = batch_of("class", 9, seed=0)
     half = [scores.bfloat16() for scores in logits]
-    loss = make_loss("class", TrainConfig())
+    loss = partial(HEADS["class"].loss, settings=PLAIN)
     assert loss(half, targets).dtype == torch.float32
     assert loss(half, targets).item() == loss([scores.float() for scores in half], targets).item()
 
@@ -256,7 +328,7 @@ def test_biases_and_norms_do_not_decay():
 @pytest.mark.parametrize("head", HEADS)
 def test_a_row_that_only_fills_a_fixed_shape_has_no_loss_and_no_gradient(head):
     logits, targets = batch_of(head, 5, seed=1)
-    loss = make_loss(head, TrainConfig())
+    loss = partial(HEADS[head].loss, settings=PLAIN)
     expected = loss([part[:3] for part in logits], {name: part[:3] for name, part in targets.items()})
     for name, part in targets.items():
         if name != "answerable":

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bertkit.data.collate import IGNORED, Collator
 from bertkit.data.plan import Budget
 from bertkit.data.windows import Pair, WindowStore, Words
-from bertkit.encode import cut_rows, stack_targets, targets_of
+from bertkit.encode import cut_rows, stack_targets
 from bertkit.tasks.pos import Pos
 from bertkit.tasks.qa import QA
 from tests.families import FAMILIES, maker_of
@@ -59,7 +59,7 @@ shapes = st.just(Budget(0)) | st.integers(8, 10).map(lambda rows: Budget(10**6, 
 @given(chosen, shapes, st.booleans(), st.sets(st.sampled_from(sorted(ALL))))
 def test_a_batch_is_its_windows_one_by_one(tiny, windows, budget, with_spans, names):
     store = stored(tiny, with_spans)
-    inputs, targets = Collator(store, PAD, frozenset(names), budget=budget)(windows)
+    inputs, targets = Collator(store, PAD, frozenset(names))(windows, budget)
     expected = plain_batch(store, windows, budget)
     assert set(inputs) == {"input_ids", *names}
     assert set(targets) == ({"answerable"} if with_spans else set())
@@ -76,14 +76,14 @@ def test_targets_follow_their_windows_and_tokens(tiny, windows, budget):
         "labels": np.arange(len(store)) * 10,
         "several": np.arange(2 * len(store), dtype=np.float32).reshape(-1, 2),
     }
-    _, targets = Collator(store, PAD, ALL, per_window, budget=budget)(windows)
+    _, targets = Collator(store, PAD, ALL, per_window)(windows, budget)
     count = len(windows)
     assert targets["labels"][:count].tolist() == [10 * window for window in windows]
     assert targets["several"][:count].tolist() == [[2 * window, 2 * window + 1] for window in windows]
     assert set(targets["labels"][count:].tolist()) <= {IGNORED}
     assert targets["several"][count:].isnan().all()
     per_token = {"labels": np.arange(len(store.input_ids))}
-    inputs, targets = Collator(store, PAD, ALL, per_token, per_token=True, budget=budget)(windows)
+    inputs, targets = Collator(store, PAD, ALL, per_token, per_token=True)(windows, budget)
     assert set(targets["labels"][count:].flatten().tolist()) <= {IGNORED}
     masks = inputs["attention_mask"].bool()[:count]
     for window, row, mask in zip(windows, targets["labels"][:count], masks, strict=True):
@@ -98,7 +98,7 @@ def test_right_answers_are_always_answerable(tiny, family):
     golds = [[{"text": text, "start": context.rindex(text)}] for text in answers]
     rows = [{"id": "0", "question": "who", "context": context, "answers": gold} for gold in golds]
     part = cut_rows(QA(), rows, maker_of(tiny, family, 32, 12))
-    targets = stack_targets(QA(), targets_of(QA(), part))
+    targets = stack_targets(QA(), part)
     _, batch = Collator(part.store, PAD, ALL, targets)(np.arange(len(part.store)))
     assert (batch["start_positions"] > 0).any()
     for name in ("start_positions", "end_positions"):
@@ -109,7 +109,7 @@ def test_each_word_is_learned_at_its_first_piece_alone(tiny):
     task = Pos(labels=("A", "B"))
     row = {"id": "0", "words": ["bread", "unbelievably"] * 20, "tags": ["A", "B"] * 20}
     part = cut_rows(task, [row], maker_of(tiny, "wordpiece", 16, 5, words=True))
-    collate = Collator(part.store, PAD, ALL, stack_targets(task, targets_of(task, part)), per_token=True)
+    collate = Collator(part.store, PAD, ALL, stack_targets(task, part), per_token=True)
     learned = []
     for window in range(len(part.store)):
         inputs, targets = collate([window])

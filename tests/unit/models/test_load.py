@@ -135,7 +135,7 @@ def test_a_head_of_another_size_is_replaced_on_demand_only(folder):
     ("head", "labels", "problem"),
     [
         ("class", LABELS, "single_label_classification"),
-        ("labels", ("joy", "anger", "fear"), "multi_label_classification"),
+        ("multilabel", ("joy", "anger", "fear"), "multi_label_classification"),
         ("number", (), "regression"),
     ],
 )
@@ -146,7 +146,7 @@ def test_the_saved_model_says_what_its_logits_mean(folder, head, labels, problem
     pipeline = transformers.pipeline("text-classification", model=str(folder), tokenizer=str(folder))
     scores = {entry["label"]: entry["score"] for entry in pipeline("a fine day", top_k=None)}
     logits = model.eval()(**pipeline.tokenizer("a fine day", return_tensors="pt")).logits[0]
-    means = {"class": torch.softmax(logits, -1), "labels": torch.sigmoid(logits), "number": logits}[head]
+    means = {"class": torch.softmax(logits, -1), "multilabel": torch.sigmoid(logits), "number": logits}[head]
     assert set(scores) == set(labels or ["LABEL_0"])
     assert sorted(scores.values()) == pytest.approx(sorted(means.tolist()))
     assert model.config.problem_type == problem

@@ -25,7 +25,7 @@ from bertkit.rundir import RunDir
 from bertkit.train import keep
 from tests.tiny import ARCHITECTURES
 
-LABELS = {"class": ("a", "b", "c"), "labels": ("a", "b", "c"), "number": (), "token": ("a", "b", "c"), "span": ()}
+LABELS = {"class": ("a", "b", "c"), "multilabel": ("a", "b", "c"), "number": (), "token": ("a", "b", "c"), "span": ()}
 BATCHES = {
     "mixed": (7, 30, 12, 12, 3, 1),
     "one token beside many": (1, 60, 1),

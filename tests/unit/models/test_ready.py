@@ -28,7 +28,7 @@ def test_a_benchmark_trains_the_model_that_a_run_trains(tiny):
         "hardware": {"precision": "fp32"},
     })  # fmt: skip
     lane = open_lane(open_bench(recipe, lambda text: None), ["hardware.padding_free=true"], 1)
-    assert lane.run.model.config._attn_implementation == "padding_free_bertkit_dropout"
+    assert lane.state.model.config._attn_implementation == "padding_free_bertkit_dropout"
 
 
 def test_int8_begins_from_float32(tiny):

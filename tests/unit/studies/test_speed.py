@@ -9,6 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bertkit.data.plan import Plan
 from bertkit.recipe import load_recipe
+from bertkit.run import finetune
+from bertkit.rundir import RunDir
 from bertkit.studies import growth, speed
 from bertkit.studies.lanes import (
     Quantiles,
@@ -130,7 +132,7 @@ def test_a_few_steps_stand_for_all():
 def test_padding_is_counted_as_the_batches_are_dealt(bench):
     lane = open_lane(bench, ("hardware.micro_batch_tokens=100000", "hardware.pass_overhead=100000"), 2)
     sample = lane.train(2)
-    chosen = [bench.part.store.lengths[windows] for windows in lane.run.plan.chosen]
+    chosen = [bench.material.train.store.lengths[windows] for windows in lane.state.plan.chosen]
     assert sample.tokens == sum(int(lengths.sum()) for lengths in chosen)
     assert sample.padded == sum(4 * int(lengths.max()) for lengths in chosen)
     assert sample.count == 8
@@ -139,24 +141,41 @@ def test_padding_is_counted_as_the_batches_are_dealt(bench):
 
 def test_lanes_share_weights_and_keep_their_own_precision_and_threads(bench):
     plain, other = open_lane(bench, (), 2), open_lane(bench, ("hardware.precision=bf16", "model.dropout=0"), 2)
-    assert plain.predictor.model is not other.predictor.model
-    ours, theirs = (dict(lane.predictor.model.named_parameters()) for lane in (plain, other))
+    assert plain.prepared.built.model is not other.prepared.built.model
+    ours, theirs = (dict(lane.prepared.built.model.named_parameters()) for lane in (plain, other))
     assert all(ours[name] is theirs[name] for name in ours)
     for lane, dtype in ((plain, torch.float32), (other, torch.bfloat16), (plain, torch.float32)):
         lane.enter()
-        with lane.run.accelerator.autocast():
+        with lane.state.accelerator.autocast():
             assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
         assert torch.get_num_threads() == lane.threads
 
 
+@pytest.mark.parametrize("task", ["classification", "qa"])
+def test_the_losses_of_a_lane_are_those_of_finetune(task, tmp_path):
+    """Class weights, smoothing, rows in several windows: whatever the recipe says, the lane trains that."""
+    recipe = load_recipe(RECIPE, [f"task.name={task}", "train.steps=4", "model.dropout=0", "hardware.threads=1"])
+    if task == "classification":
+        weighted = ["train.class_weights=balanced", "train.label_smoothing=0.1", "windows.max_length=8"]
+        recipe = load_recipe(recipe.tree(), weighted)
+    else:
+        recipe = load_recipe(recipe.tree(), ["data.train=bundled:qa.json"])
+    finetune(recipe, tmp_path / "run", quiet=True)
+    lane = open_lane(open_bench(recipe, say=lambda text: None), (), 2)
+    lane.state.plan = lane.prepared.plan  # of the recipe, instead of a few steps that stand for all
+    lane.train(4)
+    expected = [record["loss"] for record in RunDir(tmp_path / "run").read_history() if "loss" in record]
+    assert [step.loss for step in lane.turn.steps] == expected
+
+
 def test_answers_come_from_weights_of_the_precision_itself(bench):
     plain, half = open_lane(bench, (), 2), open_lane(bench, ("hardware.precision=bf16",), 2)
-    ours = dict(plain.predictor.model.named_parameters())
+    ours = dict(plain.prepared.built.model.named_parameters())
     assert all(ours[name] is weight for name, weight in plain.answerer.model.named_parameters())
     assert {weight.dtype for weight in half.answerer.model.parameters()} == {torch.bfloat16}
     assert {weight.dtype for weight in ours.values()} == {torch.float32}
-    rows = bench.splits.validation
-    parts = list(plain.predictor.parts(rows))
+    rows = bench.material.splits.validation
+    parts = list(plain.answerer.parts(rows))
     for lane in (plain, half):
         assert lane.predict(rows, parts)[2:] == lane.evaluate(parts)[2:]
 

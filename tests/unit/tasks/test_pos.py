@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertkit.encode import cut_rows, stack_targets, targets_of
+from bertkit.encode import cut_rows, stack_targets
 from bertkit.errors import BertkitError
 from bertkit.tasks.base import Output
 from bertkit.tasks.pos import UNIVERSAL_TAGS, Pos
@@ -93,7 +93,7 @@ def test_a_word_longer_than_a_window_is_learned_once_and_tagged(tiny):
     maker = maker_of(tiny, "byte-level", 16, 4, words=True)
     part = cut_rows(TASK, [row], maker)
     assert len(part.store) > 3
-    labels = stack_targets(TASK, targets_of(TASK, part))["labels"]
+    labels = stack_targets(TASK, part)["labels"]
     assert labels[labels >= 0].tolist() == [0, 1, 2]
     assert decoded(TASK, [row], oracle_outputs(TASK, [row], maker))[0]["tags"] == row["tags"]
 

@@ -19,6 +19,7 @@ from bertkit.models import ready
 from bertkit.run import finetune, load
 from bertkit.rundir import RunDir
 from bertkit.train import checkpoint, keep, loop
+from bertkit.train.state import TrainState
 
 BUNDLED = {"sentiment": "sentiment.csv", "nli": "nli.jsonl", "pos": "pos.conllu", "qa": "qa.json"}
 TASKS = tuple(BUNDLED)
@@ -105,8 +106,8 @@ def test_fixed_shapes_do_not_change_what_is_learned_or_answered(task: str, tmp_p
     found, shapes = {}, set()
     collate = Collator.__call__
 
-    def note(self: Collator, windows: object) -> tuple:
-        inputs, targets = collate(self, windows)
+    def note(self: Collator, *given: object) -> tuple:
+        inputs, targets = collate(self, *given)
         shapes.add((torch.is_inference_mode_enabled(), *inputs["input_ids"].shape))
         return inputs, targets
 
@@ -242,7 +243,7 @@ def test_a_stop_signal_saves_a_checkpoint_and_says_how_to_go_on(
 
 
 POINTS = {
-    "in the forward pass": (loop, "_forward"),
+    "in the forward pass": (TrainState, "forward"),
     "between steps": (loop, "learning_rate_at"),
     "as it is asked whether a step is to be evaluated": (keep.Watch, "is_due"),
     "as it is asked whether a step is to be saved": (keep.Watch, "is_checkpoint"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from bertkit.data.collate import Collator
 from bertkit.data.plan import Budget
 from bertkit.errors import BertkitError
 from bertkit.inference import Predictor
 from bertkit.run import finetune, load
 from bertkit.rundir import RunDir
-from bertkit.train import checkpoint, loop, memory
+from bertkit.train import checkpoint, fit, loop, memory
+from bertkit.train.state import TrainState
 from tests.unit.train.test_loop_laws import kill_after, losses, recipe, run_and_kill
 
 CPU = "[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."
@@ -25,7 +26,7 @@ ERRORS = (torch.OutOfMemoryError("CUDA out of memory. Tried"), RuntimeError(CPU)
 
 def small_memory(limit: int, monkeypatch: pytest.MonkeyPatch, error: Exception = ERRORS[0], late: bool = False) -> None:
     """More than `limit` padded tokens do not fit; `late` into the backward pass."""
-    forward = loop._forward
+    forward = TrainState.forward
 
     class Full(torch.autograd.Function):
         @staticmethod
@@ -36,15 +37,15 @@ def small_memory(limit: int, monkeypatch: pytest.MonkeyPatch, error: Exception =
         def backward(context: object, gradient: torch.Tensor) -> torch.Tensor:
             raise error
 
-    def full(run: loop.Run, windows: np.ndarray) -> torch.Tensor:
-        if loop.padded_size(run, windows) <= limit:
-            return forward(run, windows)
+    def full(state: TrainState, step: int, windows: np.ndarray) -> torch.Tensor:
+        if state.padded_size(windows) <= limit:
+            return forward(state, step, windows)
         if not late:
             torch.rand(3)  # what the attempt drew must not shift the next one's masks
             raise error
-        return Full.apply(forward(run, windows))
+        return Full.apply(forward(state, step, windows))
 
-    monkeypatch.setattr(loop, "_forward", full)
+    monkeypatch.setattr(TrainState, "forward", full)
 
 
 @pytest.mark.parametrize("late", [False, True])
@@ -125,7 +126,7 @@ def test_one_window_that_does_not_fit_is_an_error_that_names_step_and_length(
 def test_memory_that_ends_while_ranks_exchange_gradients_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     run = SimpleNamespace(budget=Budget(512), last_saved="step-000007")
     with pytest.raises(BertkitError, match="while processes exchanged gradients") as caught:
-        loop._halve(run, 9, rows=4, tokens=400, is_shared=True)
+        fit.halve(run, 9, rows=4, tokens=400, is_shared=True)
     assert caught.value.hint == "go on with --resume hardware.micro_batch_tokens=200"
 
 
@@ -175,10 +176,10 @@ def test_predictions_that_do_not_fit_are_made_in_halves_and_are_the_same(
     roomy = list(predictor.predict(rows))
     answer = Predictor._forward
 
-    def full(self: Predictor, collate: Callable, batch: np.ndarray) -> list:
-        if math.prod(collate.shape(batch)) > 200:
+    def full(self: Predictor, collate: Collator, batch: np.ndarray, budget: Budget) -> list:
+        if math.prod(budget.shape(len(batch), collate.store.lengths[batch].max())) > 200:
             raise ERRORS[1]
-        return answer(self, collate, batch)
+        return answer(self, collate, batch, budget)
 
     monkeypatch.setattr(Predictor, "_forward", full)
     with pytest.warns(UserWarning, match="did not fit into memory; going on with"):
@@ -203,19 +204,19 @@ def test_the_size_that_is_found_is_the_largest_doubling_that_fits(
 ) -> None:
     found = []
 
-    def find(run: loop.Run, start: int) -> int:
+    def find(run: TrainState, start: int) -> int:
         with monkeypatch.context() as patch:
             longest = run.plan.lengths.max()
             small_memory(limit * longest, patch)
-            timed = loop._tokens_a_second
+            timed = fit.tokens_a_second
 
-            def ever_faster(run: loop.Run, windows: np.ndarray) -> float:
+            def ever_faster(run: TrainState, windows: np.ndarray) -> float:
                 timed(run, windows)
                 return float(len(windows))  # a device that likes them large
 
-            patch.setattr(loop, "_tokens_a_second", ever_faster)
+            patch.setattr(fit, "tokens_a_second", ever_faster)
             before = [weight.clone() for weight in run.model.parameters()]
-            found.append(loop.find_token_budget(run) / longest)
+            found.append(fit.find_token_budget(run) / longest)
             assert all(map(torch.equal, before, run.model.parameters()))
             assert all(weight.grad is None for weight in run.model.parameters())
         return start
@@ -227,11 +228,11 @@ def test_the_size_that_is_found_is_the_largest_doubling_that_fits(
 
 def test_a_size_that_is_no_faster_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
-    monkeypatch.setattr(loop, "_tokens_a_second", lambda run, windows: min(len(windows), 2.0))
+    monkeypatch.setattr(fit, "tokens_a_second", lambda run, windows: min(len(windows), 2.0))
     monkeypatch.setattr(
         loop,
         "train",
-        lambda run, start: found.append(loop.find_token_budget(run) / run.plan.lengths.max()),
+        lambda run, start: found.append(fit.find_token_budget(run) / run.plan.lengths.max()),
     )
     finetune(recipe("sentiment"), tmp_path / "run", quiet=True)
     assert found == [2]
@@ -246,14 +247,14 @@ def test_auto_finds_the_size_once_and_a_resumed_run_keeps_it(tmp_path: Path, mon
     def as_on_a_gpu(*arguments: object, **options: object) -> place.Place:
         return choose(*arguments, **options)._replace(finds_tokens=True)
 
-    def find(run: loop.Run) -> int:
+    def find(run: TrainState) -> int:
         asked.append(run)
         return 128
 
     plan = recipe("sentiment", steps=6, checkpoint_every=2)
     plan["hardware"]["micro_batch_tokens"] = "auto"
     monkeypatch.setattr(place, "choose_place", as_on_a_gpu)
-    monkeypatch.setattr(loop, "find_token_budget", find)
+    monkeypatch.setattr(fit, "find_token_budget", find)
     with monkeypatch.context() as patch:
         kill_after(4, patch)
         run_and_kill(plan, tmp_path / "run", 4)

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-import bertkit.run
+import bertkit.prepare
 from bertkit.errors import BertkitError
 from bertkit.inference import Predictor
 from bertkit.run import finetune
@@ -119,7 +119,7 @@ def test_a_checkpoint_of_another_version_is_refused_by_name(tmp_path: Path, monk
     plan = recipe("sentiment", checkpoint_every=2)
     run = stopped_run(plan, tmp_path / "run", 4)
     with monkeypatch.context() as patch:
-        patch.setattr(bertkit.run, "__version__", "9.9")
+        patch.setattr(bertkit.prepare, "__version__", "9.9")
         error = error_of(plan, run)
         assert f"resolved.versions.bertkit: {bertkit.__version__!r} -> '9.9'" in error.message
         assert error.hint == "install those versions again, or give --out a new name"

@@ -29,6 +29,7 @@ from bertkit.recipe import HardwareConfig, ModelConfig, TrainConfig, load_recipe
 from bertkit.run import finetune
 from bertkit.train import loop, optim, place, xla
 from bertkit.train.checkpoint import load_weights, save_checkpoint
+from bertkit.train.state import TrainState
 
 XLA, CPU = torch.device("xla"), torch.device("cpu")
 BUNDLED = {"sentiment": "sentiment.csv", "nli": "nli.jsonl", "pos": "pos.conllu", "qa": "qa.json"}
@@ -188,7 +189,7 @@ def recorded(task: str, out: Path, monkeypatch: pytest.MonkeyPatch, number=None)
     def as_on_xla(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
         return torch.optim.AdamW(model.parameters(), lr=config.learning_rate, foreach=False, capturable=True)
 
-    def train(run: loop.Run, start: int) -> int:
+    def train(run: TrainState, start: int) -> int:
         budgets.append(run.budget)
         with graphs:
             return train_before(run, start)

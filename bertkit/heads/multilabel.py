@@ -1,0 +1,29 @@
+"""Any number of labels a text: one yes or no for each, on [CLS]."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bertkit.heads.base import CERTAIN, Head, LossSettings, add_up, given
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bertkit.data.windows import Window
+
+
+class MultilabelHead(Head):
+    """Logits (B, C), labels (B, C) float32, 0 or 1."""
+
+    def loss(self, logits: Sequence[Tensor], targets: Mapping[str, Tensor], settings: LossSettings) -> Tensor:
+        from torch.nn import functional
+
+        wanted, is_given = given(targets["labels"])
+        each = functional.binary_cross_entropy_with_logits(logits[0].float(), wanted, reduction="none")
+        return add_up((each * is_given).mean(-1), targets)
+
+    def oracle(self, target: tuple, window: Window, class_count: int) -> tuple[np.ndarray, ...]:
+        return (CERTAIN * (2 * np.asarray(target[0], np.float32) - 1),)

@@ -1,0 +1,46 @@
+"""A span of the document: a start and an end vector (Devlin et al. 2019, section 4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bertkit.heads.base import CERTAIN, Head, LossSettings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bertkit.data.windows import Window, WindowStore
+
+
+class SpanHead(Head):
+    """Logits (B, S) twice, positions (B,) twice; each window counts, for each asks whether the answer is there."""
+
+    auto_class = "AutoModelForQuestionAnswering"
+    outputs = ("start_logits", "end_logits")
+    targets = ("start_positions", "end_positions")
+    per_token = True
+
+    def stack(self, targets: Sequence[tuple], store: WindowStore) -> dict[str, np.ndarray]:
+        positions = np.array(targets, np.int64).reshape(-1, 2)
+        return dict(zip(self.targets, positions.T.copy(), strict=True))
+
+    def loss(self, logits: Sequence[Tensor], targets: Mapping[str, Tensor], settings: LossSettings) -> Tensor:
+        from torch.nn import functional
+
+        # only positions that can answer compete, as in decoding: the loss does not depend on the padding; a window
+        # that has no target at all has IGNORED, which cross entropy leaves out
+        closed = ~targets["answerable"]
+        start, end = (scores.float().masked_fill(closed, float("-inf")) for scores in logits)
+        return 0.5 * (
+            functional.cross_entropy(start, targets["start_positions"], reduction="sum")
+            + functional.cross_entropy(end, targets["end_positions"], reduction="sum")
+        )
+
+    def kept(self, logits: np.ndarray, window: Window) -> np.ndarray:
+        return logits[: len(window.spans)].copy()
+
+    def oracle(self, target: tuple, window: Window, class_count: int) -> tuple[np.ndarray, ...]:
+        return tuple(CERTAIN * np.eye(len(window.spans), dtype=np.float32)[position] for position in target)

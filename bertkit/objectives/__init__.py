@@ -1,0 +1,1 @@
+"""What a step learns: rows with answers, and later texts that teach themselves."""

@@ -1,0 +1,50 @@
+"""An objective: what goes into the model in a step, what is right, what it weighs and how it is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from bertkit.tasks.base import Prediction, Scores
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers.utils import ModelOutput
+
+    from bertkit.data.plan import Budget
+
+
+class Objective(Protocol):
+    """What a step learns.
+
+    Everything is a pure function of the step and its windows, so that resuming and the number of ranks change nothing.
+
+    Attributes:
+        best_by: the score that picks the best weights.
+        lower_is_better: whether a low one is.
+        has_scores: whether there is anything to evaluate on.
+    """
+
+    best_by: str
+    lower_is_better: bool
+    has_scores: bool
+
+    def batch(
+        self, step: int, windows: np.ndarray, budget: Budget
+    ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
+        """Inputs (B, S) and targets (B, ...) or (B, S) of some windows of step `step` (from 0).
+
+        Args:
+            budget: its fixed shapes, if it has some, are what batches are padded to.
+        """
+
+    def weight(self, step: int, windows: np.ndarray) -> np.ndarray:
+        """(B,) float64: what each window counts in the denominator of the step's loss, known before the step."""
+
+    def loss(self, outputs: ModelOutput, targets: Mapping[str, Tensor]) -> Tensor:
+        """The summed loss of a batch, a float32 scalar."""
+
+    def evaluate(self) -> tuple[Scores, list[Prediction]]:
+        """Scores on the validation rows, and the answers behind them."""

@@ -1,0 +1,107 @@
+"""Rows with answers: the task says what is right, its head what to learn from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bertkit.data.collate import Collator
+from bertkit.data.plan import Budget
+from bertkit.encode import Part
+from bertkit.errors import BertkitError, did_you_mean
+from bertkit.heads import HEADS, Head, LossSettings, balanced_weights
+from bertkit.inference import Predictor
+from bertkit.metrics.shown import LOWER_IS_BETTER
+from bertkit.tasks.base import Prediction, Row, Scores, Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers.utils import ModelOutput
+
+    from bertkit.recipe import TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labelled:
+    """The objective of fine-tuning; see `objectives.base.Objective`.
+
+    Attributes:
+        weights: (N,) float64 of all training windows.
+        scored: the validation rows as windows; empty where there are none.
+    """
+
+    head: Head
+    collate: Collator
+    settings: LossSettings
+    weights: np.ndarray
+    best_by: str
+    predictor: Predictor
+    scored: Sequence[Part]
+
+    @property
+    def lower_is_better(self) -> bool:
+        return self.best_by in LOWER_IS_BETTER
+
+    @property
+    def has_scores(self) -> bool:
+        return bool(self.scored)
+
+    def batch(
+        self, step: int, windows: np.ndarray, budget: Budget
+    ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
+        return self.collate(windows, budget)
+
+    def weight(self, step: int, windows: np.ndarray) -> np.ndarray:
+        return self.weights[windows]
+
+    def loss(self, outputs: ModelOutput, targets: Mapping[str, Tensor]) -> Tensor:
+        return self.head.loss([getattr(outputs, name) for name in self.head.outputs], targets, self.settings)
+
+    def evaluate(self) -> tuple[Scores, list[Prediction]]:
+        return self.predictor.evaluate(self.scored)
+
+
+def check_settings(train: TrainConfig, task: Task, validation: Sequence[Row]) -> str:
+    """Refuse what this task cannot honour; returns the metric that picks the best weights.
+
+    Raises:
+        BertkitError: a setting of the loss that its head does not have, or a metric that the task does not give.
+    """
+    honours = HEADS[task.head].honours
+    for name, usual in LossSettings._field_defaults.items():
+        if getattr(train, name) != usual and name not in honours:
+            raise BertkitError(
+                f"train.{name}: {getattr(train, name)} would change nothing: the loss of {task.name} does not use it",
+                hint="leave it out",
+            )
+    asked = train.best_by
+    if asked is None or not validation:
+        return task.headline
+    known = list(task.score([task.right_answer(validation[0])], [validation[0]]))
+    name = asked.removeprefix("eval_").removeprefix("validation_")
+    if name not in known:
+        raise BertkitError(f"train.best_by: {task.name} has no metric {asked!r}", hint=did_you_mean(name, known))
+    return name
+
+
+def loss_settings(train: TrainConfig, task: Task, part: Part, targets: Mapping[str, np.ndarray]) -> LossSettings:
+    """The settings of the loss, with a weight for each class.
+
+    Raises:
+        BertkitError: a weight for a label that is not there.
+    """
+    asked = train.class_weights
+    if asked == "balanced":
+        # a row counts once, however many windows it needs; a word does anyway
+        counted = targets["labels"] if HEADS[task.head].per_token else targets["labels"][part.store.numbers == 0]
+        weights = balanced_weights(counted, len(task.labels))
+    elif asked is None:
+        weights = None
+    elif unknown := sorted(asked.keys() - set(task.labels)):
+        raise BertkitError(f"train.class_weights: no label {unknown[0]!r}", hint=did_you_mean(unknown[0], task.labels))
+    else:
+        weights = [float(asked.get(label, 1.0)) for label in task.labels]
+    return LossSettings(train.label_smoothing, weights)

@@ -1,0 +1,248 @@
+"""From a recipe to what trains: the one place where a training is put together."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from bertkit import __version__
+from bertkit.data.collate import Collator
+from bertkit.data.plan import Plan
+from bertkit.data.windows import WindowMaker
+from bertkit.encode import Part, cover, cut_parts, cut_rows, stack_targets
+from bertkit.heads import HEADS
+from bertkit.inference import Predictor
+from bertkit.models.load import forward_inputs, load_config, load_model, load_tokenizer, longest_input
+from bertkit.models.padding_free import is_padding_free
+from bertkit.models.ready import Ready, make_trainable
+from bertkit.objectives.labelled import Labelled, check_settings, loss_settings
+from bertkit.outcome import Background, tags_seen
+from bertkit.recipe import ModelConfig, Recipe, check_windows, digest, fingerprint
+from bertkit.splits import Splits, bind_labels, path_of
+from bertkit.tasks.base import Task
+from bertkit.train.place import Place, with_shapes, without_padding
+from bertkit.train.state import StepObserver, TrainState
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+SCORED = ("validation", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """The rows of a run, and all that does not depend on the device; windows are cut when they are first asked for.
+
+    Attributes:
+        recipe: with its windows and its task resolved.
+        task: with its labels bound.
+        best_by: the metric that picks the best weights.
+    """
+
+    recipe: Recipe
+    task: Task
+    architecture: PretrainedConfig
+    tokenizer: PreTrainedTokenizerBase
+    maker: WindowMaker
+    splits: Splits
+    best_by: str
+
+    @cached_property
+    def train(self) -> Part:
+        """The training rows as windows."""
+        return cut_rows(self.task, self.splits.train, self.maker)
+
+    @cached_property
+    def targets(self) -> dict[str, np.ndarray]:
+        """What is right in the training windows; see `heads.base.Head.stack`."""
+        return stack_targets(self.task, self.train)
+
+    @cached_property
+    def scored(self) -> dict[str, list[Part]]:
+        """Validation and test rows as windows, where there are any."""
+        rows = {name: getattr(self.splits, name) for name in SCORED}
+        return {name: list(cut_parts(self.task, some, self.maker)) for name, some in rows.items() if some}
+
+    def background(self) -> Background:
+        """What windows and decoding leave to a perfect model, by split."""
+        covered = {name: cover(self.task, parts) for name, parts in {"train": [self.train], **self.scored}.items()}
+        return Background(covered, tags_seen(self.task, self.splits.train), self.splits.left_out)
+
+
+def read_material(
+    recipe: Recipe, task: Task, splits: Splits, label_names: Sequence[str] | None, say: Callable[[str], None]
+) -> Material:
+    """Open the checkpoint's files and bind the labels; finds out all that can be wrong before a weight is read.
+
+    Args:
+        splits: of `splits.read_splits`, as `label_names`.
+    """
+    checkpoint = local(recipe.model)
+    architecture = load_config(checkpoint)
+    tokenizer = load_tokenizer(checkpoint, words=bool(task.reads.words))
+    windows = check_windows(recipe.windows, longest_input(architecture, tokenizer))
+    if windows.max_length < recipe.windows.max_length:
+        say(f"windows: this model reads {windows.max_length} tokens at once, not {recipe.windows.max_length}")
+    task = bind_labels(recipe, task, splits, label_names, getattr(architecture, "id2label", None))
+    return Material(
+        recipe=recipe.model_copy(update={"windows": windows, "task": task.model_dump(mode="json")}),
+        task=task,
+        architecture=architecture,
+        tokenizer=tokenizer,
+        maker=WindowMaker(tokenizer.backend_tokenizer, windows, recipe.hardware.token_cache),
+        splits=splits,
+        best_by=check_settings(recipe.train, task, splits.validation),
+    )
+
+
+def local(model: ModelConfig) -> ModelConfig:
+    """The settings of a model whose checkpoint may come with bertkit."""
+    return model.model_copy(update={"checkpoint": path_of(model.checkpoint)})
+
+
+class Built(NamedTuple):
+    """A model on its device, made ready to train; and what was done to it."""
+
+    model: PreTrainedModel
+    ready: Ready
+    summary: str
+
+
+def build(material: Material, recipe: Recipe, place: Place) -> Built:
+    """Load the model of a recipe and make it ready to train.
+
+    Args:
+        recipe: the material's own, or one with other `model`, `train` and `hardware` settings.
+    """
+    loaded = load_model(local(recipe.model), material.task.head, material.task.labels, recipe.seed)
+    ids = np.append(material.train.store.input_ids, material.tokenizer.pad_token_id)
+    device, order = place.accelerator.device, recipe.train.order
+    ready = make_trainable(loaded.model, recipe.model, recipe.hardware, device, place.precision, ids, order)
+    return Built(loaded.model, ready, f"{loaded.summary}; {ready.padding}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What trains, but for the optimiser and who watches."""
+
+    recipe: Recipe
+    place: Place
+    built: Built
+    predictor: Predictor
+    objective: Labelled
+    plan: Plan
+
+    def train_state(
+        self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, observer: StepObserver, token_budget: int = 0
+    ) -> TrainState:
+        """What the loop works on.
+
+        Args:
+            model: as the accelerator wrapped it; so the optimiser.
+            token_budget: padded tokens of a micro-batch, where they were found or halved before; else 0.
+        """
+        budget = self.place.training
+        return TrainState(
+            accelerator=self.place.accelerator,
+            model=model,
+            optimizer=optimizer,
+            plan=self.plan,
+            objective=self.objective,
+            budget=budget._replace(tokens=token_budget or budget.tokens),
+            config=self.recipe.train,
+            log_every=self.recipe.log.every,
+            observer=observer,
+        )
+
+
+def assemble(material: Material, recipe: Recipe, place: Place, built: Built) -> Prepared:
+    """Put objective, plan and predictor together around a model.
+
+    Args:
+        recipe: as `build` had it.
+    """
+    if is_padding_free(built.model):
+        place = without_padding(place, recipe.hardware)
+    task, store, targets, train = material.task, material.train.store, material.targets, recipe.train
+    head, settings = HEADS[task.head], loss_settings(train, task, material.train, targets)
+    predictor = make_predictor(task, built.model, material.tokenizer, material.maker, place)
+    collate = Collator(
+        store, predictor.pad_id, predictor.inputs, targets, head.per_token_targets, place.accelerator.device
+    )
+    return Prepared(
+        recipe=recipe,
+        place=place,
+        built=built,
+        predictor=predictor,
+        objective=Labelled(
+            head=head,
+            collate=collate,
+            settings=settings,
+            weights=head.weights(targets, store, settings),
+            best_by=material.best_by,
+            predictor=predictor,
+            scored=material.scored.get("validation", ()),
+        ),
+        plan=Plan(store.lengths, train.batch_size, train.epochs, train.steps, train.order, recipe.seed),
+    )
+
+
+def place_for(place: Place, recipe: Recipe) -> Place:
+    """The place with the fixed shapes that it or the recipe asks for."""
+    return with_shapes(place, recipe.hardware, recipe.train.batch_size, recipe.windows.max_length)
+
+
+def make_predictor(
+    task: Task, model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, maker: WindowMaker, place: Place
+) -> Predictor:
+    """A model, its task and its tokenizer, ready to answer."""
+    return Predictor(
+        task=task,
+        model=model,
+        maker=maker,
+        pad_id=tokenizer.pad_token_id,
+        inputs=forward_inputs(model, tokenizer),
+        accelerator=place.accelerator,
+        budget=place.evaluation,
+    )
+
+
+def marks_of(material: Material, prepared: Prepared) -> dict[str, object]:
+    """What a checkpoint must share with the run that resumes it; see `recipe.fingerprint`."""
+    ready, store = prepared.built.ready, material.train.store
+    return fingerprint(prepared.recipe, {
+        "precision": prepared.place.precision,
+        "dropout": ready.dropout,
+        "embeddings": ready.embeddings,
+        "model": material.architecture.model_type,
+        "train_windows": hash_of(store.input_ids, store.offsets, *material.targets.values()),
+        # another validation set would be compared with the best score on this one
+        **{name: hash_of_rows(material.scored.get(name, ())) for name in SCORED},
+        # another version may compute other digits; torch's build for a device is a matter of place
+        "versions": {
+            "bertkit": __version__,
+            "torch": version("torch").split("+")[0],
+            "transformers": version("transformers"),
+        },
+    })  # fmt: skip
+
+
+def hash_of(*arrays: np.ndarray) -> str:
+    """A short hash of numbers."""
+    total = hashlib.sha256()
+    for array in arrays:
+        total.update(memoryview(array).cast("B"))
+    return total.hexdigest()[:16]
+
+
+def hash_of_rows(parts: Sequence[Part]) -> str:
+    """A short hash of what rows hold, whatever file they came from."""
+    rows = [{name: value for name, value in row.items() if name != "id"} for part in parts for row in part.rows]
+    return digest({"rows": rows})

@@ -1,0 +1,122 @@
+"""A finished run answers: evaluate, predict and load."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bertkit.config import validate
+from bertkit.data.labels import check_labels
+from bertkit.errors import BertkitError
+from bertkit.launch import own_the_cores, settle_xla
+from bertkit.recipe import ModelConfig, Recipe, check_windows, digest, load_recipe
+from bertkit.run.shared import Say, sayer
+from bertkit.rundir import RunDir
+from bertkit.splits import labels_in, read_split, say_skipped
+from bertkit.tasks.base import Prediction, Row, task_class
+
+if TYPE_CHECKING:
+    from bertkit.inference import Predictor
+
+
+def evaluate(
+    run: str | Path, data: str, *, assignments: Sequence[str] = (), split: str = "test", quiet: bool = False
+) -> dict[str, object]:
+    """Score a finished run on other rows.
+
+    Args:
+        data: a file, a folder or a Hub id, with the columns that the run's recipe names.
+        assignments: `data.*` and `hardware.*` settings that differ from the run's, such as `data.columns.text=review`.
+        split: of a folder or a Hub id.
+    Returns:
+        The headline's name, the metrics and the number of rows.
+    """
+    say = sayer(quiet)
+    recipe, predictor = _open(run, assignments, say)
+    found = read_split(recipe, predictor.task, data, split)
+    say_skipped(found, data, say)
+    check_labels(labels_in(predictor.task, found.rows), predictor.task.labels, data)
+    from bertkit.encode import cover
+    from bertkit.train.ranks import check_alike
+
+    check_alike(data, lambda: {"rows": digest({"rows": found.rows})})
+    parts = list(predictor.parts(found.rows))
+    say(f"{data}: {cover(predictor.task, parts).describe()}")
+    scores, _ = predictor.evaluate(parts)
+    counts = {"rows": len(found.rows), "skipped": len(found.skipped)}
+    return {"headline": predictor.task.headline, "data": data, **scores, **counts}
+
+
+def predict(
+    run: str | Path,
+    rows: str | Iterable[Row | str],
+    *,
+    assignments: Sequence[str] = (),
+    split: str = "test",
+    quiet: bool = True,
+) -> Iterator[Prediction]:
+    """Predictions of a finished run, one a row, in order.
+
+    Args:
+        rows: a file (csv, tsv, jsonl, conllu, SQuAD json, txt, ...), whose predictions carry the row's `id`; or rows in
+            memory, as `Predictor.predict` takes them.
+        assignments: settings that differ from the run's, such as `data.columns.text=review`.
+        split: of a folder or a Hub id.
+    """
+    say = sayer(quiet)
+    recipe, predictor = _open(run, assignments, say)
+    if not isinstance(rows, str):
+        yield from predictor.predict(rows)
+        return
+    found = read_split(recipe, predictor.task, rows, split, require_gold=False)
+    say_skipped(found, rows, say)
+    from bertkit.train.ranks import check_alike
+
+    check_alike(rows, lambda: {"rows": digest({"rows": found.rows})})
+    for row, prediction in zip(found.rows, predictor.predict(found.rows), strict=True):
+        yield {"id": row["id"], **prediction}
+
+
+def load(run: str | Path, assignments: Sequence[str] = ()) -> Predictor:
+    """A finished run, ready to answer: `bertkit.load("runs/x").predict(["a text"])`."""
+    return _open(run, assignments, sayer(quiet=True))[1]
+
+
+def _open(run: str | Path, assignments: Sequence[str], say: Say) -> tuple[Recipe, Predictor]:
+    folder = RunDir(run).open()
+    recipe = load_recipe(folder["recipe.yaml"], assignments)
+    if not folder.model.is_dir():
+        raise BertkitError(f"{folder.path} has no model yet", hint="finish it with `bertkit train ... --resume`")
+    name = str(recipe.task["name"])
+    if "." in name and folder.path.resolve() in (Path.cwd().resolve(), *Path.cwd().resolve().parents):
+        # a run that someone else made must not bring the module along that it names
+        raise BertkitError(
+            f"{folder.path}: its task is a module of its own, {name}, which is not looked for in the run itself",
+            hint="go to the folder that holds the module",
+        )
+    # what a run's own recipe trusts is not what its reader does
+    trusted = load_recipe({"task": {"name": name}}, assignments).model.trust_remote_code
+    task = validate(task_class(name), folder.read_json("task.json"), where=str(folder["task.json"]))
+    config = ModelConfig(checkpoint=str(folder.model), attention=recipe.model.attention, trust_remote_code=trusted)
+
+    own_the_cores(recipe.hardware.threads)
+    settle_xla(recipe.hardware.device)
+    from bertkit.data.windows import WindowMaker
+    from bertkit.models.load import load_model, load_tokenizer, longest_input
+    from bertkit.models.ready import make_answering
+    from bertkit.prepare import make_predictor, place_for
+    from bertkit.train.place import choose_place
+
+    # half the weights to read, and no casts: autocast is for training, whose weights stay float32
+    place = choose_place(recipe.hardware, autocast=False)
+    say(f"device: {place.summary}")
+    tokenizer = load_tokenizer(config, words=bool(task.reads.words))
+    model = load_model(config, task.head, task.labels, recipe.seed).model
+    windows = check_windows(recipe.windows, longest_input(model.config, tokenizer))  # the recipe may have been edited
+    recipe = recipe.model_copy(update={"windows": windows})
+    place = place_for(place, recipe)
+    model, chosen = make_answering(model, recipe.hardware, place.accelerator.device, place.precision)
+    say(f"model: {model.config.model_type}, {chosen}")
+    maker = WindowMaker(tokenizer.backend_tokenizer, windows, recipe.hardware.token_cache)
+    return recipe, make_predictor(task, model, tokenizer, maker, place)

@@ -1,0 +1,101 @@
+"""What the loop works on: a model, its optimiser, a plan and an objective; and who is told of each step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bertkit.data.plan import Budget, Plan
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from bertkit.objectives.base import Objective
+    from bertkit.recipe import TrainConfig
+
+
+class Step(NamedTuple):
+    """What one step did.
+
+    Attributes:
+        step: steps done so far, this one included.
+        epoch: passes over the data so far, in fractions.
+        loss: mean loss of the step, over the global batch.
+        learning_rate: of this step.
+        gradient_norm: before clipping.
+        windows: windows of the global batch.
+        tokens: their tokens, without padding.
+        padded: their tokens, padding included, on this rank.
+    """
+
+    step: int
+    epoch: float
+    loss: float
+    learning_rate: float
+    gradient_norm: float
+    windows: int
+    tokens: int
+    padded: int
+
+
+class StepObserver(Protocol):
+    """Told of finished steps, in order."""
+
+    def __call__(self, steps: list[Step]) -> bool:
+        """The steps since the last call; returns true to stop training after the newest of them."""
+
+    def is_due(self, step: int) -> bool:
+        """Whether to be called right after this step, to evaluate."""
+
+    def is_checkpoint(self, step: int) -> bool:
+        """Whether to save after this step."""
+
+    def save(self, step: int) -> str:
+        """Write a checkpoint of the state after this step; returns its name."""
+
+    def resized(self, step: int, tokens: int, reason: str) -> None:
+        """Micro-batches have another token budget from this step on."""
+
+
+@dataclass(kw_only=True)
+class TrainState:
+    """All that the loop works on.
+
+    Attributes:
+        budget: what a pass may hold.
+        log_every: steps between two calls of the observer, at most.
+        last_saved: name of the last good checkpoint, for messages.
+        buffer: steps that the observer has not been told of, with their losses and norms on the device.
+    """
+
+    accelerator: Accelerator
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    plan: Plan
+    objective: Objective
+    budget: Budget
+    config: TrainConfig
+    log_every: int
+    observer: StepObserver
+    last_saved: str = "there is none"
+    buffer: list[tuple[Step, Tensor, Tensor]] = field(default_factory=list)
+
+    def resize(self, tokens: int) -> None:
+        """Let passes hold so many padded tokens from now on."""
+        self.budget = self.budget._replace(tokens=tokens)
+
+    def padded_size(self, windows: np.ndarray) -> int:
+        """Tokens of a micro-batch, padding included."""
+        return math.prod(self.budget.shape(len(windows), int(self.plan.lengths[windows].max())))
+
+    def forward(self, step: int, windows: np.ndarray) -> Tensor:
+        """The summed loss of some windows of a step."""
+        inputs, targets = self.objective.batch(step, windows, self.budget)
+        with self.accelerator.autocast():
+            outputs = self.model(**inputs)
+        return self.objective.loss(outputs, targets)
