@@ -182,6 +182,7 @@ def test_part_of_a_submission_is_written_from_real_models(study, bertkit):
         assert archive.namelist() == ["RTE.tsv", "AX.tsv"]
         lines = archive.read("RTE.tsv").decode().splitlines()
     assert lines[0] == "index\tprediction"
+    assert len(lines) == 7
     assert {line.partition("\t")[2] for line in lines[1:]} <= {"entailment", "not_entailment"}
 
 

@@ -83,7 +83,7 @@ def test_ctrl_c_ends_the_looking_and_not_the_run(monkeypatch, capsys, tmp_path):
     def interrupted(watcher: Watcher) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(bertkit.watching, "_lines", interrupted)
+    monkeypatch.setattr(Watcher, "looks", interrupted)
     watch(tmp_path / "run")
     assert capsys.readouterr().err == "no longer watching; the run is as it was\n"
 

@@ -210,7 +210,9 @@ def test_the_diagnostic_set_is_a_test_and_nothing_else(write, name):
 
 def test_a_split_says_its_file_and_checksum(write):
     folder = write("SST-2/train.tsv", "sentence\tlabel", "fine\t1", "awful\t0")
-    for split in read_glue("sst2", str(folder)).splits.values():
+    splits = read_glue("sst2", str(folder)).splits
+    assert list(splits) == ["train", "validation"]  # held back
+    for split in splits.values():
         assert split.source == str(folder / "SST-2" / "train.tsv")
         assert split.sha256 == hashlib.sha256(b"sentence\tlabel\nfine\t1\nawful\t0\n").hexdigest()
 

@@ -42,10 +42,12 @@ def test_case_is_ignored_on_both_sides():
 
 
 def test_every_word_is_counted_once_in_every_table():
-    for table in findings(SPLIT):
-        if table.kind == "table":
-            counts = [place for place, name in enumerate(table.columns) if name.startswith("count")]
-            assert [sum(row[place] for row in table.rows) for place in counts] == [7] * len(counts), table.title
+    tables = [finding for finding in findings(SPLIT) if finding.kind == "table"]
+    assert len(tables) == 3
+    for table in tables:
+        counts = [position for position, name in enumerate(table.columns) if name.startswith("count")]
+        assert counts
+        assert [sum(row[position] for row in table.rows) for position in counts] == [7] * len(counts), table.title
 
 
 def test_without_the_words_of_train_nothing_is_said_of_them():

@@ -133,5 +133,5 @@ class TaskContract:
         assert loaded.labels == self.task.labels
         assert (loaded.head, loaded.headline, loaded.reads) == (self.task.head, self.task.headline, self.task.reads)
 
-    def test_every_label_of_the_rows_is_known(self):
-        assert {label for row in self.rows for label in self.task.labels_of(row)} <= set(self.task.labels)
+    def test_the_rows_hold_every_label_and_no_other(self):
+        assert {label for row in self.rows for label in self.task.labels_of(row)} == set(self.task.labels)

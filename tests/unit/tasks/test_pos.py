@@ -33,6 +33,7 @@ class TestPos(TaskContract):
         for row, outputs in zip(self.rows, random_outputs(self.task, self.rows, maker), strict=True):
             given = self.task.decode(row, outputs)
             assert given["words"] == row["words"]
+            assert len(given["probabilities"]) == len(row["words"])
             assert all(type(share) is float and 0 <= share <= 1 for share in given["probabilities"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 from collections.abc import Callable
@@ -152,12 +153,28 @@ def test_eight_rows_are_learned_by_heart(task: str, tmp_path: Path) -> None:
     assert losses(tmp_path / "run")[-1] < 0.05
 
 
-def test_the_padded_tokens_of_a_step_stay_within_the_budget(tmp_path: Path) -> None:
-    plan = recipe("sentiment")
-    plan["hardware"]["micro_batch_tokens"] = 128
+@pytest.mark.parametrize("task", TASKS)
+def test_a_pass_holds_no_more_padded_tokens_than_the_budget_or_one_window(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collate, shapes = Collator.__call__, []
+
+    def note(self: Collator, windows: object) -> tuple:
+        inputs, targets = collate(self, windows)
+        if not torch.is_inference_mode_enabled():
+            shapes.append(tuple(inputs["input_ids"].shape))
+        return inputs, targets
+
+    monkeypatch.setattr(Collator, "__call__", note)
+    plan = recipe(task, steps=3)
+    plan["hardware"] |= {"micro_batch_tokens": 128, "pass_overhead": 0}
     finetune(plan, tmp_path / "run", quiet=True)
     steps = [record for record in RunDir(tmp_path / "run").read_history() if "loss" in record]
-    assert all(step["tokens"] <= step["padded"] for step in steps)
+    assert [shape for shape in shapes if math.prod(shape) > 128 and shape[0] > 1] == []
+    assert len(shapes) > len(steps)
+    assert any(rows > 1 for rows, _ in shapes)
+    assert sum(map(math.prod, shapes)) == sum(step["padded"] for step in steps)
+    assert all(0 < step["tokens"] <= step["padded"] for step in steps)
 
 
 def test_early_stopping_keeps_the_best_weights(tmp_path: Path) -> None:
@@ -189,13 +206,23 @@ def test_best_and_last_are_kept_and_nothing_else(tmp_path: Path, monkeypatch: py
     assert {path.name for path in (tmp_path / "run/checkpoints").iterdir()} == {"step-000010"}
 
 
-def test_the_model_holds_the_best_weights_not_the_last(tmp_path: Path) -> None:
-    plan = recipe("sentiment", steps=12, evaluate_every=3, learning_rate=3e-3)
-    metrics = finetune(plan, tmp_path / "run", quiet=True)
-    last = load_file(tmp_path / "run/checkpoints/step-000012/model.safetensors")
+def test_the_model_holds_the_best_weights_not_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluate, values, seen = Predictor.evaluate, iter([0.1, 0.6, 0.6, 0.5]), []
+
+    def evaluate_to_order(self: Predictor, parts: list) -> tuple[dict, list]:
+        seen.append({name: weight.clone() for name, weight in self.model.state_dict().items()})
+        scores, predictions = evaluate(self, parts)
+        return {**scores, "accuracy": next(values, 0.6)}, predictions
+
+    monkeypatch.setattr(Predictor, "evaluate", evaluate_to_order)
+    metrics = finetune(recipe("sentiment", steps=12, evaluate_every=3), tmp_path / "run", quiet=True)
+    assert (metrics["best"]["step"], metrics["best"]["value"]) == (6, 0.6)  # of two equal ones, the first
     model = load_file(tmp_path / "run/model/model.safetensors")
-    is_last_best = metrics["best"]["step"] == 12
-    assert torch.equal(last["classifier.weight"], model["classifier.weight"]) == is_last_best
+    last = load_file(tmp_path / "run/checkpoints/step-000012/model.safetensors")
+    assert [all(torch.equal(model[name], weights[name]) for name in model) for weights in seen[:4]] == [
+        False, True, False, False,
+    ]  # fmt: skip
+    assert all(torch.equal(last[name], seen[3][name]) for name in last)
 
 
 def test_a_resumed_run_with_other_settings_is_refused_by_name(tmp_path: Path) -> None:
