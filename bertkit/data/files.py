@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import lzma
 import os
 import reprlib
+import warnings
 import zlib
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -20,6 +22,12 @@ LINE_BYTES = 64 << 20  # of one line or csv field; longer than this is a file of
 WHOLE_BYTES = 1 << 30  # of a file that is parsed as a whole: JSON; its values take ten times as much memory
 UNPACKED_BYTES = 4 << 30  # of a packed file: above any task's data, below what fills a machine
 SHOWN = 60  # characters of a value in a message
+BYTE_ORDER_MARKS = {  # the longer ones first, for UTF-32's begins with UTF-16's; UTF-8's is a matter of `decoded`
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
 
 
 class BadRow(Exception):
@@ -39,6 +47,8 @@ class File(NamedTuple):
     packing: str  # "", ".gz" or ".xz"
     wanted: Mapping[str, str]  # task column -> column of the source
     header: bool | None  # csv, tsv: does the first line name the columns (else they are "0", "1", ...)
+    content: bytes | None = None  # of standard input, which is read once
+    is_kept: bool = False  # whether records hold all columns, not only the wanted ones
 
 
 class Table(NamedTuple):
@@ -83,22 +93,32 @@ def decoded(file: File, raw: bytes, line: int) -> str:
 
 
 def read_all(file: File) -> bytes:
-    parts = []
+    parts, size = [], 0
     with opened(file) as stream:
-        size = 0 if file.packing else os.path.getsize(file.path)
-        while size <= WHOLE_BYTES and (part := stream.read(1 << 20)):
+        is_large = not file.packing and os.path.getsize(file.path) > WHOLE_BYTES  # as far as one knows: of a pipe 0
+        while not is_large and size <= WHOLE_BYTES and (part := stream.read(1 << 20)):
             parts.append(part)
-            size += len(part) if file.packing else 0
-    if size > WHOLE_BYTES:
-        raise BertkitError(f"{file.name}: more than {WHOLE_BYTES >> 20} MiB in one value", hint="write JSON lines")
+            size += len(part)
+    if is_large or size > WHOLE_BYTES:
+        message = f"{file.name}: more than {WHOLE_BYTES >> 20} MiB that must be read at once"
+        raise BertkitError(message, hint="write JSON lines to a file")
     return b"".join(parts)
 
 
 def opened(file: File) -> io.BufferedReader:
+    """The file unpacked; what its byte-order mark calls UTF-16 or UTF-32 comes as UTF-8."""
     try:
-        return io.BufferedReader(Guarded(file, PACKINGS.get(file.packing, open)(file.path, "rb")), 1 << 18)
+        opener = PACKINGS.get(file.packing, open)
+        stream = opener(file.path, "rb") if file.content is None else io.BytesIO(file.content)
     except (OSError, ValueError) as error:
         raise unreadable(file.name, error) from None
+    guarded = io.BufferedReader(Guarded(file, stream), 1 << 18)
+    begin = guarded.peek(4)
+    encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if begin.startswith(mark)), None)
+    if encoding is None:
+        return guarded
+    warnings.warn(f"{file.name}: is read as {encoding}, as its byte-order mark says", stacklevel=2)
+    return io.BufferedReader(Recoded(file, guarded, encoding), 1 << 18)
 
 
 class Guarded(io.RawIOBase):
@@ -124,6 +144,27 @@ class Guarded(io.RawIOBase):
     def close(self) -> None:
         self.stream.close()
         super().close()
+
+
+class Recoded(Guarded):
+    """Text of another encoding as UTF-8."""
+
+    def __init__(self, file: File, stream: io.BufferedIOBase, encoding: str) -> None:
+        super().__init__(file, stream)
+        self.encoding, self.decoder = encoding, codecs.getincrementaldecoder(encoding)()
+
+    def readinto(self, buffer: memoryview) -> int:
+        text, raw = "", b"more"
+        while raw and not text:
+            raw = self.stream.read(len(buffer) // 2)  # two bytes become three at most
+            try:
+                text = self.decoder.decode(raw, final=not raw)
+            except UnicodeDecodeError as error:
+                message = f"{self.file.name}: is not {self.encoding} throughout: {shorten(error)}"
+                raise BertkitError(message, hint="save the file as UTF-8 text") from None
+        encoded = text.encode()
+        buffer[: len(encoded)] = encoded
+        return len(encoded)
 
 
 # How faults are said.

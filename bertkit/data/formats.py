@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import chain, islice
 
 from bertkit.data import files
@@ -73,7 +73,7 @@ def read_json_lines(file: File) -> Table:
 
 
 def read_json(file: File) -> Table:
-    """A list of objects, maybe under `data`; SQuAD; or JSON lines by another name."""
+    """A list of objects, a table as pandas writes it, SQuAD, or JSON lines by another name."""
     text = decoded(file, read_all(file), 1)
     try:
         value = parse_json(text) if text.strip() else []
@@ -85,12 +85,31 @@ def read_json(file: File) -> Table:
             f"{file.name}{line}: {json_fault(error)}",
             hint="write a list of objects, SQuAD's layout, or one object a line",
         ) from None
-    if isinstance(value, dict) and isinstance(value.get("data"), list):
-        value = value["data"]
-        if any(isinstance(article, dict) and "paragraphs" in article for article in value):
-            return from_objects(file, ((0, question) for question in squad_questions(file, value)))
-    value = value if isinstance(value, list) else [value]
-    return from_objects(file, ((0, item if isinstance(item, dict) else not_an_object(item)) for item in value))
+    items = listed_rows(value, file.wanted.values()) if isinstance(value, dict) else value
+    items = items if isinstance(items, list) else [items]
+    if any(isinstance(article, dict) and "paragraphs" in article for article in items):
+        return from_objects(file, ((0, question) for question in squad_questions(file, items)))
+    return from_objects(file, ((0, item if isinstance(item, dict | BadRow) else not_an_object(item)) for item in items))
+
+
+def listed_rows(value: dict[str, object], wanted: Collection[str]) -> object:
+    """The rows of an object: its list `data`, what pandas writes (`orient` split, columns or index), or itself."""
+    names, rows = value.get("columns"), value.get("data")
+    if isinstance(rows, list) and isinstance(names, list):
+        return [
+            dict(zip(map(str, names), row, strict=True))
+            if isinstance(row, list) and len(row) == len(names)
+            else BadRow(f"{show(row)} is no list of {len(names)} values, one for each of `columns`")
+            for row in rows
+        ]
+    if isinstance(rows, list):
+        return rows
+    if not value or not all(isinstance(part, dict) for part in value.values()):
+        return value
+    if value.keys().isdisjoint(wanted):
+        return list(value.values())
+    keys = dict.fromkeys(chain.from_iterable(value.values()))
+    return [{name: cells.get(key) for name, cells in value.items()} for key in keys]
 
 
 def json_lines(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, dict[str, object] | BadRow]]:

@@ -7,7 +7,9 @@ import importlib.util
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import stat
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from bertkit.data.columns import read_columns
 from bertkit.data.conllu import read_conllu
@@ -15,6 +17,8 @@ from bertkit.data.files import File, Table, check_size, name_parts, read_all, sh
 from bertkit.data.formats import read_delimited, read_json, read_json_lines, read_text
 from bertkit.data.tagged import ENTITY_NAMES
 from bertkit.errors import BertkitError, did_you_mean, nearest
+
+PIPES = re.compile(r"-|/dev/stdin|/(dev|proc/self)/fd/\d+")  # standard input, and what `<(command)` becomes
 
 
 def find(source: str, split: str) -> tuple[str, str]:
@@ -25,6 +29,41 @@ def find(source: str, split: str) -> tuple[str, str]:
     return source, path
 
 
+def read_pipe(source: str) -> bytes | None:
+    """What comes through standard input (`-`) or a pipe that the shell opened; None for every other source."""
+    if not PIPES.fullmatch(source):
+        return None
+    from bertkit.launch import process_count
+
+    file = File(source, "/dev/stdin" if source == "-" else source, "", "", {}, None)
+    if process_count() > 1:
+        raise BertkitError(
+            f"{source}: only one process can read it", hint="write it to a file first, or use one process"
+        )
+    try:
+        is_device = stat.S_ISCHR(os.stat(file.path).st_mode)
+    except OSError as error:
+        raise unreadable(source, error) from None
+    if is_device and not (source in ("-", "/dev/stdin") and sys.stdin.isatty()):
+        raise BertkitError(f"{source}: is a device, not a file", hint="pipe the rows into it, as in `cat rows.csv |`")
+    return read_all(file)
+
+
+def ending_of(content: bytes, names: Collection[str]) -> str:
+    """The ending that a file with this content should have: JSON, a table whose first line names columns, or texts.
+
+    Args:
+        names: the columns that the table must have; positions say that it is one without names.
+    """
+    first = content.decode(errors="replace").removeprefix("\ufeff").lstrip().partition("\n")[0]
+    if re.match(r"\{|\[\s*(\{|$)", first):
+        return ".json"
+    fields = {field.strip().strip('"') for field in re.split("[,;\t]", first)}
+    if fields.issuperset(names) or all(name.isdecimal() for name in names):
+        return ".tsv" if "\t" in first else ".csv"
+    return ".txt"
+
+
 def open_table(file: File, split: str, config: str | None) -> Table:
     """See whether it is a file, a folder or a Hub id, and open it with the reader that its ending names.
 
@@ -32,6 +71,8 @@ def open_table(file: File, split: str, config: str | None) -> Table:
         BertkitError: there is no such source, or it is of a kind that is not read.
     """
     ending = file.ending
+    if file.content is not None:
+        return READERS[ending](file)
     if os.path.isdir(file.path):
         return read_folder(file, split, config)
     if os.path.exists(file.path):

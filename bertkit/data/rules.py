@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import math
+import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,6 +16,9 @@ from bertkit.data.tagged import words_and_tags
 from bertkit.data.words import words_of
 
 UNANSWERABLE = "set task.unanswerable=true"
+SEVERAL = "for several labels a row, or none, train the task classification with task.kind=labels"
+LIST_ITEM = r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|-?\d+)"""
+PYTHON_LIST = re.compile(rf"\[\s*({LIST_ITEM}\s*(,\s*{LIST_ITEM}\s*)*,?\s*)?\]")  # 'a' 'b' would be read as 'ab'
 
 
 class Columns(NamedTuple):
@@ -21,7 +27,7 @@ class Columns(NamedTuple):
     text: tuple[str, ...] = ()  # a str, maybe empty
     words: tuple[str, ...] = ()  # a list of str
     label: str | None = None  # one class name
-    labels: str | None = None  # multi-label: a tuple of class names; `|` separates them where they come as one string
+    labels: str | None = None  # multi-label: a tuple of class names; also `[a, b]` or `a|b` in one string
     number: str | None = None  # a finite float
     tags: str | None = None  # a str for each word
     answers: str | None = None  # [{"text": str, "start": int}, ...]; `text` is then (question, context)
@@ -63,6 +69,11 @@ class Rules:
         return self.tag_names[int(name)] if is_number and int(name) < len(self.tag_names) else name
 
     def label(self, value: object) -> str | None:
+        names = listed_names(value)
+        if names is not None and len(names) > 1:
+            raise BadRow(f"holds {show(value)}, several names", hint=SEVERAL)
+        if names is not None:
+            value = names[0] if names else None
         name = self.class_name(value)
         if self.ignored and ((name or "") in self.ignored or (name is None and value == -1 and "-1" in self.ignored)):
             raise IgnoredLabel
@@ -74,11 +85,12 @@ class Rules:
         """Class names without doubles; an empty list or string is a row that no class fits."""
         if value is None and not self.required:
             return None
-        if isinstance(value, str):
-            value = [name for name in value.split("|") if name.strip()]
-        if not isinstance(value, list):
+        listed = listed_names(value)
+        if listed is None and isinstance(value, str) and not value.startswith(("['", '["')):
+            listed = [name for name in value.split("|") if name.strip()]
+        if listed is None:
             raise BadRow(f"holds {show(value)}, not a list of class names")
-        names = [self.class_name(item) for item in value]
+        names = [self.class_name(item) for item in listed]
         if None in names:
             raise BadRow(f"holds an empty class name: {show(value)}")
         return tuple(dict.fromkeys(names))
@@ -154,6 +166,20 @@ def as_text(value: object) -> str:
     if type(value) is str:
         return value
     raise BadRow("is missing" if value is None else f"holds {show(value)}, not text")
+
+
+def listed_names(value: object) -> list[object] | None:
+    """Names in a list, in the text of one (JSON or Python), or in the object that Label Studio writes; else None."""
+    if isinstance(value, dict) and value.keys() == {"choices"}:
+        value = value["choices"]
+    if isinstance(value, str) and value.strip().startswith("[") and value.strip().endswith("]"):
+        try:
+            value = parse_json(value.strip())
+        except (ValueError, RecursionError):
+            if PYTHON_LIST.fullmatch(value.strip()):
+                with suppress(ValueError, SyntaxError):
+                    value = ast.literal_eval(value.strip())
+    return value if isinstance(value, list) else None
 
 
 def name_of(value: object) -> str | None:

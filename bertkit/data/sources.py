@@ -6,15 +6,16 @@ data sets are read as well.
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
 from bertkit.data.columns import is_column_file
-from bertkit.data.files import BadRow, File, Table, cut, name_parts, no_rows
-from bertkit.data.opening import READERS, find, open_table
-from bertkit.data.rules import Columns, IgnoredLabel, Rules
+from bertkit.data.files import BadRow, File, Table, cut, name_parts, no_rows, show
+from bertkit.data.opening import READERS, ending_of, find, open_table, read_pipe
+from bertkit.data.rules import SEVERAL, Columns, IgnoredLabel, Rules
 from bertkit.data.tagged import entity_names
 from bertkit.data.words import words_of
 from bertkit.errors import BertkitError, did_you_mean, nearest, one_line
@@ -25,11 +26,21 @@ USUAL_NAMES = {  # what other people call our columns: for hints only
     "text": ("sentence", "review", "content", "text_a"),
     "premise": ("sentence1", "sentence_A", "text_a"),
     "hypothesis": ("sentence2", "sentence_B", "text_b"),
-    "label": ("gold_label", "sentiment", "class", "category"),
+    "label": ("gold_label", "sentiment", "class", "category", "labels"),
     "words": ("tokens",),
     "tags": ("upos", "pos_tags", "pos"),
 }
 SKIP = "leave such rows out with data.skip_bad_rows=true"
+
+
+class Collected(NamedTuple):
+    """What became of the records of a source."""
+
+    rows: list[dict[str, object]]
+    given: list[dict[str, object]]  # the record of each row, where records are kept
+    bad: list[str]  # a line for each bad row
+    hint: str  # of the first bad row
+    ignored: int  # rows whose label is ignored
 
 
 class Rows(NamedTuple):
@@ -39,6 +50,7 @@ class Rows(NamedTuple):
     label_names: tuple[str, ...] | None  # the classes in order, where the source declares them (ClassLabel)
     skipped: tuple[str, ...]  # `FILE:LINE: reason`, one for each bad row that was left out
     ignored_labels: int  # rows left out because their label is in `ignore_labels`
+    given: list[dict[str, object]]  # for prediction: what the source holds of each row
 
 
 def read_rows(
@@ -57,13 +69,14 @@ def read_rows(
     """Read and check every row of a source: a row is right, or it is named with its line; none is quietly changed.
 
     Args:
-        source: a file; a folder (with a file `{split}.tsv` or the like, of `save_to_disk`, or as `load_dataset` takes
-            it); anything else is a Hub id.
+        source: a file; `-` or a pipe of the shell; a folder (with a file `{split}.tsv` or the like, of `save_to_disk`,
+            or as `load_dataset` takes it); anything else is a Hub id.
         columns: what the task reads.
         mapping: task column (or `id`) -> column of the source. A number in it, `3` or `"3"`, says that a csv or tsv
             file has no header line; positions count from 0.
         split: of a folder or a Hub id. A file is its own split.
-        require_gold: False for prediction: gold columns may be missing, and a row without gold holds None.
+        require_gold: False for prediction: gold columns may be missing, a row without gold holds None, and what the
+            source holds beside the task's columns is kept in `given`.
         ignore_labels: rows with these labels are left out and counted; `""` is an empty one, `"-1"` also ClassLabel's.
         skip_bad_rows: leave bad rows out and list them.
         unanswerable: question answering: a row without an answer, or with an empty context, is right.
@@ -76,7 +89,7 @@ def read_rows(
     for column in mapping:
         if column not in known:
             raise BertkitError(f"data.columns: the task has no column {column!r}", hint=did_you_mean(column, known))
-    file = to_file(source, columns, known, mapping, split)
+    file = to_file(source, columns, known, mapping, split)._replace(is_kept=not require_gold)
     table = open_table(file, split, config)
     if columns.entities:
         found = entity_names(table.names, mapping, (*columns.words, columns.tags))
@@ -87,9 +100,11 @@ def read_rows(
         columns=columns, class_names=class_names, required=require_gold, ignored=frozenset(ignore_labels),
         unanswerable=unanswerable, tag_names=tuple(tag_names),
     )  # fmt: skip
-    rows, bad, hint, ignored = collect(file, table, rules, located)
+    rows, given, bad, hint, ignored = collect(file, table, rules, located)
+    joined = next((row[columns.label] for row in rows if columns.label and "|" in (row[columns.label] or "")), None)
     if bad and not skip_bad_rows:
-        raise BertkitError(bad[0] + (f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""), hint=f"{hint}, or {SKIP}")
+        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+        raise BertkitError(bad[0] + more, hint=f"{SEVERAL if joined else hint}, or {SKIP}")
     if not rows and not bad and not ignored:
         raise no_rows(file)
     if not rows:
@@ -100,7 +115,9 @@ def read_rows(
         )
     if located["id"] is not None:
         check_ids(file, rows)
-    return Rows(rows, class_names, tuple(bad), ignored)
+    if joined and require_gold:
+        warnings.warn(f"{file.name}: {show(joined)} is read as one class; {SEVERAL}", stacklevel=2)
+    return Rows(rows, class_names, tuple(bad), ignored, given)
 
 
 def to_file(source: str, columns: Columns, known: Sequence[str], mapping: Mapping[str, str | int], split: str) -> File:
@@ -108,7 +125,10 @@ def to_file(source: str, columns: Columns, known: Sequence[str], mapping: Mappin
     name, path = find(source, split)
     _, ending, packing = name_parts(path)
     wanted = {column: str(mapping.get(column, column)) for column in known}
-    header = None
+    header, content = None, read_pipe(source)
+    if content is not None:
+        name = "standard input" if source == "-" else name
+        ending = ending_of(content, [wanted[column] for column in (*columns.text, *columns.words)])
     if ending == ".conllu":
         own = {**dict.fromkeys(columns.words, "form"), columns.tags: "upos"}
         wanted = {column: str(mapping.get(column, own.get(column, column))).lower() for column in known}
@@ -116,7 +136,7 @@ def to_file(source: str, columns: Columns, known: Sequence[str], mapping: Mappin
         wanted[columns.text[0]] = "text"  # its one column needs no mapping, and a recipe's mapping is for other files
     elif ending in (".csv", ".tsv"):
         header = not any(name.isdecimal() for name in wanted.values())
-    file = File(name, path, ending, packing, wanted, header)
+    file = File(name, path, ending, packing, wanted, header, content)
     if columns.words and is_column_file(file):
         own = {**dict.fromkeys(columns.words, "0"), columns.tags: "-1"}
         wanted |= {column: asked if is_position(asked := wanted[column]) else own[column] for column in own if column}
@@ -129,12 +149,10 @@ def is_position(name: str) -> bool:
     return name.removeprefix("-").isdecimal()
 
 
-def collect(
-    file: File, table: Table, rules: Rules, located: Mapping[str, str | None]
-) -> tuple[list[dict[str, object]], list[str], str, int]:
-    """The good rows, a line for each bad one, the hint of the first of these, and how many labels were ignored."""
+def collect(file: File, table: Table, rules: Rules, located: Mapping[str, str | None]) -> Collected:
+    """Check every record."""
     plan = [(column, name, rules.converter(column)) for column, name in located.items()]
-    rows, bad, hint, ignored = [], [], "", 0
+    rows, given, bad, hint, ignored = [], [], [], "", 0
     for number, (line, record) in enumerate(table.records):
         row: dict[str, object] = {}
         name = None
@@ -147,6 +165,8 @@ def collect(
             row["id"] = row["id"] or str(number)
             rules.check(row)
             rows.append(row)
+            if file.is_kept:
+                given.append(record)
         except IgnoredLabel:
             ignored += 1
         except BadRow as reason:
@@ -157,7 +177,7 @@ def collect(
             elif not line:
                 where += f": row {number}"
             bad.append(one_line(f"{where}: column {name!r} {reason}" if name else f"{where}: {reason}"))
-    return rows, bad, hint, ignored
+    return Collected(rows, given, bad, hint, ignored)
 
 
 def locate(file: File, table: Table, columns: Columns, optional: Sequence[str]) -> dict[str, str | None]:
@@ -179,6 +199,10 @@ def locate(file: File, table: Table, columns: Columns, optional: Sequence[str]) 
             guess = next(iter(usual or unused[: len(unused) == 1]), nearest(name, unused) or nearest(column, unused))
             guess = guess and cut(guess)
             hint = f"add data.columns.{column}={guess or 'NAME'}" if unused else "no column is left for it"
+            if column == columns.label and guess == "labels":
+                hint += f"; {SEVERAL}"
+            if file.ending == ".txt":
+                hint = "lines of text have no columns; csv, tsv and JSON lines have"
             if file.ending in (".conllu", ".conll") and not columns.words:
                 hint = f"{file.ending} files hold words and their tags, for tasks such as pos"
             if file.header:

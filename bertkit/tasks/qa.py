@@ -152,7 +152,8 @@ class QA(Task):
         return [{**row, "answers": [answer]} for answer in row["answers"]] or [row]
 
     def is_recovered(self, row: Row, prediction: Prediction) -> bool:
-        golds = [answer["text"] for answer in row["answers"]] or [""]
+        # white space around an answer is in no token
+        golds = [answer["text"].strip() for answer in row["answers"]] or [""]
         return prediction["answer"] in golds
 
 

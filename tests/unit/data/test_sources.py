@@ -184,7 +184,7 @@ def test_nul_characters_are_an_error(write):
     error = error_of(path := write("a.tsv", b"text\tlabel\na\tb\n\0\tb\n"), SENTIMENT)
     assert error.message == f"{path}:3: a NUL character (byte 0)"
     assert error.hint == "save the file as UTF-8 text"
-    assert "byte 0xff is not UTF-8" in error_of(write("b.csv", "text,label\na,b\n".encode("utf-16")), SENTIMENT).message
+    assert "byte 0xff is not UTF-8" in error_of(write("b.csv", b"\xfft\0e\0x\0t\0"), SENTIMENT).message
 
 
 @pytest.mark.parametrize("packing", ["", ".gz", ".xz"])
@@ -245,7 +245,8 @@ def test_json_is_a_list_or_lines_under_any_of_its_names(write, name, content):
         ('{"text": "a", "label": "  "}', "column 'label' has no label"),
         ('{"text": "a", "label": NaN}', "column 'label' has no label"),
         ('{"text": "a", "label": 0.5}', "column 'label' holds 0.5, not a name"),
-        ('{"text": "a", "label": ["x"]}', "column 'label' holds ['x'], not a name"),
+        ('{"text": "a", "label": []}', "column 'label' has no label"),
+        ('{"text": "a", "label": [["x"]]}', "column 'label' holds ['x'], not a name"),
         ('{"text": "\\ud83d", "label": "x"}', "not JSON: 'utf-8' codec can't encode character"),
         ('{"text": "a", "label": ' + "9" * 5000 + "}", "not JSON: Exceeds the limit (4300"),
         ('{"text": ' + "[" * 100_000, "not JSON: maximum recursion depth exceeded"),
@@ -636,7 +637,7 @@ def test_text_files_hold_a_text_a_line(write):
     assert [row["id"] for row in rows] == ["0", "1", "2"]
     error = error_of(path, SENTIMENT)
     assert error.message == f"{path}: no column 'label' for the task's 'label'; it has: text"
-    assert error.hint == "no column is left for it"
+    assert error.hint == "lines of text have no columns; csv, tsv and JSON lines have"
     assert error_of(path, POS).message == f"{path}: no column 'tags' for the task's 'tags'; it has: text"
     assert "no column 'premise'" in error_of(path, NLI, require_gold=False).message
 

@@ -201,6 +201,16 @@ def test_an_answer_of_any_script_is_recovered_to_the_character(tiny, family, kin
 
 
 @families
+def test_white_space_around_a_gold_answer_is_no_loss(tiny, family):
+    for answer in ("at night ", " at night", "\u3000at night\n"):
+        row = row_of(f"The loaf is baked {answer} by two of them.", answer)
+        prediction = decoded(QA(), [row], oracle_outputs(QA(), [row], maker_of(tiny, family, 48, 16)))[0]
+        assert prediction["answer"] == "at night"
+        assert QA().is_recovered(row, prediction)
+        assert not QA().is_recovered(row, {**prediction, "answer": "night"})
+
+
+@families
 def test_marks_stay_with_their_letters(tiny, family):
     for form in ("NFC", "NFD"):
         answer = unicodedata.normalize(form, "Beyoncé")
