@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from bertkit.cli.shared import Json, Quiet, Settings, say, sayer
 from bertkit.errors import BertkitError
 
+if TYPE_CHECKING:
+    from bertkit.studies.runner.room import Room
+
 app = typer.Typer(
     help="Fine-tune on the nine GLUE tasks, score them as GLUE does beside people, submit, and compare.",
     no_args_is_help=True,
 )
-Executor = Literal["local", "ray"]
+Jobs = Annotated[int, typer.Option(min=1, help="Jobs at a time on each device.")]
+Gpus = Annotated[int | None, typer.Option(min=1, help="GPUs to spread the jobs over; else all.")]
+Executor = Annotated[Literal["local", "ray"], typer.Option(help="Where jobs run: here, or on a Ray cluster.")]
+Address = Annotated[str | None, typer.Option(help="HOST:PORT of the Ray cluster; else the one of this machine.",
+                                             show_default=False)]  # fmt: skip
 
 
 @app.command("run")
@@ -27,12 +34,11 @@ def run_glue(
     data: Annotated[str | None, typer.Option("--data", "-d", help="Folder in GLUE's layout; else the Hub.")] = None,
     tasks: Annotated[str | None, typer.Option(help="Some of the nine, such as cola,rte; else all there are.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each task: seed, seed + 1, ...")] = 1,
-    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time on each device.")] = 1,
-    gpus: Annotated[int | None, typer.Option(min=1, help="GPUs to spread the runs over; else all.")] = None,
+    jobs: Jobs = 1,
+    gpus: Gpus = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on; what is done is not run again.")] = False,
-    executor: Annotated[Executor, typer.Option(help="Where jobs run: here, or on a Ray cluster.")] = "local",
-    address: Annotated[str | None, typer.Option(help="HOST:PORT of the Ray cluster; else the one of this machine.",
-                                                show_default=False)] = None,
+    executor: Executor = "local",
+    address: Address = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
@@ -42,16 +48,12 @@ def run_glue(
     starts MRPC, STS-B and RTE from the MNLI model; glue.held_back=0.1 is the last share of train that stands in for a
     dev file that is not there; glue.published=false leaves published rows out of the report.
     """
-    from bertkit.studies import glue
-    from bertkit.studies.results import lines
+    from bertkit.studies.glue import study
+    from bertkit.studies.glue.tables import lines
 
-    if address is not None and executor != "ray":
-        raise BertkitError("--address is that of a Ray cluster", hint="add --executor ray")
-    chosen = [name.strip() for name in (tasks or "").split(",") if name.strip()]
-    results = glue.run(
-        model, out, data=data, tasks=chosen, seeds=seeds, jobs=jobs, gpus=gpus, resume=resume,
-        assignments=settings, quiet=quiet, say=sayer(quiet), executor=executor,
-        address=address or "auto",
+    results = study.run(
+        model, out, data=data, tasks=_names(tasks), seeds=seeds, room=_room(jobs, gpus, executor, address),
+        resume=resume, assignments=settings, quiet=quiet, say=sayer(quiet),
     )  # fmt: skip
     print(json.dumps(results.to_json()) if as_json else "\n".join([*lines(results), "", results.headline]))
     if not quiet:
@@ -62,16 +64,26 @@ def run_glue(
 def submit_glue(
     study: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that `bertkit glue run` wrote.",
                                           show_default=False)],
+    settings: Settings = (),
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The zip; else DIR/submission.zip.")] = None,
     tasks: Annotated[str | None, typer.Option(help="Only the files of these tasks, such as rte,mrpc,ax.")] = None,
     any_size: Annotated[bool, typer.Option("--any-size", help="Take test sets of other sizes, for trials.")] = False,
+    jobs: Jobs = 1,
+    gpus: Gpus = None,
+    executor: Executor = "local",
+    address: Address = None,
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Write the zip that the GLUE server takes: bertkit glue submit runs/glue"""
-    from bertkit.studies.submission import submit
+    """Write the zip that the GLUE server takes: bertkit glue submit runs/glue
 
-    chosen = [name.strip() for name in (tasks or "").split(",") if name.strip()]
-    print(submit(study, out, tasks=chosen, any_size=any_size, say=sayer(quiet)))
+    Settings say where the predictions are made: hardware.device=cpu.
+    """
+    from bertkit.studies.glue.submission import submit
+
+    print(submit(
+        study, out, tasks=_names(tasks), any_size=any_size, assignments=settings,
+        room=_room(jobs, gpus, executor, address), quiet=quiet, say=sayer(quiet),
+    ))  # fmt: skip
 
 
 @app.command("compare")
@@ -82,8 +94,8 @@ def compare_glue(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Say which of two studies is better, and how sure that is: bertkit glue compare runs/a runs/b"""
-    from bertkit.studies.compare import compare, table
-    from bertkit.studies.results import aligned
+    from bertkit.studies.base import aligned
+    from bertkit.studies.glue.compare import compare, table
 
     found = compare(first, second, draws)
     if as_json:
@@ -91,3 +103,16 @@ def compare_glue(
         return
     shown = table(found, (str(first), str(second)))
     print("\n".join([*aligned(shown), "", shown.caption]))
+
+
+def _names(tasks: str | None) -> list[str]:
+    return [name.strip() for name in (tasks or "").split(",") if name.strip()]
+
+
+def _room(jobs: int, gpus: int | None, executor: Literal["local", "ray"], address: str | None) -> Room:
+    """Where the jobs of a study run."""
+    from bertkit.studies.runner.room import Room
+
+    if address is not None and executor != "ray":
+        raise BertkitError("--address is that of a Ray cluster", hint="add --executor ray")
+    return Room(jobs, gpus, executor, address or "auto")

@@ -49,7 +49,7 @@ def bench(
     from bertkit.findings import Note, Table, from_json
     from bertkit.rundir import next_folder
     from bertkit.studies import speed
-    from bertkit.studies.results import aligned
+    from bertkit.studies.base import aligned
 
     if "=" in what:  # the task is left out, and this is the first setting
         what, settings = "sentiment", [what, *settings]

@@ -355,9 +355,10 @@ def write_a_study(folder: Path) -> None:
 
 
 def read_study(folder: Path) -> None:
-    from bertkit.studies.compare import compare
-    from bertkit.studies.results import findings, gather
-    from bertkit.studies.submission import FILES, check_sizes
+    from bertkit.studies.glue.compare import compare
+    from bertkit.studies.glue.results import gather
+    from bertkit.studies.glue.submission import FILES, check_sizes
+    from bertkit.studies.glue.tables import findings
 
     results = gather(folder)
     results.to_json()

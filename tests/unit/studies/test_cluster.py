@@ -12,8 +12,8 @@ import pytest
 
 from bertkit.errors import BertkitError
 from bertkit.rundir import held
-from bertkit.studies import cluster
-from bertkit.studies.cluster import Need, Worker, need_of
+from bertkit.studies.runner import cluster
+from bertkit.studies.runner.cluster import Need, Worker, need_of
 
 
 def test_a_cluster_has_room_for_as_many_jobs_as_its_devices_take():
@@ -21,7 +21,7 @@ def test_a_cluster_has_room_for_as_many_jobs_as_its_devices_take():
     assert need_of([{"CPU": 8.0}, {"CPU": 4.0}], 2) == Need(0, 2, 6)
     assert need_of([{"CPU": 1.0}], 3) == Need(0, 1, 1)  # never more jobs than cores
     assert need_of([{"CPU": 8.0, "GPU": 2.0}, {"CPU": 4.0}], 2) == Need(0.5, 1, 4)
-    assert need_of([], 1).places == 0
+    assert need_of([], 1).slots == 0
 
 
 @pytest.mark.parametrize("address", ["nonsense", "http://a:1", "a:b", "user:secret@host:1", "host:123456"])

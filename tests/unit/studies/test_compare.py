@@ -9,7 +9,7 @@ from bertkit.data.glue import LAYOUTS
 from bertkit.errors import BertkitError
 from bertkit.metrics.classification import binary_f1, classification
 from bertkit.metrics.regression import regression
-from bertkit.studies.compare import compare, difference, draw, to_answers
+from bertkit.studies.glue.compare import compare, difference, draw, to_answers
 from tests.unit.studies.studies import write_predictions, write_study
 
 NAMES = ("no", "yes", "maybe")

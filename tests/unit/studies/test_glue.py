@@ -13,12 +13,16 @@ from bertkit.errors import BertkitError
 from bertkit.metrics.glue import OFFICIAL, TASKS
 from bertkit.recipe import load_recipe
 from bertkit.rundir import RunDir
-from bertkit.studies import glue
-from bertkit.studies.glue import Asked, GlueConfig
-from bertkit.studies.jobs import Runner
+from bertkit.splits import path_of
+from bertkit.studies.glue import plan as plans
+from bertkit.studies.glue import study
+from bertkit.studies.glue.jobs import plan_jobs
+from bertkit.studies.glue.plan import Asked, GlueConfig, Settings
+from bertkit.studies.glue.study import Work
+from bertkit.studies.runner.jobs import Runner
 from bertkit.tasks.base import make_task
 
-ASKED = Asked("models/tiny", "data", ("mnli", "rte", "cola"), (0, 1), (), GlueConfig().model_dump())
+ASKED = Asked(model="models/tiny", data="data", tasks=["mnli", "rte", "cola"], seeds=[0, 1], glue=GlueConfig())
 SCRATCH = "model.init=scratch"  # for the bundled model has no weights
 SOURCES = {
     task: {"characters": size, "splits": {"train": {"rows": 100}, "validation": {"rows": 10}}, "missing": []}
@@ -27,8 +31,8 @@ SOURCES = {
 
 
 def plan(folder: Path, *settings: str, found=SOURCES) -> list:
-    common, single, study = glue.split_assignments(settings)
-    return glue.plan_jobs(folder, ASKED, found, common, single, study)
+    chosen, config = plans.split_assignments(settings)
+    return plan_jobs(folder, ASKED.model_copy(update={"glue": config}), found, chosen)
 
 
 def recipe(folder: Path, name: str) -> dict:
@@ -37,7 +41,7 @@ def recipe(folder: Path, name: str) -> dict:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_each_task_is_a_recipe_that_ranks_by_its_official_score(task):
-    tree = glue.recipe_tree(task, "models/tiny", {"train": "a.jsonl"}, 3)
+    tree = plans.recipe_tree(task, "models/tiny", {"train": "a.jsonl"}, 3)
     made = make_task(load_recipe(tree).task)
     assert made.labels == LAYOUTS[task].labels
     assert len(made.texts) == len(LAYOUTS[task].texts)
@@ -52,7 +56,7 @@ def test_each_task_is_a_recipe_that_ranks_by_its_official_score(task):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_positive_class_of_f1_is_glues_second(task):
-    section = glue.recipe_tree(task, "m", {}, 0)["task"]
+    section = plans.recipe_tree(task, "m", {}, 0)["task"]
     assert section.get("positive") == {"mrpc": "equivalent", "qqp": "duplicate"}.get(task)
 
 
@@ -115,7 +119,7 @@ def test_the_mismatched_dev_set_is_scored_once_at_the_end(tmp_path):
 )
 def test_wrong_settings_are_refused_before_anything_is_written(tmp_path, settings, message):
     with pytest.raises(BertkitError) as caught:
-        glue.run("bundled:tiny", tmp_path / "out", data="bundled:glue", assignments=settings)
+        study.run("bundled:tiny", tmp_path / "out", data="bundled:glue", assignments=settings)
     assert message in caught.value.message
     assert not (tmp_path / "out").exists()
 
@@ -130,12 +134,12 @@ def test_wrong_settings_are_refused_before_anything_is_written(tmp_path, setting
             {"data": "bundled:glue", "tasks": ["rte"], "assignments": ["glue.from_mnli=true"]},
             "glue.from_mnli: MNLI is not among the tasks",
         ),
-        ({"data": "bundled:glue", "seeds": 0}, "--seeds and --jobs are at least 1"),
+        ({"data": "bundled:glue", "seeds": 0}, "--seeds is at least 1"),
     ],
 )
 def test_wrong_options_are_refused_before_anything_is_written(tmp_path, options, message):
     with pytest.raises(BertkitError) as caught:
-        glue.run(out=tmp_path / "out", **{"model": "bundled:tiny", **options})
+        study.run(out=tmp_path / "out", **{"model": "bundled:tiny", **options})
     assert message in caught.value.message
     assert not (tmp_path / "out").exists()
 
@@ -146,47 +150,47 @@ def test_a_head_of_another_size_is_found_before_any_job(tmp_path, tiny):
     config |= {"architectures": ["BertForSequenceClassification"], "id2label": {"0": "a", "1": "b", "2": "c"}}
     copy = shutil.copytree(folder, tmp_path / "model")
     (copy / "config.json").write_text(json.dumps(config))
-    none = {task: [] for task in TASKS}
-    glue.check_model(str(copy), ["mnli"], [], none)
-    glue.check_model(str(copy), ["mnli", "rte"], ["model.replace_head=true"], none)
-    glue.check_model(str(copy), ["mnli", "rte"], [], {**none, "rte": ["model.replace_head=true"]})
+    replaces = ["model.replace_head=true"]
+    plans.check_model(str(copy), ["mnli"], Settings())
+    plans.check_model(str(copy), ["mnli", "rte"], Settings(replaces))
+    plans.check_model(str(copy), ["mnli", "rte"], Settings((), {"rte": replaces}))
     with pytest.raises(BertkitError) as caught:
-        glue.check_model(str(copy), ["mnli", "rte"], [], none)
+        plans.check_model(str(copy), ["mnli", "rte"], Settings())
     assert caught.value.message == f"--model: {copy} has a head for 3 labels, and RTE needs 2"
     assert caught.value.hint == "allow new heads with model.replace_head=true"
 
 
 def test_the_first_seed_can_be_chosen():
-    assert glue.check_settings("bundled:tiny", ["seed=5"], {task: [] for task in TASKS}) == 5
+    assert plans.check_settings("bundled:tiny", Settings(["seed=5"])) == 5
 
 
 def test_a_task_that_the_folder_lacks_is_named(tmp_path):
     (tmp_path / "RTE").mkdir()
     with pytest.raises(BertkitError) as caught:
-        glue.choose_tasks(["cola"], str(tmp_path))
+        plans.choose_tasks(["cola"], str(tmp_path))
     assert caught.value.message == f"{tmp_path}: there is no folder for CoLA"
     assert caught.value.hint == "it has RTE"
-    assert glue.choose_tasks([], str(tmp_path)) == ("rte",)
-    assert glue.choose_tasks(["SST-2", "cola"], None) == ("cola", "sst2")
-    assert glue.choose_tasks([], None) == TASKS
+    assert plans.choose_tasks([], str(tmp_path)) == ["rte"]
+    assert plans.choose_tasks(["SST-2", "cola"], None) == ["cola", "sst2"]
+    assert plans.choose_tasks([], None) == [*TASKS]
 
 
 def test_the_diagnostic_set_alone_is_nothing_to_run(tmp_path):
     (tmp_path / "AX").mkdir()
     with pytest.raises(BertkitError) as caught:
-        glue.choose_tasks([], str(tmp_path))
+        plans.choose_tasks([], str(tmp_path))
     assert caught.value.message == f"{tmp_path}: it has the diagnostic set only"
 
 
 @pytest.mark.parametrize("mistake", ["rows", "seed"])
 def test_a_mistake_found_before_the_first_job_leaves_nothing_behind(tmp_path, mistake):
     data = tmp_path / "data"
-    shutil.copytree(glue.path_of("bundled:glue"), data)
+    shutil.copytree(path_of("bundled:glue"), data)
     if mistake == "rows":
         (data / "WNLI" / "dev.tsv").write_text("")
     settings = [SCRATCH, *([f"seed={2**63 - 1}"] if mistake == "seed" else [])]
     with pytest.raises(BertkitError) as caught:
-        glue.run("bundled:tiny", tmp_path / "out", data=str(data), seeds=2, assignments=settings)
+        study.run("bundled:tiny", tmp_path / "out", data=str(data), seeds=2, assignments=settings)
     assert {"rows": "there are no rows", "seed": "seed"}[mistake] in caught.value.message
     assert not (tmp_path / "out").exists()
 
@@ -194,12 +198,14 @@ def test_a_mistake_found_before_the_first_job_leaves_nothing_behind(tmp_path, mi
 def test_a_mistake_found_in_a_study_that_was_begun_keeps_what_it_has(tmp_path):
     (tmp_path / "RTE").mkdir()
     (tmp_path / "RTE" / "train.tsv").touch()
-    asked = Asked("bundled:tiny", str(tmp_path), ("rte",), (0,), (SCRATCH,), GlueConfig().model_dump())
+    asked = Asked(
+        model="bundled:tiny", data=str(tmp_path), tasks=["rte"], seeds=[0], settings=[SCRATCH], glue=GlueConfig()
+    )
     out = tmp_path / "out"
-    RunDir(out).write_json("study.json", glue.describe(asked, []))
+    Work(out, asked, Settings()).study.begin(asked=asked.model_dump())
     RunDir(out).write_json("runs/rte-0/metrics.json", {})
     with pytest.raises(BertkitError, match="there are no rows"):
-        glue.run("bundled:tiny", out, data=str(tmp_path), resume=True, assignments=[SCRATCH])
+        study.run("bundled:tiny", out, data=str(tmp_path), resume=True, assignments=[SCRATCH])
     assert (out / "study.json").exists()
     assert (out / "runs" / "rte-0" / "metrics.json").exists()
 
@@ -207,42 +213,43 @@ def test_a_mistake_found_in_a_study_that_was_begun_keeps_what_it_has(tmp_path):
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(BertkitError) as caught:
-        glue.run("bundled:tiny", tmp_path / "file" / "out", data="bundled:glue", assignments=[SCRATCH])
+        study.run("bundled:tiny", tmp_path / "file" / "out", data="bundled:glue", assignments=[SCRATCH])
     assert caught.value.message == f"{tmp_path / 'file' / 'out'} cannot be written (Not a directory)"
     with pytest.raises(BertkitError, match="cannot be written"):
-        glue.run("bundled:tiny", tmp_path / ("long" * 100), data="bundled:glue", assignments=[SCRATCH])
+        study.run("bundled:tiny", tmp_path / ("long" * 100), data="bundled:glue", assignments=[SCRATCH])
 
 
-def begun(folder: Path) -> Path:
+def begun(folder: Path, asked: Asked = ASKED) -> Work:
+    """A study that was begun with ASKED, and is now asked for something."""
     folder.mkdir(exist_ok=True)
-    RunDir(folder).write_json("study.json", glue.describe(ASKED, []))
-    return folder
+    Work(folder, ASKED, Settings()).study.begin(asked=ASKED.model_dump())
+    return Work(folder, asked, Settings())
 
 
 def test_a_study_is_never_overwritten(tmp_path):
     with pytest.raises(BertkitError) as caught:
-        glue.refuse(begun(tmp_path / "a"), ASKED, resume=False)
+        begun(tmp_path / "a").refuse(resume=False)
     assert caught.value.hint == "go on with it with --resume, or give --out a new name"
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "mine.txt").touch()
     with pytest.raises(BertkitError) as caught:
-        glue.refuse(tmp_path / "b", ASKED, resume=True)
+        Work(tmp_path / "b", ASKED, Settings()).refuse(resume=True)
     assert caught.value.message == f"{tmp_path / 'b'} is not empty and holds no study"
     with pytest.raises(BertkitError, match="is a file, not a folder"):
-        glue.run("bundled:tiny", tmp_path / "b" / "mine.txt", data="bundled:glue", assignments=[SCRATCH])
-    glue.refuse(begun(tmp_path / "a"), ASKED, resume=True)
+        study.run("bundled:tiny", tmp_path / "b" / "mine.txt", data="bundled:glue", assignments=[SCRATCH])
+    begun(tmp_path / "a").refuse(resume=True)
 
 
 @pytest.mark.parametrize("resume", [True, False])
 def test_a_study_that_was_killed_as_it_began_can_begin(tmp_path, resume):
     (tmp_path / ".lock").touch()
     (tmp_path / ".tmp-study.json").touch()
-    glue.refuse(tmp_path, ASKED, resume)
+    Work(tmp_path, ASKED, Settings()).refuse(resume)
 
 
 def test_a_study_goes_on_only_with_what_it_was_asked(tmp_path):
     with pytest.raises(BertkitError) as caught:
-        glue.refuse(begun(tmp_path / "a"), ASKED._replace(seeds=(0,), settings=("train.epochs=9",)), resume=True)
+        begun(tmp_path / "a", ASKED.model_copy(update={"seeds": [0], "settings": ["train.epochs=9"]})).refuse(True)
     assert caught.value.message == (
         f"{tmp_path / 'a'} was asked something else: seeds: [0, 1] -> [0]; settings: [] -> ['train.epochs=9']"
     )
@@ -250,11 +257,11 @@ def test_a_study_goes_on_only_with_what_it_was_asked(tmp_path):
 
 def test_rows_are_read_once_and_kept(tmp_path):
     said: list[str] = []
-    first = glue.prepare(tmp_path, "rte", str(glue.path_of("bundled:glue")), 0.1, said.append)
+    first = study.prepare(tmp_path, "rte", str(path_of("bundled:glue")), 0.1, said.append)
     rows = (tmp_path / "data" / "rte" / "train.jsonl").read_text().splitlines()
     assert len(rows) == first["splits"]["train"]["rows"] > 10
     assert set(json.loads(rows[0])) == {"id", "text", "second", "label"}
-    assert glue.prepare(tmp_path, "rte", "/no/such/folder", 0.1, said.append) == first
+    assert study.prepare(tmp_path, "rte", "/no/such/folder", 0.1, said.append) == first
 
 
 def test_what_failed_points_to_a_log_that_there_is(tmp_path, monkeypatch):
@@ -263,11 +270,30 @@ def test_what_failed_points_to_a_log_that_there_is(tmp_path, monkeypatch):
             for job in self.jobs:
                 job.state, job.note, job.attempts = "failed", "oh", 0 if job.needs else 2
 
-    monkeypatch.setattr(glue, "Runner", Failing)
+    monkeypatch.setattr(study, "Runner", Failing)
     settings = [SCRATCH, "glue.from_mnli=true"]
     with pytest.raises(BertkitError) as caught:
-        glue.run(
+        study.run(
             "bundled:tiny", tmp_path, data="bundled:glue", tasks=["mrpc", "mnli"], assignments=settings, quiet=True
         )
     assert caught.value.message.startswith("2 of 2 jobs failed: MRPC, seed 0: oh; MNLI")
     assert caught.value.hint.startswith(f"see {tmp_path / 'logs' / 'mnli-0.log'}; --resume")
+
+
+def test_the_diagnostic_set_is_answered_by_jobs_where_it_has_labels(tmp_path):
+    data = Path(shutil.copytree(path_of("bundled:glue"), tmp_path / "data"))
+    chosen, _ = plans.split_assignments([SCRATCH, "hardware.threads=1"])
+    (tmp_path / "out").mkdir()
+    work = Work(tmp_path / "out", ASKED.model_copy(update={"tasks": ["mnli"]}), chosen)
+    jobs = work.begin(str(data), is_part=True, say=[].append)
+    assert [job.name for job in jobs] == ["MNLI, seed 0", "MNLI, seed 1"]  # GLUE's own file has no labels
+    file = data / "diagnostic" / "diagnostic.tsv"
+    head, *rows = file.read_text().splitlines()
+    file.write_text("\n".join([f"{head}\tlabel", *(f"{row}\tneutral" for row in rows)]) + "\n")
+    shutil.rmtree(tmp_path / "out" / "data")
+    jobs = work.begin(str(data), is_part=True, say=[].append)
+    assert [(job.needs and job.needs.name, job.command[-1]) for job in jobs[2:]] == [
+        ("MNLI, seed 0", "hardware.threads=1"), ("MNLI, seed 1", "hardware.threads=1")
+    ]  # fmt: skip
+    assert jobs[2].command[2:5] == ["bertkit", "predict", str(tmp_path / "out" / "runs" / "mnli-0")]
+    assert [job.name for job in work.trainings] == ["MNLI, seed 0", "MNLI, seed 1"]  # the runs of the study

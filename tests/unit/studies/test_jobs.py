@@ -16,13 +16,14 @@ import pytest
 
 from bertkit.errors import Interrupted
 from bertkit.rundir import RunDir
-from bertkit.studies.board import Pace, Silent
-from bertkit.studies.jobs import Job, Runner, Slot, make_slots, why_it_died
+from bertkit.studies.runner.board import Board, Lines, Pace
+from bertkit.studies.runner.jobs import Job, Runner, why_it_died
+from bertkit.studies.runner.slots import Slot, make_slots
 
 FINISH = "(run / 'metrics.json').write_text('{}')"
 
 
-class Heard(Silent):
+class Heard(Board):
     """A board that remembers."""
 
     def __init__(self) -> None:
@@ -49,7 +50,10 @@ def job(folder: Path, name: str, body: str = FINISH, cost: float = 1.0, needs: J
             file.write({name!r} + '\\n')
     """
     script.write_text(textwrap.dedent(head) + textwrap.dedent(body))
-    return Job(name, [sys.executable, str(script)], RunDir(run), folder / f"{name}.log", cost, 1.0, needs=needs)
+    return Job(
+        name=name, command=[sys.executable, str(script)], run=RunDir(run), log=folder / f"{name}.log", cost=cost,
+        length=1.0, needs=needs,
+    )  # fmt: skip
 
 
 def run_all(jobs: list[Job], slots: int = 1) -> Heard:
@@ -96,7 +100,7 @@ def test_a_job_that_dies_twice_is_reported_while_the_others_go_on(tmp_path):
     heir, other = job(tmp_path, "heir", needs=dies), job(tmp_path, "other")
     run_all([dies, heir, other])
     assert (dies.state, dies.note, dies.attempts) == ("failed", "data.train: no such file", 2)
-    assert (heir.state, heir.note) == ("failed", "it starts from the model of dies, which failed")
+    assert (heir.state, heir.note) == ("failed", "it needs the model of dies, which failed")
     assert other.state == "done"
     assert sorted(order(tmp_path)) == ["dies", "dies", "other"]
 
@@ -153,7 +157,7 @@ def test_a_stop_tells_the_jobs_and_says_how_to_go_on(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_a_second_control_c_waits_for_no_job(tmp_path, monkeypatch):
-    monkeypatch.setattr("bertkit.studies.jobs.PATIENCE", 20.0)
+    monkeypatch.setattr("bertkit.studies.runner.jobs.PATIENCE", 20.0)
     body = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n(run / 'ready').touch()\ntime.sleep(60)"
     jobs = [job(tmp_path, name, body) for name in ("one", "two")]
     board = Heard()
@@ -260,25 +264,57 @@ def test_the_reason_of_a_death_is_the_last_error_line(tmp_path):
 
 def test_progress_is_read_from_the_history(tmp_path):
     entry = job(tmp_path, "entry", cost=10.0)
-    assert entry.share() == 0.0
+    entry.look()
+    assert entry.share == 0.0
     entry.run["history.jsonl"].write_text(json.dumps({"step": 3, "epoch": 0.25, "loss": 1.0}) + '\n{"step": 4, "ep')
-    assert entry.share() == 0.25
+    entry.look()
+    assert (entry.share, entry.loss) == (0.25, 1.0)
     entry.by_steps, entry.length = True, 6
-    assert entry.share() == 0.5
+    entry.look()
+    assert entry.share == 0.5
+
+
+class Counted(RunDir):
+    """A run that counts how often its history is read."""
+
+    reads = 0
+
+    def last_record(self) -> dict | None:
+        self.reads += 1
+        return super().last_record()
+
+
+def test_plain_lines_read_the_histories_once_for_each_line_they_print(tmp_path, monkeypatch, capsys):
+    now = [1000.0]
+    monkeypatch.setattr("bertkit.studies.runner.board.time.monotonic", lambda: now[0])
+    jobs = [job(tmp_path, name) for name in ("one", "other")]
+    for entry in jobs:
+        entry.run, entry.state = Counted(entry.run.path), "running"
+        entry.run["history.jsonl"].write_text(json.dumps({"step": 1, "epoch": 0.5}) + "\n")
+    board = Lines()
+    for _ in range(5 * 150):  # two and a half minutes, five times a second
+        board.show(jobs)
+        now[0] += 0.2
+    printed = capsys.readouterr().err.splitlines()
+    assert printed == ["0 of 2 jobs are over; running: one 50%, other 50%; time left: not known yet"] * 2
+    assert [entry.run.reads for entry in jobs] == [3, 3]  # the first look is what the pace is measured from
 
 
 def test_the_time_left_is_the_work_left_at_the_pace_so_far(tmp_path, monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr("bertkit.studies.board.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("bertkit.studies.runner.board.time.monotonic", lambda: now[0])
     one, other = job(tmp_path, "one", cost=10.0), job(tmp_path, "other", cost=30.0)
     one.state = "running"
-    pace = Pace()
 
     def left_at(seconds: float, epoch: float) -> str:
         now[0] = 1000.0 + seconds
         one.run["history.jsonl"].write_text(json.dumps({"step": 1, "epoch": epoch}) + "\n")
+        one.look()
         return pace.left([one, other])
 
+    one.run["history.jsonl"].write_text(json.dumps({"step": 1, "epoch": 0.5}) + "\n")
+    one.look()
+    pace = Pace([one, other])
     assert left_at(0, 0.5) == "time left: not known yet"  # half of it was done by an earlier process
     assert left_at(10, 0.6) == "time left: not known yet"
     assert left_at(20, 0.7) == "about 6 min left"  # 2 of cost in 20 s; 33 are left

@@ -9,7 +9,10 @@ import pytest
 from bertkit.errors import BertkitError
 from bertkit.findings import Note, to_json
 from bertkit.metrics.glue import HUMAN, OFFICIAL, TASKS
-from bertkit.studies.results import aligned, findings, gather, lines, tasks_table
+from bertkit.rundir import RunDir
+from bertkit.studies.base import aligned
+from bertkit.studies.glue.results import gather
+from bertkit.studies.glue.tables import findings, lines, tasks_table
 from tests.unit.studies.studies import write_study
 
 HALVES = {task: [dict.fromkeys(OFFICIAL[task], 0.5)] for task in TASKS}
@@ -142,3 +145,17 @@ def test_a_study_without_results_has_none(tmp_path):
     results = gather(tmp_path)
     assert results.average == ("mean of 0 of 9 tasks", None, results.average.rule)
     assert notes(tmp_path)["No results yet"] == "No job is done."
+
+
+@pytest.mark.parametrize("labels", [["entailment", "neutral"], [None, None]])
+def test_the_diagnostic_set_is_scored_from_what_the_mnli_models_answered(tmp_path, labels):
+    write_study(tmp_path, {"mnli": [{"matched": 0.5}] * 2})
+    rows = [{"id": str(index), "text": "a", "second": "b", "label": label} for index, label in enumerate(labels)]
+    RunDir(tmp_path / "data" / "ax").write_jsonl("test.jsonl", rows)
+    answers = [{"id": str(index), "label": label} for index, label in enumerate(["entailment", "neutral"])]
+    RunDir(tmp_path / "answers" / "mnli-1").write_jsonl("ax.test.jsonl", answers)
+    assert gather(tmp_path).diagnostics == ({1: 1.0} if labels[0] else {})
+    RunDir(tmp_path / "answers" / "mnli-1").write_jsonl("ax.test.jsonl", answers[::-1])
+    if labels[0]:
+        with pytest.raises(BertkitError, match=r"ax.test.jsonl does not answer the rows of"):
+            gather(tmp_path)

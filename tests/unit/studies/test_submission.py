@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from bertkit.data.glue import LAYOUTS
 from bertkit.errors import BertkitError
 from bertkit.metrics.glue import OFFICIAL, TASKS
-from bertkit.studies.submission import FILES, submit
+from bertkit.studies.glue.submission import FILES, submit
+from bertkit.studies.runner.jobs import Job
+from bertkit.studies.runner.room import Room
+from bertkit.studies.runner.slots import Slot
 from tests.unit.studies.studies import write_study
 
 LINES = {  # with the header, as the server counts
@@ -20,30 +26,49 @@ LINES = {  # with the header, as the server counts
 }  # fmt: skip
 
 
-class Fake:
-    """A run that answers with its labels in turn, or with numbers beyond the scale."""
+class Over:
+    """A process that has ended well."""
 
-    def __init__(self, run: Path) -> None:
-        self.task = run.name.partition("-")[0]
-        self.name = run.name
+    returncode, lost = 0, ""
 
-    def predict(self, rows):
-        labels = LAYOUTS[self.task].labels
-        for number, _ in enumerate(rows):
-            yield {"label": labels[number % len(labels)] if labels else (-0.5, 2.34567, 7.0)[number % 3]}
+    def poll(self) -> int:
+        return 0
+
+    def release(self) -> None:
+        return None
+
+
+class Fake(Slot):
+    """Where `bertkit predict` answers at once, with its labels in turn or with numbers beyond the scale."""
+
+    asked: ClassVar[list[str]] = []
+    commands: ClassVar[list[Sequence[str]]] = []
+
+    def start(self, job: Job) -> Over:
+        run, rows, out = (Path(job.command[job.command.index(name) + 1]) for name in ("predict", "--input", "--out"))
+        self.asked.append(run.name)
+        self.commands.append(job.command)
+        labels = LAYOUTS[run.name.partition("-")[0]].labels or (-0.5, 2.34567, 7.0)
+        lines = (
+            json.dumps({"id": json.loads(line)["id"], "label": labels[number % len(labels)]})
+            for number, line in enumerate(rows.read_text().splitlines())
+        )
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text("".join(f"{line}\n" for line in lines))
+        return Over()
 
 
 @pytest.fixture
 def asked(monkeypatch):
-    """The runs that were loaded."""
-    loaded: list[str] = []
+    """The runs that were asked."""
 
-    def load(run: Path) -> Fake:
-        loaded.append(run.name)
-        return Fake(run)
+    @contextmanager
+    def slots(self: Room, folder: Path, settings: Sequence[str]) -> Iterator[list[Slot]]:
+        yield [Fake({}) for _ in range(11)]
 
-    monkeypatch.setattr("bertkit.run.load", load)
-    return loaded
+    monkeypatch.setattr(Room, "slots", slots)
+    Fake.asked.clear()
+    return Fake.asked
 
 
 def study(folder: Path, seeds: int = 1) -> Path:
@@ -168,7 +193,7 @@ def test_files_that_are_there_are_not_predicted_again(tmp_path, asked):
     write_tests(study(tmp_path), {})
     submit(tmp_path, any_size=True)
     asked.clear()
-    (tmp_path / "submission" / "rte-0" / "RTE.tsv").unlink()
+    (tmp_path / "answers" / "rte-0" / "rte.test.jsonl").unlink()
     submit(tmp_path, any_size=True)
     assert asked == ["rte-0"]
 
@@ -182,3 +207,15 @@ def test_what_another_run_or_other_rows_gave_is_predicted_again(tmp_path, asked)
     write_tests(tmp_path, {"RTE.tsv": 2})
     with zipfile.ZipFile(submit(tmp_path, tasks=["rte"], any_size=True)) as archive:
         assert archive.read("RTE.tsv").count(b"\n") == 3
+
+
+def test_settings_of_the_hardware_reach_the_jobs_and_no_others_are_taken(tmp_path, asked):
+    write_tests(study(tmp_path), {})
+    submit(tmp_path, tasks=["rte"], any_size=True, assignments=["hardware.device=cpu"])
+    assert Fake.commands[-1][-1] == "hardware.device=cpu"
+    for setting, message in (
+        ("train.epochs=2", "the models are trained, so that `glue submit` takes hardware settings only"),
+        ("hardware.devce=cpu", "hardware: unknown key 'devce'"),
+    ):
+        with pytest.raises(BertkitError, match=message):
+            submit(tmp_path, tasks=["rte"], any_size=True, assignments=[setting])

@@ -1,9 +1,9 @@
 """Jobs on a Ray cluster: each in a process of its own on whichever node has room, its files on a disk all nodes share.
 
-What a job is, how often it is tried and what it writes are those of `jobs.py`; only where its process runs differs.
+What a job is, how often it is tried and what it writes is as in `jobs.py`; only where its process runs differs.
 Exactly one process works on a job: it holds its run directory, and a later attempt waits for it. The lock ends with its
 process, and on a disk that is shared also with its node; that locks reach from node to node is tried before the first
-job. Nodes keep their own environment: none of ours is sent, for tokens may be in it.
+job. Nodes keep their own environment: none of ours is sent, because tokens may be in it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from bertkit import __version__
 from bertkit.errors import BertkitError, one_line
 from bertkit.launch import FOLLOW
 from bertkit.rundir import RunDir, is_held
-from bertkit.studies.jobs import Job, Process, Slot
+from bertkit.studies.runner.jobs import Job
+from bertkit.studies.runner.slots import Process, Slot, threads_of
 
 REACHED = 10.0  # seconds in which the address of a cluster must answer: Ray itself would try for minutes
 LOST = "its node or the worker on it was lost"
@@ -78,16 +79,16 @@ class Worker:
 
 
 class Need(NamedTuple):
-    """What one job takes of a node, and how many find room on the cluster."""
+    """What one job takes of a node, and how many jobs find room on the cluster."""
 
     gpus: float
     cpus: int
-    places: int
+    slots: int
 
 
 @dataclass
 class Remote:
-    """An attempt at a job on some node; a `jobs.Process`."""
+    """An attempt at a job on some node; a `slots.Process`."""
 
     worker: object
     begun: object
@@ -132,11 +133,11 @@ class Remote:
         if ray.wait([self.begun], timeout=0)[0]:
             self.worker.tell.remote(int(number))
         else:
-            ray.kill(self.worker)  # it waits for a place, and has nothing to save
+            ray.kill(self.worker)  # it waits for room, and has nothing to save
 
 
 @dataclass
-class Place(Slot):
+class RemoteSlot(Slot):
     """Room for one job somewhere on the cluster."""
 
     need: Need | None = None
@@ -144,7 +145,7 @@ class Place(Slot):
     def start(self, job: Job) -> Process | str:
         import ray
 
-        assert self.need is not None, "a place without what a job takes of it"
+        assert self.need is not None, "a slot without what a job takes of it"
         free = ray.available_resources()
         if free.get("CPU", 0) < self.need.cpus or free.get("GPU", 0) < self.need.gpus:
             return "waits for room on the cluster"
@@ -209,24 +210,34 @@ def _check_address(address: str, hint: str) -> None:
         raise BertkitError(f"--address: what answers at {address} is no Ray cluster of this version", hint)
 
 
-def make_places(folder: Path, jobs_per_device: int, settings: Sequence[str]) -> list[Slot]:
-    """The places of the cluster: so many jobs on each GPU, or where there are none on each node's CPU cores.
+def make_slots(folder: Path, jobs_per_device: int, settings: Sequence[str]) -> list[Slot]:
+    """The slots of the cluster: so many jobs on each GPU, or where there are none on each node's CPU cores.
 
     Args:
-        folder: of the study, which this process has locked.
+        folder: of the study, which this process holds.
     Raises:
-        BertkitError: a node cannot run jobs: it sees the folder, its locks or bertkit not, or in another version.
+        BertkitError: a node cannot run jobs: it does not see the folder, its locks or this version of bertkit.
     """
     import ray
 
     nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
     need = need_of([node["Resources"] for node in nodes], jobs_per_device)
-    if not need.places:
+    if not need.slots:
         raise BertkitError("--executor ray: no node of the cluster has CPU cores to give", hint="add a node")
+    _check_nodes(nodes, folder)
+    threads = [] if need.gpus else threads_of(need.cpus, settings)
+    return [RemoteSlot({}, threads, need=need) for _ in range(need.slots)]
+
+
+def _check_nodes(nodes: Sequence[Mapping], folder: Path) -> None:
+    """Ask every node, all at the same time, what keeps it from running jobs."""
+    import ray
+
     workers = [(node["NodeManagerAddress"], actor(Need(0, 0, 0), node["NodeID"]).remote()) for node in nodes]
-    for name, worker in workers:
+    asked = [(name, worker, worker.look.remote(str(folder.absolute()), os.getcwd())) for name, worker in workers]
+    for name, worker, answer in asked:
         try:
-            version, problem = ray.get(worker.look.remote(str(folder.absolute()), os.getcwd()), timeout=120)
+            version, problem = ray.get(answer, timeout=120)
         except ray.exceptions.RayError as error:
             cause = one_line(str(getattr(error, "cause", None) or error))
             version, problem = __version__, f"cannot run bertkit ({cause[-200:]})"
@@ -238,9 +249,6 @@ def make_places(folder: Path, jobs_per_device: int, settings: Sequence[str]) -> 
                 hint="install the same bertkit on every node; work in a folder on a disk that all share, locks too",
             )
         ray.kill(worker)
-    is_set = any(setting.startswith("hardware.threads=") for setting in settings)
-    threads = [] if need.gpus or is_set else [f"hardware.threads={need.cpus}"]
-    return [Place({}, threads, need=need) for _ in range(need.places)]
 
 
 def need_of(nodes: Sequence[Mapping[str, float]], jobs_per_device: int) -> Need:

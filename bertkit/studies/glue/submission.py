@@ -11,10 +11,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bertkit.data.glue import LAYOUTS
-from bertkit.errors import BertkitError
+from bertkit.errors import BertkitError, Interrupted
 from bertkit.metrics.glue import TASKS, TITLES, task_score
-from bertkit.rundir import RunDir, disk_errors, write_atomically, written_atomically
-from bertkit.studies.results import Results, RowShape, gather, named_tasks, run_of
+from bertkit.recipe import load_recipe
+from bertkit.rundir import RunDir, disk_errors, held, written_atomically
+from bertkit.studies.glue.folder import answers_of, rows_of, rows_path, run_of
+from bertkit.studies.glue.jobs import answering
+from bertkit.studies.glue.plan import HARDWARE, named_tasks
+from bertkit.studies.glue.results import Results, gather
+from bertkit.studies.runner.board import make_board
+from bertkit.studies.runner.jobs import Runner, check_done
+from bertkit.studies.runner.room import Room
 
 SCORES = (0.0, 5.0)  # of STS-B
 
@@ -55,6 +62,9 @@ def submit(
     *,
     tasks: Sequence[str] = (),
     any_size: bool = False,
+    assignments: Sequence[str] = (),
+    room: Room | None = None,
+    quiet: bool = False,
     say: Callable[[str], None] = lambda text: None,
 ) -> Path:
     """Predict the test sets with each task's best seed, and zip the files that the server wants.
@@ -64,42 +74,58 @@ def submit(
         out: the zip; None: `submission.zip` in the folder.
         tasks: only the files of these tasks (`ax` is one); the server takes all eleven only.
         any_size: accept test sets of other sizes than GLUE's, for trials.
+        assignments: `hardware.*` settings that differ from those of the runs.
+        room: where the predictions are made, and how many files at a time.
     Raises:
         BertkitError: a test file or a finished run is missing, or a test set has another size; before anything is
-            predicted, and naming every one.
+            predicted, and naming every one. Or predictions failed, after all others are done.
+        Interrupted: stopped; the files that are predicted stay.
     """
-    folder = Path(folder)
+    folder, room = Path(folder), room or Room()
     target = Path(out) if out is not None else folder / "submission.zip"
     if target.is_dir():
         raise BertkitError(f"--out: {target} is a folder", hint="give the name of a .zip file")
+    room.check()
+    check_hardware(assignments)
     results = gather(folder)
     chosen = named_tasks(tasks, ANSWERED)
     wanted = [file for file in FILES if file.task in (chosen or ANSWERED)]
     seeds = best_seeds(folder, results, wanted)
-    sizes = check_sizes(folder, wanted, any_size)
-    paths = {}
-    for file in wanted:
-        run = run_of(folder, file.model, seeds[file.model])
-        paths[file] = path = folder / "submission" / run.path.name / file.name
-        if path.exists() and is_newer(path, run["metrics.json"], rows_path(folder, file)):
-            say(f"{file.name}: is there already")
-            continue
-        say(f"{file.name}: {sizes[file]:,} rows, by {TITLES[file.model]} with seed {seeds[file.model]}")
-        write_atomically(path, "".join(lines_of(file, run, rows_of(folder, file))))
-    with (
-        disk_errors(target),
-        written_atomically(target) as temporary,
-        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive,
-    ):
-        for file in wanted:
-            archive.write(paths[file], file.name)
+    check_sizes(folder, wanted, any_size)
+    runs = {file: run_of(folder, file.model, seeds[file.model]) for file in wanted}
+    with held(folder), room.slots(folder, assignments) as slots:
+        jobs = [answering(folder, run, file.task, file.split, settings=assignments) for file, run in runs.items()]
+        try:
+            Runner(jobs, slots, make_board(lambda job: job.result.name, quiet)).run()
+        except Interrupted:
+            count = sum(job.state == "done" for job in jobs)
+            raise Interrupted(
+                f"stopped; {count} of {len(jobs)} files are predicted", hint="the same command predicts the others"
+            ) from None
+        check_done(jobs, "the same command tries the failed ones again, and only those")
+        with disk_errors(target), written_atomically(target) as temporary:
+            write_zip(temporary, {file.name: lines_of(folder, file, run) for file, run in runs.items()})
     if len(wanted) < len(FILES):
         say(f"{target}: {len(wanted)} of {len(FILES)} files; the server takes all of them only")
     return target
 
 
-def is_newer(path: Path, *others: Path) -> bool:
-    return all(path.stat().st_mtime > other.stat().st_mtime for other in others)
+def check_hardware(assignments: Sequence[str]) -> None:
+    """Refuse settings that would change what is answered."""
+    for assignment in assignments:
+        if not assignment.startswith(HARDWARE):
+            raise BertkitError(
+                f"{assignment}: the models are trained, so that `glue submit` takes hardware settings only",
+                hint="such as hardware.device=cpu",
+            )
+    load_recipe({"task": {"name": "classification"}}, assignments)
+
+
+def write_zip(path: Path, files: Mapping[str, Iterator[str]]) -> None:
+    """Write lines as the files of a zip."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, lines in files.items():
+            archive.writestr(name, "".join(lines))
 
 
 def best_seeds(folder: Path, results: Results, wanted: Sequence[File]) -> dict[str, int]:
@@ -110,7 +136,7 @@ def best_seeds(folder: Path, results: Results, wanted: Sequence[File]) -> dict[s
         known = {seed: value for seed, value in scores.items() if value is not None} or dict.fromkeys(scores, 0.0)
         if not known:
             missing[file] = f"{file.name} (no finished run of {TITLES[file.model]})"
-        elif not rows_path(folder, file).exists():
+        elif not rows_path(folder, file.task, file.split).exists():
             missing[file] = f"{file.name} (no {file.split} file of {LAYOUTS[file.task].title})"
         else:
             seeds[file.model] = max(known, key=lambda seed: (known[seed], -seed))
@@ -124,9 +150,9 @@ def best_seeds(folder: Path, results: Results, wanted: Sequence[File]) -> dict[s
     return seeds
 
 
-def check_sizes(folder: Path, wanted: Sequence[File], any_size: bool) -> dict[File, int]:
-    """How many rows each file has; refuses test sets that are not GLUE's."""
-    sizes = {file: sum(1 for _ in rows_of(folder, file)) for file in wanted}
+def check_sizes(folder: Path, wanted: Sequence[File], any_size: bool) -> None:
+    """Refuse test sets that are not GLUE's."""
+    sizes = {file: sum(1 for _ in rows_of(folder, file.task, file.split)) for file in wanted}
     wrong = [
         f"{file.name}: {size:,} rows instead of {file.rows:,}" for file, size in sizes.items() if size != file.rows
     ]
@@ -135,35 +161,14 @@ def check_sizes(folder: Path, wanted: Sequence[File], any_size: bool) -> dict[Fi
             f"{folder}: these are not GLUE's test sets: {'; '.join(wrong)}",
             hint="the server would refuse them; for a trial, add --any-size",
         )
-    return sizes
 
 
-def rows_path(folder: Path, file: File) -> Path:
-    return folder / "data" / file.task / f"{file.split}.jsonl"
-
-
-def rows_of(folder: Path, file: File) -> Iterator[dict]:
-    path = rows_path(folder, file)
-    return RunDir(path.parent).read_jsonl(path.name, RowShape)
-
-
-def lines_of(file: File, run: RunDir, rows: Iterator[Mapping]) -> Iterator[str]:
+def lines_of(folder: Path, file: File, run: RunDir) -> Iterator[str]:
     """The file, line by line: the header, then each row's own index and what is predicted, in the server's words."""
-    from bertkit.run import load
-
     layout = LAYOUTS[file.model]
     codes = dict(zip(layout.labels, layout.codes, strict=True))
-    indices = []
-
-    def remembered() -> Iterator[Mapping]:
-        for row in rows:
-            indices.append(row["id"])
-            yield row
-
     yield "index\tprediction\n"
-    for number, prediction in enumerate(load(run.path).predict(remembered())):
-        label = prediction["label"]
-        if layout.labels:
-            yield f"{indices[number]}\t{codes[label]}\n"
-        else:
-            yield f"{indices[number]}\t{min(max(label, SCORES[0]), SCORES[1]):.3f}\n"
+    for answer in answers_of(folder, run, file.task, file.split):
+        label = answer["label"]
+        shown = codes[label] if layout.labels else f"{min(max(label, SCORES[0]), SCORES[1]):.3f}"
+        yield f"{answer['id']}\t{shown}\n"

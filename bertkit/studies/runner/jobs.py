@@ -1,22 +1,23 @@
-"""Several runs over the devices there are: one process a run, longest first, none lost and none done twice."""
+"""Jobs over the devices there are: one process a job, longest first, none lost and none done twice."""
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
-from bertkit.errors import Interrupted
-from bertkit.launch import FOLLOW, core_count
+from bertkit.errors import BertkitError, Interrupted
 from bertkit.rundir import RunDir
-from bertkit.studies.board import Board
+from bertkit.studies.runner.board import Board
+
+if TYPE_CHECKING:
+    from bertkit.studies.runner.slots import Process, Slot
 
 ATTEMPTS = 2  # a job that dies is tried once more
 PATIENCE = 60.0  # seconds that a job gets to save its checkpoint when it is told to stop
@@ -24,16 +25,23 @@ PATIENCE = 60.0  # seconds that a job gets to save its checkpoint when it is tol
 State = Literal["waiting", "running", "done", "failed"]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Job:
-    """One run, in a process of its own.
+    """A command in a process of its own, about one run.
 
     Attributes:
-        command: what to run; it goes on from where it was when it is run again, and writes `run`.
+        command: what to run; it goes on from where it was when it is run again.
+        run: the run that the command writes or reads.
+        result: the file that is there once the job is done; none: the metrics of the run.
         cost: how long it takes beside the others, in any unit; the longest are begun first.
-        length: epochs, or steps when `by_steps`, of the whole run; for the progress that its history tells.
-        needs: a job that must be done before, whose model this one starts from.
+        length: epochs, or steps when `by_steps`, of the whole run, for the progress that its history tells; none: the
+            history does not tell it.
+        needs: a job that must be done before, for this one needs its model.
         note: why it failed.
+        share: how much of it was done at the last look, 0 to 1.
+        loss: of the last step at the last look.
+        began: when the attempt that runs began, by time.monotonic.
+        log_start: where in its log the attempt that runs begins, in bytes.
     """
 
     name: str
@@ -41,21 +49,30 @@ class Job:
     run: RunDir
     log: Path
     cost: float
-    length: float
+    result: Path | None = None
+    length: float | None = None
     by_steps: bool = False
     needs: Job | None = None
     state: State = "waiting"
     note: str = ""
     attempts: int = 0
-    began: float = 0.0  # of the attempt that runs, by time.monotonic
-    log_start: int = 0  # where in its log the attempt that runs begins, in bytes
+    share: float = 0.0
+    loss: float | None = None
+    began: float = 0.0
+    log_start: int = 0
 
-    def share(self) -> float:
-        """How much of the run is done, 0 to 1, as its history tells."""
+    def look(self) -> None:
+        """Read from the history how far the run is."""
         if self.state == "done":
-            return 1.0
-        last = self.run.last_record()
-        return min(1.0, last["step" if self.by_steps else "epoch"] / self.length) if last else 0.0
+            self.share = 1.0
+        elif self.length and (last := self.run.last_record()):
+            self.share = min(1.0, last["step" if self.by_steps else "epoch"] / self.length)
+            self.loss = last.get("loss")
+
+    @property
+    def is_there(self) -> bool:
+        """Whether what it is to write is there."""
+        return (self.result or self.run["metrics.json"]).exists()
 
     @property
     def is_over(self) -> bool:
@@ -63,73 +80,19 @@ class Job:
         return self.state in ("done", "failed")
 
 
-class Process(Protocol):
-    """An attempt at a job, wherever it runs: what `subprocess.Popen` says of it, and two things more.
-
-    Attributes:
-        returncode: None while it runs; below zero the signal that killed it.
-        lost: why it is over, where that was not its own doing; else empty.
-    """
-
-    returncode: int | None
-    lost: str
-
-    def poll(self) -> int | None: ...
-
-    def wait(self, timeout: float | None = None) -> int: ...
-
-    def terminate(self) -> None: ...
-
-    def kill(self) -> None: ...
-
-    def release(self) -> None:
-        """It is over: give back what it held."""
-
-
-class Here(subprocess.Popen):
-    """A process on this machine."""
-
-    lost = ""
-
-    def release(self) -> None:
-        self.stdin.close()
-
-
-@dataclass
-class Slot:
-    """A place on this machine where one job can run.
-
-    Attributes:
-        environment: what its process gets to see there.
-        settings: which settings it needs there.
-    """
-
-    environment: Mapping[str, str]
-    settings: Sequence[str] = ()
-    job: Job | None = None
-    process: Process | None = None
-
-    def start(self, job: Job) -> Process | str:
-        """Begin an attempt; or why it cannot begin now."""
-        if job.run.is_at_work():
-            # a job of a runner that was killed is still saving its checkpoint
-            return "waits for its earlier process to end"
-        with job.log.open("ab") as log:
-            return Here(
-                [*job.command, *self.settings], stdin=subprocess.PIPE, stdout=log, stderr=log,
-                env={**os.environ, **self.environment, FOLLOW: "1"},
-                start_new_session=True,  # the terminal's Ctrl-C is for us
-            )  # fmt: skip
-
-
 @dataclass
 class Runner:
-    """Runs jobs to their end; `board` is told of every change, and often in between."""
+    """Runs jobs to their end.
+
+    Attributes:
+        board: is told of every change, and often in between.
+        changed: is called when a job began or ended, so that results on disk are brought up to date.
+    """
 
     jobs: Sequence[Job]
     slots: Sequence[Slot]
     board: Board
-    changed: Callable[[], None] = lambda: None  # a job ended: results on disk may be brought up to date
+    changed: Callable[[], None] = lambda: None
     stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
@@ -139,7 +102,7 @@ class Runner:
             Interrupted: SIGINT or SIGTERM; the jobs that ran have saved a checkpoint.
         """
         for job in self.jobs:
-            if job.run["metrics.json"].exists():
+            if job.is_there:
                 job.state = "done"
         with self._stop_signals(), self.board:
             try:
@@ -163,7 +126,7 @@ class Runner:
             waiting = [job for job in self.jobs if job.state == "waiting"]
             for job in waiting:
                 if job.needs and job.needs.state == "failed":
-                    job.state, job.note = "failed", f"it starts from the model of {job.needs.name}, which failed"
+                    job.state, job.note = "failed", f"it needs the model of {job.needs.name}, which failed"
                     self.board.say(f"{job.name}: {job.note}")
             ready = [job for job in waiting if job.state == "waiting" and (not job.needs or job.needs.state == "done")]
             if slot.job is None and ready:
@@ -236,7 +199,7 @@ class Runner:
             if self.stop.is_set() and number == signal.SIGINT:
                 raise KeyboardInterrupt
             self.stop.set()
-            self.board.say("stopping: the jobs that run save a checkpoint first")
+            self.board.say("stopping: a run that trains saves a checkpoint first")
 
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -249,27 +212,9 @@ class Runner:
                 signal.signal(number, handler)
 
 
-def make_slots(jobs_per_device: int, settings: Sequence[str], gpus: int | None = None) -> list[Slot]:
-    """The places there are: so many jobs on each GPU, or on the CPU, whose cores they share.
-
-    Args:
-        gpus: use the first so many; None: all.
-    """
-    import torch
-
-    there = torch.cuda.device_count()
-    if there:
-        seen = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-        names = seen if len(seen) == there else [str(number) for number in range(there)]
-        return [Slot({"CUDA_VISIBLE_DEVICES": name}) for name in names[:gpus] for _ in range(jobs_per_device)]
-    is_set = any(setting.startswith("hardware.threads=") for setting in settings)
-    threads = [] if jobs_per_device == 1 or is_set else [f"hardware.threads={max(1, core_count() // jobs_per_device)}"]
-    return [Slot({}, threads) for _ in range(jobs_per_device)]
-
-
 def has_ended_well(process: Process, job: Job) -> bool:
     """Whether a process that is over finished its job."""
-    return process.returncode == 0 and job.run["metrics.json"].exists()
+    return process.returncode == 0 and job.is_there
 
 
 def why_it_died(log: Path, code: int, start: int = 0) -> str:
@@ -282,3 +227,20 @@ def why_it_died(log: Path, code: int, start: int = 0) -> str:
         lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
     errors = [line.removeprefix("error:").strip() for line in lines if line.startswith("error:")]
     return (errors or lines or [f"exit code {code}"])[-1]
+
+
+def check_done(jobs: Sequence[Job], how: str) -> None:
+    """Refuse to go on when jobs failed.
+
+    Args:
+        how: to try them again.
+    Raises:
+        BertkitError: all of them are named.
+    """
+    failed = [job for job in jobs if job.state == "failed"]
+    if failed:
+        log = next(job.log for job in failed if job.attempts)  # a job that needs the model of a failed one has none
+        raise BertkitError(
+            f"{len(failed)} of {len(jobs)} jobs failed: " + "; ".join(f"{job.name}: {job.note}" for job in failed),
+            hint=f"see {log}; {how}",
+        )

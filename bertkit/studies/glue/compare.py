@@ -14,7 +14,7 @@ from bertkit.findings import Table
 from bertkit.metrics.classification import accuracy, f1_of, matthews
 from bertkit.metrics.glue import OFFICIAL, TASKS, TITLES, mean, task_score
 from bertkit.metrics.regression import regression
-from bertkit.studies.results import Results, answers_of, gather
+from bertkit.studies.glue.results import Results, gather, scored_rows
 
 DRAWS = 1000
 INTERVAL = (2.5, 97.5)  # percentiles
@@ -111,7 +111,7 @@ def read_answers(task: str, seeds: Sequence[int], folders: Sequence[Path]) -> li
         side = []
         for seed in seeds:
             by_split = {}
-            for split, records in answers_of(folder, task, seed).items():
+            for split, records in scored_rows(folder, task, seed).items():
                 key = [(record["id"], record["gold"]) for record in records]
                 if asked.setdefault(split, key) != key:
                     other = f"seed {seeds[0]} of {folders[0]}"
@@ -173,7 +173,7 @@ def score(task: str, by_split: Mapping[str, Answers], rows: Mapping[str, np.ndar
 
 def mean_by_seed(side: Results, shared: Mapping[str, Sequence[int]]) -> list[float | None]:
     """The mean over the tasks, for each seed that all of them have."""
-    seeds = [seed for seed in side.asked["seeds"] if all(seed in seeds for seeds in shared.values())]
+    seeds = [seed for seed in side.asked.seeds if all(seed in seeds for seeds in shared.values())]
     return [mean([task_score(task, side.seeds[task][seed]) for task in shared]) for seed in seeds]
 
 

@@ -1,0 +1,94 @@
+"""Slots for jobs on the GPUs or the CPU of this machine, each job in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from bertkit.launch import FOLLOW, core_count
+from bertkit.studies.runner.jobs import Job
+
+
+class Process(Protocol):
+    """An attempt at a job, wherever it runs: what `subprocess.Popen` says of it, and two things more.
+
+    Attributes:
+        returncode: None while it runs; below zero the signal that killed it.
+        lost: why it is over, where that was not its own doing; else empty.
+    """
+
+    returncode: int | None
+    lost: str
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def terminate(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+    def release(self) -> None:
+        """It is over: give back what it held."""
+
+
+class Here(subprocess.Popen):
+    """A process on this machine."""
+
+    lost = ""
+
+    def release(self) -> None:
+        self.stdin.close()
+
+
+@dataclass
+class Slot:
+    """Room for one job on this machine.
+
+    Attributes:
+        environment: what its process gets to see there.
+        settings: which settings it needs there.
+    """
+
+    environment: Mapping[str, str]
+    settings: Sequence[str] = ()
+    job: Job | None = None
+    process: Process | None = None
+
+    def start(self, job: Job) -> Process | str:
+        """Begin an attempt; or why it cannot begin now."""
+        if job.run.is_at_work():
+            # a job of a runner that was killed is still saving its checkpoint
+            return "waits for its earlier process to end"
+        with job.log.open("ab") as log:
+            return Here(
+                [*job.command, *self.settings], stdin=subprocess.PIPE, stdout=log, stderr=log,
+                env={**os.environ, **self.environment, FOLLOW: "1"},
+                start_new_session=True,  # the terminal's Ctrl-C is for us
+            )  # fmt: skip
+
+
+def make_slots(jobs_per_device: int, settings: Sequence[str], gpus: int | None = None) -> list[Slot]:
+    """The slots there are: so many jobs on each GPU, or on the CPU, whose cores they share.
+
+    Args:
+        gpus: use the first so many; None: all.
+    """
+    import torch
+
+    there = torch.cuda.device_count()
+    if there:
+        seen = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+        names = seen if len(seen) == there else [str(number) for number in range(there)]
+        return [Slot({"CUDA_VISIBLE_DEVICES": name}) for name in names[:gpus] for _ in range(jobs_per_device)]
+    threads = [] if jobs_per_device == 1 else threads_of(core_count() // jobs_per_device, settings)
+    return [Slot({}, threads) for _ in range(jobs_per_device)]
+
+
+def threads_of(cores: int, settings: Sequence[str]) -> list[str]:
+    """The setting that gives a job its share of the cores, unless the user has set the threads."""
+    is_set = any(setting.startswith("hardware.threads=") for setting in settings)
+    return [] if is_set else [f"hardware.threads={max(1, cores)}"]
