@@ -31,9 +31,8 @@ EXTRAS = {
 
 def examine() -> dict[str, dict[str, str]]:
     """Section -> name -> what was found, as text."""
-    from bertkit.launch import own_the_cores, settle_xla
+    from bertkit.launch import settle_xla
 
-    own_the_cores(None)
     settle_xla("auto")
     import torch
     from huggingface_hub import constants

@@ -18,6 +18,7 @@ from bertkit.data.windows import WindowMaker, WindowStore
 from bertkit.encode import Part, cut_parts
 from bertkit.errors import BertkitError
 from bertkit.heads import HEADS
+from bertkit.machine import bound_threads
 from bertkit.tasks.base import Output, Prediction, Row, Scores, Task
 from bertkit.train.memory import is_exhausted, release
 from bertkit.train.xla import cut
@@ -121,9 +122,9 @@ class Predictor:
         found: dict[int, tuple[np.ndarray, ...]] = {}
         was_training = self.model.training
         self.model.eval()
+        device = self.accelerator.device.type
         # XLA cannot take views of a model's buffers in inference mode
-        is_xla = self.accelerator.device.type == "xla"
-        with torch.no_grad() if is_xla else torch.inference_mode():
+        with torch.no_grad() if device == "xla" else torch.inference_mode(), bound_threads(device):
             for batch, logits in self._all_forward(collate, batches[rank::world]):
                 found |= self._kept(collate.store, batch, logits)
         self.model.train(was_training)

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bertkit.errors import BertkitError, Interrupted
+from bertkit.machine import check_gpus, core_count, gpu_count
 
 FOLLOW = "BERTKIT_FOLLOW"  # set for a process that is to end with the one that started it
 RANKS = "BERTKIT_RANKS"  # set for the processes of a launch: the folder where one that fails leaves its last word
@@ -103,26 +104,9 @@ class Word(NamedTuple):
     moment: float = 0.0
 
 
-def own_the_cores(threads: int | None) -> None:
-    """Bind OpenMP's threads to cores, for a process that uses all of them; call it before torch is imported.
-
-    Unbound, two threads may share a core and wait for each other at the end of every operation: on a virtual machine
-    with two cores a step of 0.3 s took 6 s. A process that was given fewer threads is not bound, for it is meant to
-    run beside others, and all would bind to the same first cores.
-    """
-    if "torch" in sys.modules or (threads is not None and threads < (os.cpu_count() or 1)) or is_rank():
-        return
-    os.environ.setdefault("OMP_PROC_BIND", "true")
-
-
 def is_told_cpu() -> bool:
     """Whether a launcher put this process on the CPU, whatever else is there."""
     return os.environ.get(USE_CPU, "false").lower() in ("true", "1", "yes")
-
-
-def core_count() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def settle_xla(device: str) -> None:
@@ -176,27 +160,6 @@ def is_first() -> bool:
 def restarts() -> int:
     """How often the processes of this launch were started again."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) if is_rank() else 0
-
-
-def gpu_count() -> int:
-    """GPUs that this process may use; torch is imported only where there could be one."""
-    if sys.platform == "linux" and not any(
-        Path(device).exists() for device in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
-    ):
-        return 0
-    import torch
-
-    return torch.cuda.device_count()
-
-
-def check_gpus(count: int, where: str = "--gpus") -> None:
-    """Refuse more GPUs than there are."""
-    there = gpu_count()
-    if count > there:
-        raise BertkitError(
-            f"{where} {count}: there {'are' if there > 1 else 'is'} {there or 'none'} here",
-            hint="see `bertkit doctor`; --cpus N runs N processes on the CPU",
-        )
 
 
 def plan_launch(asked: Asked, takes_all: bool = False) -> Launch:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-# before torch is imported: see bertkit.launch.own_the_cores
-os.environ.setdefault("OMP_PROC_BIND", "true")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["BERTKIT_CACHE"] = ""

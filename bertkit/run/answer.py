@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bertkit.config import validate
 from bertkit.data.labels import check_labels
 from bertkit.errors import BertkitError
-from bertkit.launch import own_the_cores, settle_xla
+from bertkit.launch import settle_xla
 from bertkit.recipe import ModelConfig, Recipe, check_windows, digest, load_recipe
 from bertkit.run.shared import Say, sayer
 from bertkit.rundir import RunDir
@@ -100,7 +100,6 @@ def _open(run: str | Path, assignments: Sequence[str], say: Say) -> tuple[Recipe
     task = validate(task_class(name), folder.read_json("task.json"), where=str(folder["task.json"]))
     config = ModelConfig(checkpoint=str(folder.model), attention=recipe.model.attention, trust_remote_code=trusted)
 
-    own_the_cores(recipe.hardware.threads)
     settle_xla(recipe.hardware.device)
     from bertkit.data.windows import WindowMaker
     from bertkit.models.load import load_model, load_tokenizer, longest_input

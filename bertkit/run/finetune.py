@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bertkit.config import flatten
-from bertkit.launch import is_first, own_the_cores, restarts, settle_xla
+from bertkit.launch import is_first, restarts, settle_xla
 from bertkit.recipe import Recipe, load_recipe
 from bertkit.run.finish import check_shared, finish, open_run
 from bertkit.run.shared import of_first, sayer
@@ -57,7 +57,6 @@ def _finetune(claim: _Claim, recipe: Recipe, task: Task, resume: bool, quiet: bo
     """Prepare, train and finish a run whose folder is held."""
     splits, label_names = read_splits(recipe, task, sayer(quiet))
 
-    own_the_cores(recipe.hardware.threads)
     from bertkit import prepare
     from bertkit.train.observe import check_trackers
     from bertkit.train.place import choose_place

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def of_first(recipe: Recipe, make: Callable[[], T]) -> T:
-    """`ranks.of_first`, before torch is needed: a process alone imports it when its threads have their cores."""
+    """`ranks.of_first`, which imports torch only where there are several processes."""
     if process_count() == 1:
         return make()
     from bertkit.train.place import join

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from bertkit import __version__
 from bertkit.errors import BertkitError, Interrupted
 from bertkit.findings import Finding, Note, Series, Table, to_json
-from bertkit.launch import own_the_cores, settle_xla
+from bertkit.launch import settle_xla
 from bertkit.metrics.shown import short_name
 from bertkit.recipe import Recipe, load_recipe
 from bertkit.rundir import RunDir
@@ -112,7 +112,6 @@ def _run(
     notes: Sequence[str],
     say: Say,
 ) -> dict[str, object]:
-    own_the_cores(recipe.hardware.threads)
     settle_xla(recipe.hardware.device)
     from bertkit.studies import lanes
 

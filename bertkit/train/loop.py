@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bertkit.data.plan import deal
 from bertkit.errors import BertkitError, Interrupted
+from bertkit.machine import bound_threads
 from bertkit.train import memory, xla
 from bertkit.train.fit import halve
 from bertkit.train.optim import learning_rate_at
@@ -30,7 +31,8 @@ def train(state: TrainState, start: int) -> int:
     """
     state.model.train()
     total, observer = state.plan.step_count, state.observer
-    with listening(state.accelerator.num_processes, state.accelerator.device) as stop:
+    device = state.accelerator.device
+    with listening(state.accelerator.num_processes, device) as stop, bound_threads(device.type):
         for step in range(start, total):
             state.buffer.append(_one_step(state, step, total, stop))
             done = step + 1

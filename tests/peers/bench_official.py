@@ -474,10 +474,8 @@ def main() -> None:
     if not os.environ.get("BERTKIT_DATA"):
         parser.error("needs real data: set BERTKIT_DATA to its folder")
     os.environ["HF_HUB_OFFLINE"] = "1"
-    os.environ["OMP_NUM_THREADS"] = str(options.threads)
-    from bertkit.launch import own_the_cores
-
-    own_the_cores(options.threads)
+    # bound threads for both sides, as bertkit binds its own
+    os.environ |= {"OMP_NUM_THREADS": str(options.threads), "OMP_PROC_BIND": "true"}
     import torch
 
     torch.set_num_threads(options.threads)

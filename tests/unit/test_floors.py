@@ -37,12 +37,13 @@ FLOORS = {  # room -> floor
     "bounded": 1,
     "errors": 1,
     "heads": 1,
+    "machine": 1,
     "findings": 1,
     "metrics": 1,
     "": 0,
 }
 ROOMS = {  # library -> where it may be imported; inside functions only, where the room has a star
-    "torch": {"models", "train", "inference", "studies", "data.collate", "doctor*", "launch*", "heads*"},
+    "torch": {"models", "train", "inference", "studies", "data.collate", "doctor*", "launch*", "heads*", "machine*"},
     "transformers": {"models", "studies"},
     "accelerate": {"run*", "train", "inference", "launch"},
     "typer": {"cli"},

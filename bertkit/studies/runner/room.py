@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from bertkit.errors import BertkitError
-from bertkit.launch import check_gpus
+from bertkit.machine import check_gpus
 from bertkit.studies.runner import cluster
 from bertkit.studies.runner.slots import Slot, make_slots
 

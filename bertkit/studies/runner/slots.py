@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from bertkit.launch import FOLLOW, core_count
+from bertkit.launch import FOLLOW
+from bertkit.machine import core_count
 from bertkit.studies.runner.jobs import Job
 
 
