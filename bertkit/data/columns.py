@@ -11,7 +11,7 @@ from bertkit.data.files import BadRow, File, Table, decoded_lines, no_rows
 from bertkit.data.formats import PEEKED_ROWS
 from bertkit.errors import BertkitError
 
-COLUMN_ENDINGS = (".conll", ".annotated", ".bio", ".iob", ".iob2")
+COLUMN_ENDINGS = (".conll", ".annotated", ".bio", ".iob", ".iob2", ".train", ".testa", ".testb")
 MAY_BE_COLUMNS = (".txt", ".tsv")
 
 

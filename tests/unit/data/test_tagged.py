@@ -42,7 +42,7 @@ def error_of(path: str, task: Columns = ENTITIES, **options) -> BertkitError:
     return caught.value
 
 
-@pytest.mark.parametrize("ending", ["conll", "bio", "iob2", "test.annotated", "txt", "tsv", "conll.txt"])
+@pytest.mark.parametrize("ending", ["conll", "bio", "iob2", "test.annotated", "testa", "txt", "tsv", "conll.txt"])
 @pytest.mark.parametrize("blank", ["", "\t", " \r"])
 @pytest.mark.parametrize("separator", [" ", "\t"])
 def test_columns_are_read_whatever_parts_them_and_the_sentences(write, ending, blank, separator):
