@@ -1,35 +1,25 @@
-"""A run on disk: the names of its files, atomic writes, and reading them back."""
+"""A run on disk: the names of its files, how they are written, and what a reader relies on in them."""
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import platform
 import re
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
-from itertools import count
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field, JsonValue, ValidationError
 
 from bertkit.bounded import parse, read_lines, read_whole
+from bertkit.disk import REPLACED, TEMPORARY, disk_errors, remove, sync, write_atomically, written_atomically
 from bertkit.errors import BertkitError
-
-if TYPE_CHECKING:
-    from filelock import FileLock
+from bertkit.folders import LOCK, held, is_held
 
 SCHEMA = 1  # of the run directory; a reader refuses any other
 OPENING = {"checkpoints", "environment.json", "task.json", "recipe.yaml"}  # what a run holds before its first step
-TEMPORARY, REPLACED = ".tmp-", ".old-"  # how names begin: of what is not whole yet, of what is about to be removed
 HISTORY, PACE = "history.jsonl", "pace.jsonl"
-LOCK = ".lock"  # in a folder where a process is at work
-SOON = 1.0  # seconds to wait for a lock: who only looks at it takes it for a moment
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # what a disk without locks answers
-
 
 Scores = dict[str, JsonValue]  # metric -> fraction or None, and `rows`
 
@@ -142,7 +132,7 @@ class RunDir:
         for folder in (self.path, self.checkpoints):
             for pattern in [*patterns, "best-*"] if self["metrics.json"].exists() else patterns:
                 for left in folder.glob(pattern):
-                    _remove(left)
+                    remove(left)
 
     def open(self) -> RunDir:
         """Check that this is a run that can be read.
@@ -204,7 +194,7 @@ class RunDir:
         """Put history.jsonl on the disk itself, so that no checkpoint outlives the lines before it."""
         if self[HISTORY].exists():
             with disk_errors(self[HISTORY]):
-                _sync(self[HISTORY])
+                sync(self[HISTORY])
 
     def last_record(self) -> dict | None:
         """The newest step of history.jsonl, without reading all of it; None while there is none."""
@@ -270,121 +260,6 @@ def shaped(value: object, shape: type[BaseModel] | None) -> dict:
     return value
 
 
-@contextmanager
-def written_atomically(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, for a file or a folder: synced and renamed at the end, removed on failure."""
-    temporary, old = path.with_name(f"{TEMPORARY}{path.name}"), path.with_name(f"{REPLACED}{path.name}")
-    try:
-        with disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _remove(temporary)
-            yield temporary
-            for file in [temporary, *temporary.rglob("*")] if temporary.is_dir() else [temporary]:
-                _sync(file)
-            _remove(old)
-            if path.is_dir():
-                os.replace(path, old)  # a folder cannot be renamed over one that is not empty
-            os.replace(temporary, path)
-            _sync(path.parent)
-            _remove(old)
-    except BaseException:
-        with suppress(OSError):
-            _remove(temporary)
-        raise
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write one text file so that a reader sees the old or the new content, never half of it."""
-    with written_atomically(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-@contextmanager
-def disk_errors(path: Path | str) -> Iterator[None]:
-    """Turn a full or forbidden disk into an error that names the path."""
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        hint = "free some space, then go on with --resume" if full else "check the path and its permissions"
-        raise BertkitError(f"{path} cannot be written ({error.strerror or error})", hint=hint) from error
-
-
-@contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Make a folder, and keep other processes out of it while the block runs.
-
-    Raises:
-        BertkitError: another process is at work there; or the folder cannot be written, or its disk has no locks.
-    """
-    with made(folder):
-        lock = _locked(folder, SOON)
-        if lock is None:
-            raise BertkitError(
-                f"{folder}: another process is at work here", hint="wait for it, or stop it: it saves a checkpoint"
-            )
-        try:
-            yield
-        finally:
-            _let_go(lock)
-
-
-def is_held(folder: Path) -> bool:
-    """Whether a process holds the folder.
-
-    Raises:
-        BertkitError: its disk has no locks, or they cannot be read.
-    """
-    if not (folder / LOCK).exists():
-        return False
-    lock = _locked(folder, 0.0)
-    if lock is not None:
-        _let_go(lock)
-    return lock is None
-
-
-def _locked(folder: Path, patience: float) -> FileLock | None:
-    """The lock of a folder, which ends with the process that holds it; None when another one does."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(folder / LOCK, fallback_to_soft=False)  # a soft lock would outlive a process that is killed
-    try:
-        lock.acquire(timeout=patience, poll_interval=0.02)
-    except Timeout:
-        return None
-    except OSError as error:
-        with disk_errors(lock.lock_file):
-            if error.errno in NO_LOCKS:
-                raise BertkitError(
-                    f"{lock.lock_file} cannot be locked ({error.strerror})",
-                    hint="use a disk with file locks (on Lustre: -o flock)",
-                ) from None
-            raise
-    return lock
-
-
-def _let_go(lock: FileLock) -> None:
-    with suppress(OSError):
-        os.unlink(lock.lock_file)  # while it is held: a process that waits for it sees this, and takes a new one
-    lock.release()
-
-
-@contextmanager
-def made(folder: Path) -> Iterator[None]:
-    """Make a folder with its parents; those that are new and still empty after the block are removed."""
-    with disk_errors(folder):
-        if folder.is_file():
-            raise BertkitError(f"{folder} is a file, not a folder", hint="give --out a new name")
-        new = [path for path in (folder, *folder.parents) if not path.exists()]
-        folder.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    finally:
-        for path in new:
-            with suppress(OSError):
-                path.rmdir()
-
-
 def steps(checkpoints: Path) -> list[Path]:
     """All resumable checkpoints of a run, oldest first."""
     found = [entry for entry in checkpoints.glob("step-*") if re.fullmatch(r"step-\d+", entry.name)]
@@ -394,54 +269,3 @@ def steps(checkpoints: Path) -> list[Path]:
 def step_of(checkpoint: Path) -> int:
     """The step after which a checkpoint was written, by its name."""
     return int(checkpoint.name.removeprefix("step-"))
-
-
-def discard(folder: Path) -> None:
-    """Remove a folder so that, whatever happens, nobody takes a part of it for the whole."""
-    old = folder.with_name(f"{REPLACED}{folder.name}")
-    with disk_errors(folder):
-        _remove(old)
-        os.replace(folder, old)
-        _remove(old)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():  # what a link leads to is not ours
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-@contextmanager
-def next_folder(stem: str, parent: Path = Path("runs")) -> Iterator[Path]:
-    """Take the first free name of the form `parent/stem-001`; the folder goes when it is empty after the block."""
-    with made(parent):
-        with disk_errors(parent):
-            folder = next(folder for number in count(1) if _is_new(folder := parent / f"{stem}-{number:03d}"))
-        try:
-            yield folder
-        finally:
-            with suppress(OSError):
-                folder.rmdir()
-
-
-def _is_new(folder: Path) -> bool:
-    """Make a folder; false when it is there already."""
-    try:
-        folder.mkdir()
-    except FileExistsError:
-        return False
-    return True
-
-
-def next_run(task: str) -> AbstractContextManager[Path]:
-    """The next folder in `runs` for a run of that task, or of the module that holds it."""
-    return next_folder(task.rsplit(".", 1)[-1])

@@ -47,7 +47,7 @@ def bench(
     against the number of rows, memory of evaluation, and the time of one document against its length.
     """
     from bertkit.findings import Note, Table, from_json
-    from bertkit.rundir import next_folder
+    from bertkit.folders import next_folder
     from bertkit.studies import speed
     from bertkit.studies.base import aligned
 

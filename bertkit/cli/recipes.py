@@ -68,7 +68,7 @@ def copy_recipe(
     """Copy a recipe to a file of your own, to change it."""
     if to.exists():
         raise BertkitError(f"{to} exists already", hint="give a new name")
-    from bertkit.rundir import write_atomically
+    from bertkit.disk import write_atomically
 
     write_atomically(to, _recipe_path(what).read_text(encoding="utf-8"))
     print(to)

@@ -36,8 +36,8 @@ def train(
     launcher: Launcher,
 ) -> None:  # fmt: skip
     """Fine-tune a checkpoint: bertkit train sentiment --train reviews.csv --out runs/reviews"""
+    from bertkit.folders import next_run
     from bertkit.run import finetune
-    from bertkit.rundir import next_run
 
     flags = {"model.checkpoint": model, "data.train": train_file, "data.validation": validation, "data.test": test}
     recipe = read_recipe(what, settings, flags)

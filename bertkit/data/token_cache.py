@@ -16,8 +16,8 @@ import numpy as np
 
 from bertkit.bounded import check_regular
 from bertkit.data.windows import Inputs, WindowMaker, WindowStore, Words
+from bertkit.disk import written_atomically
 from bertkit.errors import BertkitError
-from bertkit.rundir import written_atomically
 
 FOLDER = "BERTKIT_CACHE"  # environment variable: where; empty: nowhere
 SCHEMA = 1  # of the files; part of every key

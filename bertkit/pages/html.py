@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from itertools import count, pairwise
 from pathlib import Path
 
+from bertkit.disk import write_atomically
 from bertkit.errors import BertkitError
 from bertkit.findings import Cell, Finding, Note, Span, Table, to_json
 from bertkit.metrics.shown import show_score
 from bertkit.pages.view import view_of
-from bertkit.rundir import write_atomically
 
 AROUND = 150  # characters on either side of a span that stand in an excerpt
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bertkit.config import flatten
+from bertkit.folders import next_run
 from bertkit.launch import is_first, restarts, settle_xla
 from bertkit.recipe import Recipe, load_recipe
 from bertkit.run.finish import check_shared, finish, open_run
 from bertkit.run.shared import of_first, sayer
-from bertkit.rundir import RunDir, next_run
+from bertkit.rundir import RunDir
 from bertkit.splits import read_splits
 from bertkit.tasks.base import Task, make_task
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from bertkit import __version__
 from bertkit.config import dump_yaml
+from bertkit.disk import disk_errors, write_atomically, written_atomically
 from bertkit.errors import BertkitError
 from bertkit.findings import to_json
 from bertkit.recipe import Recipe
 from bertkit.run.shared import Say, of_first
-from bertkit.rundir import PACE, SCHEMA, RunDir, disk_errors, write_atomically, written_atomically
+from bertkit.rundir import PACE, SCHEMA, RunDir
 from bertkit.splits import checksums
 
 if TYPE_CHECKING:

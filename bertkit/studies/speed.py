@@ -15,6 +15,7 @@ from bertkit.launch import settle_xla
 from bertkit.metrics.shown import short_name
 from bertkit.recipe import Recipe, load_recipe
 from bertkit.rundir import RunDir
+from bertkit.studies.base import Study
 
 if TYPE_CHECKING:
     from bertkit.studies.lanes import Bench, Lane, Sample
@@ -130,14 +131,9 @@ def _run(
     results = {"schema": 1, "facts": facts, **results}
     found = [*(Note(title="Mind", text=text) for text in notes), *found]
     title = f"{'Growth' if growth else 'Speed'}: {bench.material.task.name}, {short_name(recipe.model.checkpoint)}"
-    folder.write_json("study.json", {
-        "schema": 1, "study": "speed", "title": title, "headline": headline, "facts": facts, "runs": [],
-    })  # fmt: skip
-    folder.write_json("findings.json", to_json(found))
-    folder.write_json("results.json", results)
-    from bertkit.pages.html import write_report
-
-    write_report(folder.path)
+    study = Study(folder.path, "speed", title)
+    study.conclude(found, results, headline=headline, facts=facts)
+    study.report()
     return {**results, "findings": to_json(found)}
 
 

@@ -15,9 +15,10 @@ from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import nn
 
 from bertkit.bounded import check_regular, parse, read_whole
+from bertkit.disk import disk_errors, written_atomically
 from bertkit.errors import BertkitError
 from bertkit.recipe import differing_keys, digest
-from bertkit.rundir import disk_errors, shaped, step_of, steps, written_atomically
+from bertkit.rundir import shaped, step_of, steps
 from bertkit.train.xla import at_hand, weights_at_hand
 
 SCHEMA = 2  # of checkpoints: since 2 with sums, which safetensors files do not have

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from bertkit.disk import discard
 from bertkit.metrics.shown import describe_scores
-from bertkit.rundir import discard
 from bertkit.train import checkpoint, memory
 from bertkit.train.ranks import of_first
 

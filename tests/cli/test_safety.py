@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from bertkit.disk import written_atomically
 from bertkit.errors import BertkitError
-from bertkit.rundir import RunDir, written_atomically
+from bertkit.rundir import RunDir
 from tests.cli.conftest import SMALL, check
 
 SECRETS = {
@@ -243,7 +244,7 @@ def test_a_disk_without_locks_is_said(tmp_path, monkeypatch):
     import errno
     import fcntl
 
-    from bertkit.rundir import held
+    from bertkit.folders import held
 
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))

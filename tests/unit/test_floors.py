@@ -34,6 +34,8 @@ FLOORS = {  # room -> floor
     "config": 2,
     "rundir": 2,
     "launch": 2,
+    "folders": 1.7,
+    "disk": 1.5,
     "bounded": 1,
     "errors": 1,
     "heads": 1,

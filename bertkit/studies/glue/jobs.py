@@ -8,9 +8,10 @@ from pathlib import Path
 
 from bertkit.config import Tree, dump_yaml, override, put
 from bertkit.data.glue import LAYOUTS
+from bertkit.disk import disk_errors, write_atomically
 from bertkit.metrics.glue import TITLES
 from bertkit.recipe import Recipe, load_recipe
-from bertkit.rundir import RunDir, disk_errors, write_atomically
+from bertkit.rundir import RunDir
 from bertkit.studies.glue.folder import answers_path, rows_of, rows_path, run_of
 from bertkit.studies.glue.plan import STARTS_FROM_MNLI, Asked, Settings, recipe_tree
 from bertkit.studies.runner.jobs import Job

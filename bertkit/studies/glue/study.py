@@ -14,10 +14,12 @@ from pathlib import Path
 
 from bertkit.config import Tree
 from bertkit.data.glue import GlueTask, find_tasks, read_glue
+from bertkit.disk import TEMPORARY
 from bertkit.errors import BertkitError
+from bertkit.folders import LOCK, held
 from bertkit.metrics.glue import TASKS, TITLES
 from bertkit.metrics.shown import describe_scores
-from bertkit.rundir import LOCK, TEMPORARY, RunDir, held
+from bertkit.rundir import RunDir
 from bertkit.splits import path_of
 from bertkit.studies.base import Study
 from bertkit.studies.glue.folder import SourcesShape, open_study, run_of

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bertkit.data.glue import LAYOUTS
+from bertkit.disk import disk_errors, written_atomically
 from bertkit.errors import BertkitError, Interrupted
+from bertkit.folders import held
 from bertkit.metrics.glue import TASKS, TITLES, task_score
 from bertkit.recipe import load_recipe
-from bertkit.rundir import RunDir, disk_errors, held, written_atomically
+from bertkit.rundir import RunDir
 from bertkit.studies.glue.folder import answers_of, rows_of, rows_path, run_of
 from bertkit.studies.glue.jobs import answering
 from bertkit.studies.glue.plan import HARDWARE, named_tasks

@@ -23,8 +23,9 @@ from typing import NamedTuple
 
 from bertkit import __version__
 from bertkit.errors import BertkitError, one_line
+from bertkit.folders import is_held
 from bertkit.launch import FOLLOW
-from bertkit.rundir import RunDir, is_held
+from bertkit.rundir import RunDir
 from bertkit.studies.runner.jobs import Job
 from bertkit.studies.runner.slots import Process, Slot, threads_of
 

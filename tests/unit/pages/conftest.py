@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from bertkit.config import dump_yaml
+from bertkit.disk import write_atomically
 from bertkit.findings import Dots, Finding, Heatmap, Note, Passage, Passages, Series, Span, Table, to_json
-from bertkit.rundir import SCHEMA, RunDir, write_atomically
+from bertkit.rundir import SCHEMA, RunDir
 
 METRICS = {
     "headline": "accuracy",

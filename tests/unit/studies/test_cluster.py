@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import pytest
 
 from bertkit.errors import BertkitError
-from bertkit.rundir import held
+from bertkit.folders import held
 from bertkit.studies.runner import cluster
 from bertkit.studies.runner.cluster import Need, Worker, need_of
 

@@ -1,0 +1,123 @@
+"""Folders that one process takes and holds, so that no other works there, and that go when nothing comes of them."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bertkit.disk import disk_errors
+from bertkit.errors import BertkitError
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+LOCK = ".lock"  # in a folder where a process is at work
+SOON = 1.0  # seconds to wait for a lock: a process that only looks at it takes it for a moment
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # what a disk without locks answers
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Make a folder, and keep other processes out of it while the block runs.
+
+    Raises:
+        BertkitError: another process is at work there; or the folder cannot be written, or its disk has no locks.
+    """
+    with made(folder):
+        lock = _locked(folder, SOON)
+        if lock is None:
+            raise BertkitError(
+                f"{folder}: another process is at work here", hint="wait for it, or stop it: it saves a checkpoint"
+            )
+        try:
+            yield
+        finally:
+            _let_go(lock)
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process holds the folder.
+
+    Raises:
+        BertkitError: its disk has no locks, or they cannot be read.
+    """
+    if not (folder / LOCK).exists():
+        return False
+    lock = _locked(folder, 0.0)
+    if lock is not None:
+        _let_go(lock)
+    return lock is None
+
+
+def _locked(folder: Path, patience: float) -> FileLock | None:
+    """The lock of a folder, which ends with the process that holds it; None when another one does."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / LOCK, fallback_to_soft=False)  # a soft lock would outlive a process that is killed
+    try:
+        lock.acquire(timeout=patience, poll_interval=0.02)
+    except Timeout:
+        return None
+    except OSError as error:
+        with disk_errors(lock.lock_file):
+            if error.errno in NO_LOCKS:
+                raise BertkitError(
+                    f"{lock.lock_file} cannot be locked ({error.strerror})",
+                    hint="use a disk with file locks (on Lustre: -o flock)",
+                ) from None
+            raise
+    return lock
+
+
+def _let_go(lock: FileLock) -> None:
+    with suppress(OSError):
+        os.unlink(lock.lock_file)  # while it is held: a process that waits for it sees this, and takes a new one
+    lock.release()
+
+
+@contextmanager
+def made(folder: Path) -> Iterator[None]:
+    """Make a folder with its parents; those that are new and still empty after the block are removed."""
+    with disk_errors(folder):
+        if folder.is_file():
+            raise BertkitError(f"{folder} is a file, not a folder", hint="give --out a new name")
+        new = [path for path in (folder, *folder.parents) if not path.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        for path in new:
+            with suppress(OSError):
+                path.rmdir()
+
+
+@contextmanager
+def next_folder(stem: str, parent: Path = Path("runs")) -> Iterator[Path]:
+    """Take the first free name of the form `parent/stem-001`; the folder goes when it is empty after the block."""
+    with made(parent):
+        with disk_errors(parent):
+            folder = next(folder for number in count(1) if _is_new(folder := parent / f"{stem}-{number:03d}"))
+        try:
+            yield folder
+        finally:
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def _is_new(folder: Path) -> bool:
+    """Make a folder; false when it is there already."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
+def next_run(task: str) -> AbstractContextManager[Path]:
+    """The next folder in `runs` for a run of that task, or of the module that holds it."""
+    return next_folder(task.rsplit(".", 1)[-1])
