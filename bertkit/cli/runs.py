@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import nullcontext
 from itertools import chain, islice
@@ -74,8 +73,8 @@ def evaluate(
 def predict(
     run: RunFolder,
     settings: Settings = (),
-    source: Annotated[str | None, typer.Option("--input", "-i", help="Rows, as csv, jsonl, conllu, json, txt.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="JSON-lines file to write; else stdout.")] = None,
+    source: Annotated[str | None, typer.Option("--input", "-i", help="File of rows; - is standard input.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="A .csv, .tsv, .json or .jsonl; else stdout.")] = None,
     text: Annotated[str | None, typer.Option(help="One text.")] = None,
     second: Annotated[str | None, typer.Option(help="The second text, for tasks that read two.")] = None,
     question: Annotated[str | None, typer.Option(help="A question, with --context or --context-file.")] = None,
@@ -87,9 +86,9 @@ def predict(
     launcher: Launcher,
 ) -> None:  # fmt: skip
     """Predict for new text: bertkit predict runs/reviews --text "I would go again" """
+    from bertkit.data.writing import as_json, check_out, write_records
     from bertkit.launch import is_first
     from bertkit.run import load, predict
-    from bertkit.rundir import RunDir
 
     texts = _texts(text, second, question, context, context_file)
     if (source is None) == (not texts):
@@ -97,8 +96,8 @@ def predict(
             "give one kind of input: --input FILE, --text, or --question with --context",
             hint="bertkit predict RUN --input rows.csv --out predictions.jsonl",
         )
-    if out is not None and out.is_dir():
-        raise BertkitError(f"--out: {out} is a folder", hint="give the name of a .jsonl file")
+    if out is not None:
+        check_out(out)
     if launcher.runs(quiet):
         return
     if source is None:
@@ -112,9 +111,9 @@ def predict(
             pass
     elif out is None:
         for prediction in found:
-            print(json.dumps(prediction, ensure_ascii=False))
+            print(as_json(prediction))
     else:
-        RunDir(out.parent).write_jsonl(out.name, found)
+        write_records(out, found)
         if not quiet:
             say(f"predictions: {out}")
 

@@ -95,7 +95,8 @@ def decoded(file: File, raw: bytes, line: int) -> str:
 def read_all(file: File) -> bytes:
     parts, size = [], 0
     with opened(file) as stream:
-        is_large = not file.packing and os.path.getsize(file.path) > WHOLE_BYTES  # as far as one knows: of a pipe 0
+        # as far as one knows beforehand: a pipe has size 0
+        is_large = not file.packing and file.content is None and os.path.getsize(file.path) > WHOLE_BYTES
         while not is_large and size <= WHOLE_BYTES and (part := stream.read(1 << 20)):
             parts.append(part)
             size += len(part)

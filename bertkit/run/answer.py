@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bertkit.config import validate
 from bertkit.data.labels import check_labels
+from bertkit.data.writing import beside
 from bertkit.errors import BertkitError
 from bertkit.launch import settle_xla
 from bertkit.recipe import ModelConfig, Recipe, check_windows, digest, load_recipe
@@ -59,8 +60,8 @@ def predict(
     """Predictions of a finished run, one a row, in order.
 
     Args:
-        rows: a file (csv, tsv, jsonl, conllu, SQuAD json, txt, ...), whose predictions carry the row's `id`; or rows in
-            memory, as `Predictor.predict` takes them.
+        rows: a file (csv, tsv, jsonl, conllu, SQuAD json, txt, ...) or `-` for standard input, whose predictions carry
+            the row's `id` and columns; or rows in memory, as `Predictor.predict` takes them.
         assignments: settings that differ from the run's, such as `data.columns.text=review`.
         split: of a folder or a Hub id.
     """
@@ -74,8 +75,8 @@ def predict(
     from bertkit.train.ranks import check_alike
 
     check_alike(rows, lambda: {"rows": digest({"rows": found.rows})})
-    for row, prediction in zip(found.rows, predictor.predict(found.rows), strict=True):
-        yield {"id": row["id"], **prediction}
+    for row, given, prediction in zip(found.rows, found.given, predictor.predict(found.rows), strict=True):
+        yield beside(given, {"id": row["id"], **prediction})
 
 
 def load(run: str | Path, assignments: Sequence[str] = ()) -> Predictor:

@@ -1,0 +1,64 @@
+"""Prediction takes rows as people have them and gives them back beside the answers."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.cli.conftest import check
+
+ROWS = 'id,customer,text\nr1,Ann,A fine day\nr2,Bob,"Cold, and dull"\n'
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".json"])
+def test_the_answers_are_what_the_name_says_beside_the_input_columns(bertkit, finished, tmp_path, ending):
+    (tmp_path / "new.csv").write_text(ROWS)
+    out = tmp_path / f"p{ending}"
+    done = bertkit("predict", finished("sentiment"), "--input", tmp_path / "new.csv", "--out", out, "-q")
+    assert done == (0, "", "")
+    text = out.read_text()
+    if ending in (".csv", ".tsv"):
+        found = list(csv.DictReader(text.splitlines(), delimiter="," if ending == ".csv" else "\t"))
+        assert list(found[0])[:4] == ["id", "customer", "text", "label"]
+        assert sum(float(value) for name, value in found[0].items() if "probabilities." in name) == pytest.approx(1)
+    else:
+        found = json.loads(text) if ending == ".json" else [json.loads(line) for line in text.splitlines()]
+    assert [(row["id"], row["customer"], row["text"]) for row in found] == [
+        ("r1", "Ann", "A fine day"),
+        ("r2", "Bob", "Cold, and dull"),
+    ]
+    assert {row["label"] for row in found} <= {"positive", "negative"}
+
+
+def test_a_name_that_says_another_kind_is_refused_before_the_run_is_opened(bertkit, tmp_path):
+    done = bertkit("predict", tmp_path / "none", "--text", "a", "--out", tmp_path / "p.xlsx")
+    check(done, "files that end in '.xlsx' are not written", "name it .jsonl")
+
+
+@pytest.mark.parametrize(
+    ("source", "content"),
+    [
+        ("-", '{"text": "A fine day"}\n{"text": "Cold, and dull"}\n'),
+        ("-", ROWS),
+        ("/dev/stdin", "A fine day\nCold, and dull\n"),
+    ],
+)
+def test_standard_input_is_read_as_what_it_holds(finished, source, content):
+    found = shell([sys.executable, "-m", "bertkit", "predict", str(finished("sentiment")), "--input", source], content)
+    assert [json.loads(line)["text"] for line in found.stdout.splitlines()] == ["A fine day", "Cold, and dull"]
+
+
+def test_a_command_in_place_of_a_file_is_read(finished):
+    line = f"{sys.executable} -m bertkit predict {finished('sentiment')} -q --input <(echo A fine day)"
+    assert json.loads(shell(["bash", "-c", line]).stdout)["text"] == "A fine day"
+
+
+def shell(command: list[str], content: str = "") -> subprocess.CompletedProcess:
+    done = subprocess.run(command, input=content, capture_output=True, text=True, env=os.environ)
+    assert done.returncode == 0, done.stderr
+    return done
