@@ -10,15 +10,20 @@ import sys
 import time
 import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from tests.cli.conftest import check
 
 SETTINGS = (  # many quick steps, so that there is time to kill something between them
-    "model.init=scratch", "hardware.precision=fp32", "train.batch_size=8", "train.learning_rate=1e-3",
-    "train.epochs=100", "train.evaluate_every=100", "train.checkpoint_every=20", "log.every=1",
+    "model.init=scratch", "hardware.precision=fp32", "hardware.threads=1", "train.batch_size=8",
+    "train.learning_rate=1e-3", "train.epochs=50", "train.evaluate_every=100", "train.checkpoint_every=20",
+    "log.every=1",
 )  # fmt: skip
+PREDICTIONS = [
+    f"runs/{name}.jsonl" for name in ("rte-0/predictions", "mnli-0/predictions", "mnli-0/predictions.validation")
+]
 OPTIONS = ("--model", "bundled:tiny", "--data", "bundled:glue", "--tasks", "RTE,mnli", *SETTINGS)
 
 
@@ -60,27 +65,46 @@ def steps_of(out: Path, job: str) -> int:
     return history.read_text().count("learning_rate") if history.exists() else 0
 
 
-def test_a_study_that_was_killed_goes_on_to_the_same_digits_and_runs_nothing_twice(study, tmp_path):
-    out = tmp_path / "killed"
+class Survived(NamedTuple):
+    """A study whose first job was killed, and then the study itself; and what it said before and after that."""
+
+    out: Path
+    before: str
+    after: str
+    first: tuple[int, int]  # when the first job had finished, in nanoseconds: before and after
+
+
+@pytest.fixture(scope="module")
+def survived(tmp_path_factory) -> Survived:
+    out = tmp_path_factory.mktemp("glue") / "survived"
     process = start(out)
-    # the longer texts of RTE make it the first job
-    wait_for(lambda: (out / "runs" / "rte-0" / "metrics.json").exists() and steps_of(out, "mnli-0") >= 8)
+    wait_for(lambda: steps_of(out, "rte-0") >= 8)  # the longer texts of RTE make it the first job
+    kill_job(out / "runs" / "rte-0")
+    metrics = out / "runs" / "rte-0" / "metrics.json"
+    wait_for(lambda: metrics.exists() and steps_of(out, "mnli-0") >= 8)
     process.kill()
-    process.communicate()
-    finished = (out / "runs" / "rte-0" / "metrics.json").stat().st_mtime_ns
-    code, _, said = run(out, "--resume")
-    assert code == 0, said
-    assert "MNLI, seed 0: begins" in said
-    assert "RTE, seed 0: begins" not in said
-    assert (out / "runs" / "rte-0" / "metrics.json").stat().st_mtime_ns == finished
-    assert "resume: going on from step-" in (out / "logs" / "mnli-0.log").read_text()
-    assert scores(out) == scores(study)
-    for name in (
-        "runs/rte-0/predictions.jsonl",
-        "runs/mnli-0/predictions.jsonl",
-        "runs/mnli-0/predictions.validation.jsonl",
-    ):
-        assert (out / name).read_bytes() == (study / name).read_bytes()
+    before, finished = process.communicate()[1], metrics.stat().st_mtime_ns
+    code, _, after = run(out, "--resume")
+    assert code == 0, after
+    return Survived(out, before, after, (finished, metrics.stat().st_mtime_ns))
+
+
+def test_a_study_that_was_killed_goes_on_and_runs_nothing_twice(survived):
+    assert "MNLI, seed 0: begins" in survived.after
+    assert "RTE, seed 0: begins" not in survived.after
+    assert survived.first[0] == survived.first[1]
+    assert "resume: going on from step-" in (survived.out / "logs" / "mnli-0.log").read_text()
+
+
+def test_a_job_that_is_killed_is_tried_again(survived):
+    assert "RTE, seed 0: died: killed by SIGKILL" in survived.before
+    assert "RTE, seed 0: is tried again" in survived.before
+
+
+def test_what_was_killed_comes_to_the_same_digits(study, survived):
+    assert scores(survived.out) == scores(study)
+    for name in PREDICTIONS:
+        assert (survived.out / name).read_bytes() == (study / name).read_bytes()
 
 
 def test_control_c_stops_the_jobs_and_says_how_to_go_on(tmp_path):
@@ -98,18 +122,6 @@ def test_control_c_stops_the_jobs_and_says_how_to_go_on(tmp_path):
     assert list((out / "runs" / "rte-0" / "checkpoints").glob("step-*"))
     states = {entry["name"]: entry["state"] for entry in json.loads((out / "study.json").read_text())["runs"]}
     assert states == {"MNLI, seed 0": "waiting", "RTE, seed 0": "waiting"}
-
-
-def test_a_job_that_is_killed_is_tried_again(study, tmp_path):
-    out = tmp_path / "job"
-    process = start(out)
-    wait_for(lambda: steps_of(out, "rte-0") >= 8)
-    kill_job(out / "runs" / "rte-0")
-    _, said = process.communicate(timeout=300)
-    assert process.returncode == 0, said
-    assert "RTE, seed 0: died: killed by SIGKILL" in said
-    assert "RTE, seed 0: is tried again" in said
-    assert scores(out) == scores(study)
 
 
 def kill_job(run: Path) -> None:
@@ -133,11 +145,7 @@ def test_every_score_is_what_the_predictions_say(study):
 
 
 def test_the_check_finds_a_score_that_is_not_so(study, tmp_path):
-    for name in (
-        "runs/rte-0/predictions.jsonl",
-        "runs/mnli-0/predictions.jsonl",
-        "runs/mnli-0/predictions.validation.jsonl",
-    ):
+    for name in PREDICTIONS:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes((study / name).read_bytes())
     told = json.loads((study / "results.json").read_text())
