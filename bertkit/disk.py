@@ -1,4 +1,4 @@
-"""Files and folders that are whole or not there, whatever happens while they are written or removed."""
+"""Files and folders that are whole or not there, even when the process is killed while it writes or removes them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def disk_errors(path: Path | str) -> Iterator[None]:
 
 
 def discard(folder: Path) -> None:
-    """Remove a folder so that, whatever happens, nobody takes a part of it for the whole."""
+    """Remove a folder; when that is cut short, nobody takes the part that is left for the whole."""
     old = folder.with_name(f"{REPLACED}{folder.name}")
     with disk_errors(folder):
         remove(old)
@@ -73,7 +73,7 @@ def sync(path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a folder with all that is in it; what is not there is no error."""
+    """Remove a file, or a folder with all that is in it; a missing one is no error."""
     if path.is_dir() and not path.is_symlink():  # what a link leads to is not ours
         shutil.rmtree(path)
     else:

@@ -1,4 +1,4 @@
-"""Folders that one process takes and holds, so that no other works there, and that go when nothing comes of them."""
+"""Folders that one process makes and holds: no other works there, and a folder that stays empty is removed."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _locked(folder: Path, patience: float) -> FileLock | None:
 
 def _let_go(lock: FileLock) -> None:
     with suppress(OSError):
-        os.unlink(lock.lock_file)  # while it is held: a process that waits for it sees this, and takes a new one
+        os.unlink(lock.lock_file)  # before the release: filelock then opens a new one
     lock.release()
 
 
@@ -98,7 +98,7 @@ def made(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def next_folder(stem: str, parent: Path = Path("runs")) -> Iterator[Path]:
-    """Take the first free name of the form `parent/stem-001`; the folder goes when it is empty after the block."""
+    """Take the first free name of the form `parent/stem-001`; it is removed when it is empty after the block."""
     with made(parent):
         with disk_errors(parent):
             folder = next(folder for number in count(1) if _is_new(folder := parent / f"{stem}-{number:03d}"))
@@ -110,7 +110,7 @@ def next_folder(stem: str, parent: Path = Path("runs")) -> Iterator[Path]:
 
 
 def _is_new(folder: Path) -> bool:
-    """Make a folder; false when it is there already."""
+    """Make a folder; false when it exists already."""
     try:
         folder.mkdir()
     except FileExistsError:

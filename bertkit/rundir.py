@@ -66,7 +66,7 @@ SHAPES: Mapping[str, type[BaseModel]] = {
 
 
 class RunDir:
-    """The contract between a run and whoever reads it later.
+    """The contract between a run and those who read it later.
 
     `recipe.yaml` (fully resolved), `task.json` (the task with its labels), `environment.json`, `history.jsonl` (what
     was learned, to the same digits in every run), `pace.jsonl` (seconds, memory, micro-batches, which differ),
@@ -92,7 +92,7 @@ class RunDir:
 
     @contextmanager
     def claim(self, resume: bool) -> Iterator[RunDir]:
-        """Hold the folder for this process while the block runs; where it was made for that and stays empty, it goes.
+        """Hold the folder for this process while the block runs; a new folder that stays empty is removed.
 
         Raises:
             BertkitError: the path is a file, holds another run, or holds files that are no run; or another process is
@@ -127,7 +127,7 @@ class RunDir:
         return None  # a disk may keep locks to each machine
 
     def sweep(self) -> None:
-        """Remove what killed processes left half-written; and the best weights, once `model/` holds them for good."""
+        """Remove what killed processes left half-written, and the best weights once `model/` holds them for good."""
         patterns = [f"{TEMPORARY}*", f"{REPLACED}*"]
         for folder in (self.path, self.checkpoints):
             for pattern in [*patterns, "best-*"] if self["metrics.json"].exists() else patterns:
@@ -197,7 +197,7 @@ class RunDir:
                 sync(self[HISTORY])
 
     def last_record(self) -> dict | None:
-        """The newest step of history.jsonl, without reading all of it; None while there is none."""
+        """The newest step of history.jsonl, from the end of the file; None while there is none."""
         try:
             with self[HISTORY].open("rb") as file:
                 file.seek(max(0, file.seek(0, os.SEEK_END) - 8192))  # a pipe cannot

@@ -52,7 +52,7 @@ def starting_from(tree: Tree, model: Path) -> Tree:
 
 
 def training(folder: Path, task: str, tree: Tree, sources: Tree, needs: Job | None) -> Job:
-    """The job that trains one recipe, which is written for it."""
+    """The job that trains with one recipe, and the recipe's file."""
     recipe, run = load_recipe(tree), run_of(folder, task, tree["seed"])
     title = f"{TITLES[task]}, seed {recipe.seed}"
     path = folder / "recipes" / f"{run.path.name}.yaml"
@@ -64,6 +64,7 @@ def training(folder: Path, task: str, tree: Tree, sources: Tree, needs: Job | No
         command=[sys.executable, "-m", "bertkit", "train", str(path), "--out", str(run.path), "--resume"],
         run=run,
         log=log_of(folder, run.path.name),
+        result=run["metrics.json"],
         cost=cost_of(recipe, sources["characters"] * share, rows * share),
         length=recipe.train.steps or recipe.train.epochs,
         by_steps=recipe.train.steps is not None,
@@ -74,7 +75,7 @@ def training(folder: Path, task: str, tree: Tree, sources: Tree, needs: Job | No
 def answering(
     folder: Path, run: RunDir, task: str, split: str, *, settings: Sequence[str], needs: Job | None = None
 ) -> Job:
-    """The job in which a run answers the rows of another split; what other rows or an earlier run gave is removed."""
+    """The job in which a run answers the rows of another split; answers that are older than either are removed."""
     rows, answers = rows_path(folder, task, split), answers_path(run, task, split)
     name = f"{run.path.name}.{task}.{split}"
     written = answers.stat().st_mtime if answers.exists() else 0.0
@@ -93,7 +94,7 @@ def answering(
 
 
 def log_of(folder: Path, name: str) -> Path:
-    """The log of a job, whose folder is there."""
+    """The log of a job, in a folder that exists."""
     with disk_errors(folder):
         (folder / "logs").mkdir(exist_ok=True)
     return folder / "logs" / f"{name}.log"

@@ -109,7 +109,7 @@ def check_settings(model: str, settings: Settings) -> int:
     """Refuse settings that no job could run with, and those that the study decides; returns the first seed."""
     for assignment in [*settings.common, *(each for single in settings.single.values() for each in single)]:
         key = assignment.partition("=")[0]
-        if key in ("data", "model"):  # it would take the place of what the study sets there
+        if key in ("data", "model"):  # the whole section would replace what the study sets in it
             raise BertkitError(f"{key}: give its settings one by one", hint=f"such as {key}.KEY=VALUE")
         for ours in OURS:
             if key == ours or key.startswith(f"{ours}."):
@@ -130,7 +130,9 @@ def choose_tasks(asked: Sequence[str], source: str | None) -> list[str]:
     chosen = named_tasks(asked, TASKS)
     there = TASKS if source is None else find_tasks(source)
     if there == ("ax",):
-        raise BertkitError(f"{source}: it has the diagnostic set only", hint="it should hold CoLA, SST-2 and so on")
+        raise BertkitError(
+            f"{source}: it has the diagnostic set only", hint="give a folder that holds CoLA, SST-2 and so on"
+        )
     if missing := [task for task in TASKS if task in chosen and task not in there]:
         has = ", ".join(TITLES[task] for task in there)
         raise BertkitError(f"{source}: there is no folder for {TITLES[missing[0]]}", hint=f"it has {has}")
@@ -138,7 +140,7 @@ def choose_tasks(asked: Sequence[str], source: str | None) -> list[str]:
 
 
 def named_tasks(asked: Sequence[str], known: Sequence[str]) -> set[str]:
-    """The tasks that `--tasks` names, by their titles or short names, whatever the case."""
+    """The tasks that `--tasks` names, by their titles or short names, in upper or lower case."""
     names = {**{LAYOUTS[task].title.lower(): task for task in known}, **{task: task for task in known}}
     for name in asked:
         if name.lower() not in names:
@@ -147,7 +149,7 @@ def named_tasks(asked: Sequence[str], known: Sequence[str]) -> set[str]:
 
 
 def check_model(model: str, tasks: Sequence[str], settings: Settings) -> None:
-    """Refuse a checkpoint that cannot be read, or whose head does not fit, before every job does."""
+    """Refuse a checkpoint that cannot be read or whose head does not fit, once instead of in every job."""
     from bertkit.models.load import load_config, load_tokenizer
 
     asked = {task: load_recipe(recipe_tree(task, path_of(model), {}, 0), settings.of(task)).model for task in tasks}

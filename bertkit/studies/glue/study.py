@@ -125,7 +125,7 @@ class Work:
         if not resume:
             raise BertkitError(
                 f"{self.folder} holds a study already, which is never overwritten",
-                hint="go on with it with --resume, or give --out a new name",
+                hint="continue it with --resume, or give --out a new name",
             )
         before, now = open_study(self.folder).asked.model_dump(), self.asked.model_dump()
         if differing := [f"{key}: {before[key]} -> {now[key]}" for key in now if before[key] != now[key]]:
@@ -162,7 +162,7 @@ class Work:
             raise
 
     def diagnostics(self) -> list[Job]:
-        """The MNLI models answer the diagnostic set, where there are labels to score that by."""
+        """The jobs in which the MNLI models answer the diagnostic set, where it has labels."""
         if "mnli" not in self.asked.tasks or not has_labels(self.folder):
             return []
         trainings = {job.run.path: job for job in self.trainings}
@@ -193,7 +193,7 @@ class Work:
 
 def describe_job(job: Job) -> str:
     """What a job that is done came to, in a few words."""
-    if job.result is not None:
+    if job.result != job.run["metrics.json"]:
         return job.result.name
     metrics = job.run.read_json("metrics.json")
     headline = str(metrics["headline"])

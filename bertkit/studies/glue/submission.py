@@ -29,7 +29,7 @@ SCORES = (0.0, 5.0)  # of STS-B
 
 
 class File(NamedTuple):
-    """One file of the submission: which run answers which rows, and how many the server wants."""
+    """One file of the submission: whose run answers which rows."""
 
     name: str
     task: str
@@ -42,18 +42,11 @@ class File(NamedTuple):
         return LAYOUTS[self.task].test_rows[self.split]
 
 
-FILES = (
-    File("CoLA.tsv", "cola", "test", "cola"),
-    File("SST-2.tsv", "sst2", "test", "sst2"),
-    File("MRPC.tsv", "mrpc", "test", "mrpc"),
-    File("STS-B.tsv", "stsb", "test", "stsb"),
-    File("QQP.tsv", "qqp", "test", "qqp"),
-    File("MNLI-m.tsv", "mnli", "test", "mnli"),
-    File("MNLI-mm.tsv", "mnli", "test_mismatched", "mnli"),
-    File("QNLI.tsv", "qnli", "test", "qnli"),
-    File("RTE.tsv", "rte", "test", "rte"),
-    File("WNLI.tsv", "wnli", "test", "wnli"),
-    File("AX.tsv", "ax", "test", "mnli"),
+NAMES = {("mnli", "test"): "MNLI-m", ("mnli", "test_mismatched"): "MNLI-mm"}  # others are called as their task
+FILES = tuple(
+    File(f"{NAMES.get((task, split), LAYOUTS[task].title)}.tsv", task, split, "mnli" if task == "ax" else task)
+    for task in (*TASKS, "ax")
+    for split in LAYOUTS[task].test_rows
 )
 ANSWERED = (*TASKS, "ax")
 

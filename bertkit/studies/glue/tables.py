@@ -17,7 +17,7 @@ from bertkit.metrics.glue import (
     other_averages,
     task_score,
 )
-from bertkit.metrics.shown import short_name
+from bertkit.metrics.shown import short_name, show_score
 from bertkit.studies.base import aligned, without
 from bertkit.studies.glue.results import DEV, Results, spread
 
@@ -25,10 +25,10 @@ SPREAD = ("deviation", "best", "seeds")  # columns that tell nothing of one seed
 
 
 def findings(results: Results, published: bool) -> list[Finding]:
-    """What a reader would look at."""
+    """The notes, tables and the figure of the page."""
     notes = [Note(title=title, text=text) for title, text in notes_of(results)]
     if not results.scores:
-        return [*notes, Note(title="No results yet", text="No job is done.")]
+        return [*notes, Note(title="No results yet", text="No job is done yet.")]
     return [*notes, tasks_table(results), dots(results, published), metrics_table(results), averages_table(results),
             *([published_table()] if published else []), data_table(results)]  # fmt: skip
 
@@ -42,7 +42,7 @@ def notes_of(results: Results) -> list[tuple[str, str]]:
     if missing:
         notes.append(("Data", f"{'. '.join(missing)}."))
     if undefined := [TITLES[task] for task, found in scores.items() if None in found.values()]:
-        text = f"{', '.join(undefined)}: a metric is undefined, for all predictions or all labels are the same."
+        text = f"{', '.join(undefined)}: a metric is undefined, because all predictions or all labels are the same."
         notes.append(("Undefined", f"{text} The average is undefined with it."))
     wnli = results.spread("wnli").mean if "wnli" in scores else None
     if wnli is not None and wnli <= WNLI_MAJORITY[DEV] + 0.001:
@@ -52,8 +52,8 @@ def notes_of(results: Results) -> list[tuple[str, str]]:
         notes.append(("From MNLI", "MRPC, STS-B and RTE started from the MNLI model of the same seed."))
     if results.diagnostics:
         value = spread(list(results.diagnostics.values())).mean
-        text = f"Matthews correlation {'undefined' if value is None else f'{100 * value:.1f}'}, by the MNLI model"
-        notes.append(("Diagnostic set (AX)", f"{text}; it enters no average."))
+        text = f"The MNLI model reaches a Matthews correlation of {show_score('', value)}"
+        notes.append(("Diagnostic set (AX)", f"{text}; no average includes it."))
     if results.failed:
         notes.append(("Failed jobs", "; ".join(results.failed)))
     if results.waiting:
@@ -64,7 +64,7 @@ def notes_of(results: Results) -> list[tuple[str, str]]:
 
 
 def tasks_table(results: Results) -> Table:
-    """One row a task: its score, its spread over seeds, and people."""
+    """One row a task: its score, its spread over seeds, and the score of people."""
     relative = beside_people(results.scores)
     rows = []
     for task, scores in results.scores.items():

@@ -35,10 +35,10 @@ class Board:
         return None
 
     def show(self, jobs: Sequence[Job]) -> None:
-        """The jobs as they are now; called often, and reads their files only when there is something to show."""
+        """Show the jobs as they are now. It is called often, and reads their files only when it shows something."""
 
     def say(self, text: str) -> None:
-        """Something worth a line happened."""
+        """Show one line about what has just happened."""
 
     def _left(self, jobs: Sequence[Job], is_urgent: bool = False) -> str | None:
         """The time that is left, from a look at every history; None when it is too soon for another look."""
@@ -67,7 +67,7 @@ class Lines(Board):
 
 
 class Live(Board):
-    """A table that is kept up to date on the terminal; it says everything, so that there are no lines."""
+    """A table on the terminal that is kept up to date; it says everything, so that no lines are needed."""
 
     seconds_between = 0.5
 
@@ -116,7 +116,7 @@ def make_board(describe: Describe, quiet: bool = False) -> Board:
 
 
 class Pace:
-    """How long the jobs still take, from what was done since this was made; both look at what the jobs last knew."""
+    """How long the jobs still take, judged by what was done since this was made, as of the last looks at them."""
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         self._began, self._before = time.monotonic(), self._done(jobs)

@@ -41,13 +41,13 @@ class Worker:
         self.told = 0  # the signal that came before the process began
 
     def look(self, folder: str, work: str) -> tuple[str, str]:
-        """What this node has: the version of bertkit, and what keeps it from running jobs (nothing: "")."""
+        """What this node has: the version of bertkit, and what keeps it from running jobs, else ""."""
         for path in (work, folder):
             if not Path(path).is_dir():
                 return __version__, f"does not see {path}"
         try:
             if not is_held(Path(folder)):
-                return __version__, f"could lock what another machine has locked in {folder}"
+                return __version__, f"does not see that another machine holds {folder}"
         except BertkitError as error:
             return __version__, error.message
         return __version__, ""
@@ -156,7 +156,7 @@ class RemoteSlot(Slot):
 
 
 def actor(need: Need, node: str | None = None) -> object:
-    """The Ray actor class of a worker, on any node that has room or on this one."""
+    """The Ray actor class of a worker, on any node that has room or on a given one."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -212,7 +212,7 @@ def _check_address(address: str, hint: str) -> None:
 
 
 def make_slots(folder: Path, jobs_per_device: int, settings: Sequence[str]) -> list[Slot]:
-    """The slots of the cluster: so many jobs on each GPU, or where there are none on each node's CPU cores.
+    """The slots of the cluster: so many jobs on each GPU, or on each node's CPU cores where there is no GPU.
 
     Args:
         folder: of the study, which this process holds.

@@ -1,4 +1,4 @@
-"""Jobs over the devices there are: one process a job, longest first, none lost and none done twice."""
+"""Jobs of a study, one process each: the longest first, none lost and none done twice."""
 
 from __future__ import annotations
 
@@ -32,11 +32,10 @@ class Job:
     Attributes:
         command: what to run; it goes on from where it was when it is run again.
         run: the run that the command writes or reads.
-        result: the file that is there once the job is done; none: the metrics of the run.
+        result: the file that the command writes last.
         cost: how long it takes beside the others, in any unit; the longest are begun first.
-        length: epochs, or steps when `by_steps`, of the whole run, for the progress that its history tells; none: the
-            history does not tell it.
-        needs: a job that must be done before, for this one needs its model.
+        length: epochs, or steps when `by_steps`, of the whole run; None: its history does not tell the progress.
+        needs: the job whose model this one uses, and which must be done before.
         note: why it failed.
         share: how much of it was done at the last look, 0 to 1.
         loss: of the last step at the last look.
@@ -49,7 +48,7 @@ class Job:
     run: RunDir
     log: Path
     cost: float
-    result: Path | None = None
+    result: Path
     length: float | None = None
     by_steps: bool = False
     needs: Job | None = None
@@ -70,11 +69,6 @@ class Job:
             self.loss = last.get("loss")
 
     @property
-    def is_there(self) -> bool:
-        """Whether what it is to write is there."""
-        return (self.result or self.run["metrics.json"]).exists()
-
-    @property
     def is_over(self) -> bool:
         """Whether it is done, or failed for good."""
         return self.state in ("done", "failed")
@@ -85,8 +79,8 @@ class Runner:
     """Runs jobs to their end.
 
     Attributes:
-        board: is told of every change, and often in between.
-        changed: is called when a job began or ended, so that results on disk are brought up to date.
+        board: shows every change to a person.
+        changed: is called when a job has begun or ended, so that results on disk are brought up to date.
     """
 
     jobs: Sequence[Job]
@@ -102,7 +96,7 @@ class Runner:
             Interrupted: SIGINT or SIGTERM; the jobs that ran have saved a checkpoint.
         """
         for job in self.jobs:
-            if job.is_there:
+            if job.result.exists():
                 job.state = "done"
         with self._stop_signals(), self.board:
             try:
@@ -133,7 +127,7 @@ class Runner:
                 self._start(slot, max(ready, key=self._urgency))
 
     def _urgency(self, job: Job) -> float:
-        """How long what begins with this job takes."""
+        """The time of this job and of the longest that needs its model."""
         return job.cost + max((other.cost for other in self.jobs if other.needs is job), default=0.0)
 
     def _start(self, slot: Slot, job: Job) -> None:
@@ -171,7 +165,7 @@ class Runner:
         return job
 
     def _end_all(self) -> None:
-        """Tell what runs to save and stop, and wait for it."""
+        """Tell the jobs that run to save and stop, and wait for them."""
         running = [slot for slot in self.slots if slot.process is not None]
         for slot in running:
             with suppress(ProcessLookupError):
@@ -214,7 +208,7 @@ class Runner:
 
 def has_ended_well(process: Process, job: Job) -> bool:
     """Whether a process that is over finished its job."""
-    return process.returncode == 0 and job.is_there
+    return process.returncode == 0 and job.result.exists()
 
 
 def why_it_died(log: Path, code: int, start: int = 0) -> str:

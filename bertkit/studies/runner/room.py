@@ -19,7 +19,7 @@ class Room(NamedTuple):
     Attributes:
         jobs: how many at a time on each device.
         gpus: how many of the GPUs of this machine; None: all.
-        executor: processes of this machine, or of the nodes of a Ray cluster, whose disk holds the study.
+        executor: whether jobs run on this machine, or on the nodes of a Ray cluster, whose disk holds the study.
         address: of the Ray cluster: `HOST:PORT`, `ray://HOST:PORT`, or the one that this machine is part of.
     """
 

@@ -14,11 +14,11 @@ from bertkit.studies.runner.jobs import Job
 
 
 class Process(Protocol):
-    """An attempt at a job, wherever it runs: what `subprocess.Popen` says of it, and two things more.
+    """An attempt at a job, here or elsewhere: what `subprocess.Popen` says of it, and two things more.
 
     Attributes:
-        returncode: None while it runs; below zero the signal that killed it.
-        lost: why it is over, where that was not its own doing; else empty.
+        returncode: None while it runs; below zero, the signal that killed it.
+        lost: why it is over, when that was not its own doing; else empty.
     """
 
     returncode: int | None
@@ -33,7 +33,7 @@ class Process(Protocol):
     def kill(self) -> None: ...
 
     def release(self) -> None:
-        """It is over: give back what it held."""
+        """Give back what the process held; called when it is over."""
 
 
 class Here(subprocess.Popen):
@@ -50,8 +50,8 @@ class Slot:
     """Room for one job on this machine.
 
     Attributes:
-        environment: what its process gets to see there.
-        settings: which settings it needs there.
+        environment: variables that its process gets.
+        settings: settings that it needs here.
     """
 
     environment: Mapping[str, str]
@@ -60,7 +60,7 @@ class Slot:
     process: Process | None = None
 
     def start(self, job: Job) -> Process | str:
-        """Begin an attempt; or why it cannot begin now."""
+        """Begin an attempt, or say why it cannot begin now."""
         if job.run.is_at_work():
             # a job of a runner that was killed is still saving its checkpoint
             return "waits for its earlier process to end"
@@ -73,10 +73,10 @@ class Slot:
 
 
 def make_slots(jobs_per_device: int, settings: Sequence[str], gpus: int | None = None) -> list[Slot]:
-    """The slots there are: so many jobs on each GPU, or on the CPU, whose cores they share.
+    """The slots of this machine: so many jobs on each GPU, or on the CPU, whose cores they share.
 
     Args:
-        gpus: use the first so many; None: all.
+        gpus: how many of the GPUs to use; None: all.
     """
     import torch
 

@@ -45,7 +45,7 @@ def test_without_ray_its_extra_is_named(monkeypatch):
 
 
 def test_a_node_that_could_take_the_lock_of_the_study_is_of_no_use(tmp_path):
-    assert "could lock" in Worker().look(str(tmp_path), str(tmp_path))[1]
+    assert "does not see that" in Worker().look(str(tmp_path), str(tmp_path))[1]
     with held(tmp_path):
         assert Worker().look(str(tmp_path), str(tmp_path))[1] == ""
     assert Worker().look(str(tmp_path), "/nowhere")[1] == "does not see /nowhere"

@@ -229,7 +229,7 @@ def begun(folder: Path, asked: Asked = ASKED) -> Work:
 def test_a_study_is_never_overwritten(tmp_path):
     with pytest.raises(BertkitError) as caught:
         begun(tmp_path / "a").refuse(resume=False)
-    assert caught.value.hint == "go on with it with --resume, or give --out a new name"
+    assert caught.value.hint == "continue it with --resume, or give --out a new name"
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "mine.txt").touch()
     with pytest.raises(BertkitError) as caught:

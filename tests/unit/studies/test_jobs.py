@@ -52,7 +52,7 @@ def job(folder: Path, name: str, body: str = FINISH, cost: float = 1.0, needs: J
     script.write_text(textwrap.dedent(head) + textwrap.dedent(body))
     return Job(
         name=name, command=[sys.executable, str(script)], run=RunDir(run), log=folder / f"{name}.log", cost=cost,
-        length=1.0, needs=needs,
+        result=run / "metrics.json", length=1.0, needs=needs,
     )  # fmt: skip
 
 

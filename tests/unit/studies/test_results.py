@@ -144,7 +144,7 @@ def test_a_study_without_results_has_none(tmp_path):
     (tmp_path / "runs" / "rte-0" / "metrics.json").unlink()
     results = gather(tmp_path)
     assert results.average == ("mean of 0 of 9 tasks", None, results.average.rule)
-    assert notes(tmp_path)["No results yet"] == "No job is done."
+    assert notes(tmp_path)["No results yet"] == "No job is done yet."
 
 
 @pytest.mark.parametrize("labels", [["entailment", "neutral"], [None, None]])
