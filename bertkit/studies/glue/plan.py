@@ -111,11 +111,9 @@ def check_settings(model: str, settings: Settings) -> int:
         key = assignment.partition("=")[0]
         if key in ("data", "model"):  # the whole section would replace what the study sets in it
             raise BertkitError(f"{key}: give its settings one by one", hint=f"such as {key}.KEY=VALUE")
-        for ours in OURS:
-            if key == ours or key.startswith(f"{ours}."):
-                raise BertkitError(
-                    f"{key}: `glue run` decides this itself", hint="the rows come from --data, the tasks from --tasks"
-                )
+        if any(f"{key}.".startswith(f"{ours}.") for ours in OURS):
+            hint = "the rows come from --data, the tasks from --tasks"
+            raise BertkitError(f"{key}: `glue run` decides this itself", hint=hint)
         if key == "model.checkpoint":
             raise BertkitError("model.checkpoint: the checkpoint of a study is --model", hint="leave it out")
     for task in TASKS:

@@ -226,13 +226,7 @@ def sources_of(found: GlueTask) -> Tree:
         "missing": list(found.missing),
         "characters": sum(len(row["text"]) + len(row.get("second", "")) for row in train),
         "splits": {
-            split: {
-                "source": content.source,
-                "sha256": content.sha256,
-                "rows": len(content.rows),
-                "skipped": list(content.skipped),
-                "held_back": content.held_back,
-            }
+            split: {**content._asdict(), "rows": len(content.rows), "skipped": list(content.skipped)}
             for split, content in found.splits.items()
         },
     }

@@ -27,7 +27,7 @@ from bertkit.folders import is_held
 from bertkit.launch import FOLLOW
 from bertkit.rundir import RunDir
 from bertkit.studies.runner.jobs import Job
-from bertkit.studies.runner.slots import Process, Slot, threads_of
+from bertkit.studies.runner.slots import Slot, threads_of
 
 REACHED = 10.0  # seconds in which the address of a cluster must answer: Ray itself would try for minutes
 LOST = "its node or the worker on it was lost"
@@ -89,7 +89,7 @@ class Need(NamedTuple):
 
 @dataclass
 class Remote:
-    """An attempt at a job on some node; a `slots.Process`."""
+    """An attempt at a job on some node, with what the runner asks of a `slots.Process`."""
 
     worker: object
     begun: object
@@ -143,7 +143,7 @@ class RemoteSlot(Slot):
 
     need: Need | None = None
 
-    def start(self, job: Job) -> Process | str:
+    def start(self, job: Job) -> Remote | str:
         import ray
 
         assert self.need is not None, "a slot without what a job takes of it"

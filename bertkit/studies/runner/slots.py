@@ -6,42 +6,23 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from bertkit.launch import FOLLOW
 from bertkit.machine import core_count
 from bertkit.studies.runner.jobs import Job
 
 
-class Process(Protocol):
-    """An attempt at a job, here or elsewhere: what `subprocess.Popen` says of it, and two things more.
+class Process(subprocess.Popen):
+    """An attempt at a job on this machine.
 
     Attributes:
-        returncode: None while it runs; below zero, the signal that killed it.
         lost: why it is over, when that was not its own doing; else empty.
     """
-
-    returncode: int | None
-    lost: str
-
-    def poll(self) -> int | None: ...
-
-    def wait(self, timeout: float | None = None) -> int: ...
-
-    def terminate(self) -> None: ...
-
-    def kill(self) -> None: ...
-
-    def release(self) -> None:
-        """Give back what the process held; called when it is over."""
-
-
-class Here(subprocess.Popen):
-    """A process on this machine."""
 
     lost = ""
 
     def release(self) -> None:
+        """Give back what the process held; called when it is over."""
         self.stdin.close()
 
 
@@ -65,7 +46,7 @@ class Slot:
             # a job of a runner that was killed is still saving its checkpoint
             return "waits for its earlier process to end"
         with job.log.open("ab") as log:
-            return Here(
+            return Process(
                 [*job.command, *self.settings], stdin=subprocess.PIPE, stdout=log, stderr=log,
                 env={**os.environ, **self.environment, FOLLOW: "1"},
                 start_new_session=True,  # the terminal's Ctrl-C is for us
