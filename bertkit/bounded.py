@@ -1,6 +1,6 @@
 """Text files read whole: regular files only, of a bounded size, whose JSON is of a bounded depth.
 
-A pipe would make the reader wait, a device would never end, and a file of another kind would fill the machine.
+A pipe makes a reader wait, a device never ends, and a file of another kind fills the memory.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ LARGEST = 256 << 20  # bytes; parsed they take ten times as much memory
 
 
 def check_regular(path: str | Path) -> None:
-    """Refuse what is no file to be read to its end.
+    """Refuse what cannot be read to its end.
 
     Raises:
-        OSError: it is a pipe, a device or a folder, or is not there.
+        OSError: it is a pipe, a device or a folder, or it is missing.
     """
     if not stat.S_ISREG(os.stat(path).st_mode):
-        raise OSError(errno.EINVAL, "no regular file")
+        raise OSError(errno.EINVAL, "not a regular file")
 
 
 def read_whole(path: str | Path, largest: int = LARGEST) -> str:
     """The text of a UTF-8 file.
 
     Raises:
-        OSError: it cannot be read, is no regular file or is larger than `largest` bytes.
+        OSError: it cannot be read, is not a regular file or is larger than `largest` bytes.
         ValueError: it is not UTF-8.
     """
     check_regular(path)
@@ -39,7 +39,7 @@ def read_whole(path: str | Path, largest: int = LARGEST) -> str:
 
 
 def read_lines(path: str | Path, largest: int = LARGEST) -> Iterator[str]:
-    """The lines of a UTF-8 file that is larger than memory, maybe; each with its line feed.
+    """The lines of a UTF-8 file, which may be larger than memory; each with its line feed.
 
     Raises:
         OSError: as `read_whole`, of one line.

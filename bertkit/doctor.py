@@ -9,6 +9,8 @@ import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from bertkit.errors import BertkitError
+
 PACKAGES = (
     "torch",
     "transformers",
@@ -38,7 +40,6 @@ def examine() -> dict[str, dict[str, str]]:
     from huggingface_hub import constants
 
     from bertkit import __version__
-    from bertkit.data import token_cache
     from bertkit.recipe import HardwareConfig
     from bertkit.train.place import choose_place
 
@@ -57,7 +58,7 @@ def examine() -> dict[str, dict[str, str]]:
         },
         "places": {
             "hub cache": _folder(constants.HF_HUB_CACHE),
-            "token cache": _folder(str(place)) if (place := token_cache.folder()) else "none (BERTKIT_CACHE is empty)",
+            "token cache": _token_cache(),
             "hub": "offline (HF_HUB_OFFLINE is set)" if constants.HF_HUB_OFFLINE else "asked for what the cache lacks",
             "this folder": f"{shutil.disk_usage('.').free / 2**30:.0f} GiB free",
         },
@@ -66,6 +67,35 @@ def examine() -> dict[str, dict[str, str]]:
             for name, use in EXTRAS.items()
         },
     }  # fmt: skip
+
+
+def empty_cache() -> str:
+    """Remove all that the token cache holds; what was done, in words.
+
+    Raises:
+        BertkitError: a file cannot be removed.
+    """
+    from bertkit.data import token_cache
+
+    folder = token_cache.cache_folder()
+    if folder is None:
+        return "there is no token cache: BERTKIT_CACHE is empty"
+    try:
+        count, size = token_cache.shrink(folder, -1)
+    except OSError as error:
+        raise BertkitError(f"{folder}: cannot be emptied ({error.strerror})", hint="check its permissions") from None
+    return f"{folder}: {count} files are removed, {size / 2**20:.1f} MiB"
+
+
+def _token_cache() -> str:
+    from bertkit.data import token_cache
+
+    folder = token_cache.cache_folder()
+    if folder is None:
+        return "none (BERTKIT_CACHE is empty)"
+    sizes = [status.st_size for _, status in token_cache.files_of(folder)]
+    held = f"{len(sizes)} files, {sum(sizes) / 2**20:.1f} MiB of at most {token_cache.LARGEST >> 20}"
+    return f"{_folder(str(folder))}: {held}; --empty-cache empties it"
 
 
 def _gpu(number: int) -> str:

@@ -13,10 +13,16 @@ from bertkit.cli.recipes import read_recipe
 from bertkit.cli.shared import Json, Quiet, Settings, say, sayer
 
 
-def doctor(as_json: Json = False) -> None:
+def doctor(
+    as_json: Json = False,
+    emptied: Annotated[bool, typer.Option("--empty-cache", help="Remove the texts' tokens that are kept.")] = False,
+) -> None:
     """Say what this machine has: devices, precision, versions, caches, and what is missing for what."""
-    from bertkit.doctor import examine
+    from bertkit.doctor import empty_cache, examine
 
+    if emptied:
+        print(empty_cache())
+        return
     report = examine()
     if as_json:
         print(json.dumps(report, indent=2))

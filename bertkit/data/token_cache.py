@@ -1,31 +1,34 @@
 """Windows that were cut before, kept by the content of texts, tokenizer and settings: the same rows are tokenised once.
 
-Files are plain numpy archives, read without pickles. A cache never fails a run: what cannot be read is made again, and
-what cannot be written is left.
+Files are plain numpy archives, read without pickles, which only their owner can read. A cache never fails a run: what
+cannot be read is made again, and what cannot be written is left.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from bertkit.bounded import check_regular
 from bertkit.data.windows import Inputs, WindowMaker, WindowStore, Words
-from bertkit.disk import written_atomically
+from bertkit.disk import TEMPORARY, written_atomically
 from bertkit.errors import BertkitError
 
 FOLDER = "BERTKIT_CACHE"  # environment variable: where; empty: nowhere
 SCHEMA = 1  # of the files; part of every key
 LARGEST = 2 << 30  # bytes of all files; the ones that were not used for longest are removed
+FILE_NAME = re.compile(rf"({re.escape(TEMPORARY)})?[0-9a-f]{{40}}\.npz")  # also what a killed process left
 WORTHWHILE = 200_000  # characters; fewer are tokenised in the time that a file takes
 
 
-def folder() -> Path | None:
+def cache_folder() -> Path | None:
     """Where the cache lies; None when there is none."""
     asked = os.environ.get(FOLDER)
     if asked is not None:
@@ -33,16 +36,41 @@ def folder() -> Path | None:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bertkit" / "windows"
 
 
+def files_of(folder: Path) -> list[tuple[Path, os.stat_result]]:
+    """Our files in a folder, which may hold others too; the last used one first."""
+    found = []
+    for path in folder.glob("*.npz"):
+        if FILE_NAME.fullmatch(path.name):
+            with suppress(OSError):
+                found.append((path, path.stat()))
+    return sorted(found, key=lambda entry: entry[1].st_mtime, reverse=True)
+
+
+def shrink(folder: Path, largest: int) -> tuple[int, int]:
+    """Remove the files that were not used for longest, until the others have this many bytes; the count and bytes gone.
+
+    Raises:
+        OSError: a file cannot be removed.
+    """
+    size = gone = removed = 0
+    for path, status in files_of(folder):
+        size += status.st_size
+        if size > largest:
+            path.unlink(missing_ok=True)
+            removed, gone = removed + 1, gone + status.st_size
+    return removed, gone
+
+
 def cut(maker: WindowMaker, inputs: Iterable[Inputs], spans: bool) -> WindowStore:
     """What `maker` makes of the inputs, made now or before."""
-    place = folder() if maker.keep else None
-    if place is None or not is_worthwhile(inputs := list(inputs)):
+    folder = cache_folder() if maker.keep else None
+    if folder is None or not is_worthwhile(inputs := list(inputs)):
         return maker(inputs, spans)
     key = key_of(inputs, *maker.identity, str(spans))
-    store = load(place, key)
+    store = load(folder, key)
     if store is None:
         store = maker(inputs, spans)
-        save(place, key, store)
+        save(folder, key, store)
     return store
 
 
@@ -75,9 +103,9 @@ def texts_of(entry: Inputs) -> Sequence[str]:
     return entry.words if isinstance(entry, Words) else (entry.first, entry.second)
 
 
-def load(place: Path, key: str) -> WindowStore | None:
+def load(folder: Path, key: str) -> WindowStore | None:
     """What was kept under this key; None when it is not there or cannot be read."""
-    path = place / f"{key}.npz"
+    path = folder / f"{key}.npz"
     try:
         check_regular(path)
         with np.load(path, allow_pickle=False) as found:
@@ -89,19 +117,19 @@ def load(place: Path, key: str) -> WindowStore | None:
             **{name: tuple(arrays[name].tolist()) for name in ("shortened", "crowded")},
             pieceless=int(arrays["pieceless"]),
         )
-    except Exception:  # whatever zip files and numpy's headers raise when they are broken; also for want of memory
+    except Exception:  # whatever zip files and numpy's headers raise when they are broken; also for lack of memory
         return None
 
 
-def save(place: Path, key: str, store: WindowStore) -> None:
+def save(folder: Path, key: str, store: WindowStore) -> None:
     """Keep windows under this key, and remove the oldest files beyond the limit."""
     arrays = {name: np.asarray(value) for name, value in vars(store).items() if value is not None}
     with suppress(BertkitError, OSError):
-        with written_atomically(place / f"{key}.npz") as temporary, temporary.open("wb") as file:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        with (
+            written_atomically(folder / f"{key}.npz") as temporary,
+            open(temporary, "wb", opener=partial(os.open, mode=0o600)) as file,
+        ):
             np.savez(file, **arrays)
-        files = sorted(place.glob("*.npz"), key=lambda path: path.stat().st_mtime, reverse=True)
-        size = 0
-        for path in files:
-            size += path.stat().st_size
-            if size > LARGEST:
-                path.unlink()
+        shrink(folder, LARGEST)

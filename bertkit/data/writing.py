@@ -10,8 +10,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
+from bertkit.disk import written_atomically
 from bertkit.errors import BertkitError
-from bertkit.rundir import written_atomically
 
 Record = Mapping[str, object]
 

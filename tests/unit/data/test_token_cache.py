@@ -109,16 +109,53 @@ def test_a_folder_that_cannot_be_written_is_no_error(maker, tmp_path, monkeypatc
     assert len(cut(maker(), INPUTS["texts"], False)) > 0
 
 
-def test_what_was_not_used_for_longest_goes_first(maker, tmp_path, monkeypatch):
+def test_what_was_not_used_for_longest_goes_first_and_files_of_others_stay(maker, tmp_path, monkeypatch):
     store = maker()(INPUTS["texts"])
-    for age, key in enumerate(("old", "used", "new")):
+    (tmp_path / "mine.npz").write_bytes(bytes(1 << 20))
+    os.utime(tmp_path / "mine.npz", (1, 1))
+    old, used, new, newest = (f"{number:040x}" for number in range(4))
+    for age, key in enumerate((old, used, new)):
         save(tmp_path, key, store)
         os.utime(tmp_path / f"{key}.npz", (1000 + age, 1000 + age))
-    assert load(tmp_path, "old") is not None  # used just now
-    size = (tmp_path / "old.npz").stat().st_size
+    assert load(tmp_path, old) is not None  # used just now
+    size = (tmp_path / f"{old}.npz").stat().st_size
     monkeypatch.setattr(token_cache, "LARGEST", 2 * size + size // 2)
-    save(tmp_path, "newest", store)
-    assert {path.stem for path in tmp_path.glob("*.npz")} == {"old", "newest"}
+    save(tmp_path, newest, store)
+    assert {path.stem for path in tmp_path.glob("*.npz")} == {old, newest, "mine"}
+
+
+@pytest.fixture
+def home(maker, tmp_path, monkeypatch):
+    """A home of its own, and an environment that says nothing of caches."""
+    monkeypatch.delenv(token_cache.FOLDER)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022])
+def test_by_default_tokens_lie_in_the_home_folder_for_their_owner_only(maker, home, umask):
+    before = os.umask(umask)
+    try:
+        cut(maker(), INPUTS["texts"], False)
+    finally:
+        os.umask(before)
+    (path,) = (path for path in home.rglob("*") if path.is_file())
+    assert path.parent == home / ".cache" / "bertkit" / "windows"
+    assert (path.parent.stat().st_mode & 0o777, path.stat().st_mode & 0o777) == (0o700, 0o600)
+
+
+def test_doctor_shows_and_empties_the_cache(maker, home):
+    from bertkit.doctor import empty_cache, examine
+
+    where = home / ".cache" / "bertkit" / "windows"
+    assert empty_cache() == f"{where}: 0 files are removed, 0.0 MiB"
+    cut(maker(), INPUTS["texts"], False)
+    cut(maker(), INPUTS["pairs"], False)
+    (where / f".tmp-{0:040x}.npz").write_bytes(bytes(3 << 20))  # a process was killed
+    assert "3 files, 3.0 MiB of at most 2048" in examine()["places"]["token cache"]
+    assert empty_cache() == f"{where}: 3 files are removed, 3.0 MiB"
+    assert list(where.iterdir()) == []
 
 
 def test_little_text_is_not_kept(maker, tmp_path, monkeypatch):
@@ -129,7 +166,7 @@ def test_little_text_is_not_kept(maker, tmp_path, monkeypatch):
 
 def test_the_environment_says_where(monkeypatch, tmp_path):
     monkeypatch.setenv(token_cache.FOLDER, "")
-    assert token_cache.folder() is None
+    assert token_cache.cache_folder() is None
     monkeypatch.delenv(token_cache.FOLDER)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert token_cache.folder() == tmp_path / "bertkit" / "windows"
+    assert token_cache.cache_folder() == tmp_path / "bertkit" / "windows"
