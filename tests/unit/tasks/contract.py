@@ -104,6 +104,13 @@ class TaskContract:
             for seed in range(5):
                 assert json.dumps(self.task.decode(row, random.Random(seed).sample(outputs, len(outputs)))) == expected
 
+    def test_settings_chosen_later_answer_as_decoding_anew_would(self, maker):
+        rows = [longer(self.task, row) for row in self.rows]
+        outputs = random_outputs(self.task, rows, maker)
+        predictions = decoded(self.task, rows, outputs)
+        tuned = self.task.tuned(predictions, rows)
+        assert list(tuned.settled(predictions)) == decoded(tuned, rows, outputs)
+
     @pytest.mark.parametrize("text", ["", " ", "a", "\u200b", "🙂"])
     def test_texts_of_a_token_or_none_are_answered(self, maker, text):
         rows = [with_text(self.task, row, text) for row in self.rows]

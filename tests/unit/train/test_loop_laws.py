@@ -186,6 +186,17 @@ def test_early_stopping_keeps_the_best_weights(tmp_path: Path) -> None:
     assert finetune(plan, tmp_path / "run", resume=True, quiet=True) == metrics
 
 
+def test_a_threshold_is_tuned_without_answering_the_validation_rows_again(tmp_path: Path, monkeypatch) -> None:
+    plan = recipe("qa", steps=4, evaluate_every=2)
+    plan["task"] = {"name": "qa", "unanswerable": True}
+    evaluate, calls = Predictor.evaluate, []
+    monkeypatch.setattr(Predictor, "evaluate", lambda *given: calls.append(0) or evaluate(*given))
+    finetune(plan, tmp_path / "run", quiet=True)
+    tuned = RunDir(tmp_path / "run").read_json("task.json")
+    assert tuned["no_answer_threshold"] != 0
+    assert len(calls) == sum("validation" in record for record in RunDir(tmp_path / "run").read_history()) == 2
+
+
 def test_best_and_last_are_kept_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = recipe("sentiment", checkpoint_every=2, evaluate_every=2)
     seen: list[set[str]] = []
