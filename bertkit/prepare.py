@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bertkit import __version__
-from bertkit.data.collate import Collator
 from bertkit.data.plan import Plan
 from bertkit.data.windows import WindowMaker
 from bertkit.encode import Part, cover, cut_parts, cut_rows, stack_targets
-from bertkit.heads import HEADS
 from bertkit.inference import Predictor
 from bertkit.models.load import forward_inputs, load_config, load_model, load_tokenizer, longest_input
 from bertkit.models.padding_free import is_padding_free
 from bertkit.models.ready import Ready, make_trainable
-from bertkit.objectives.labelled import Labelled, check_settings, loss_settings
+from bertkit.named import class_of
+from bertkit.objectives.base import Objective
+from bertkit.objectives.labelled import check_settings
 from bertkit.outcome import Background, tags_seen
 from bertkit.recipe import ModelConfig, Recipe, check_windows, digest, fingerprint
 from bertkit.splits import Splits, bind_labels, path_of
@@ -136,7 +136,7 @@ class Prepared:
     place: Place
     built: Built
     predictor: Predictor
-    objective: Labelled
+    objective: Objective
     plan: Plan
 
     def train_state(
@@ -170,27 +170,16 @@ def assemble(material: Material, recipe: Recipe, place: Place, built: Built) -> 
     """
     if is_padding_free(built.model):
         place = without_padding(place, recipe.hardware)
-    task, store, targets, train = material.task, material.train.store, material.targets, recipe.train
-    head, settings = HEADS[task.head], loss_settings(train, task, material.train, targets)
-    predictor = make_predictor(task, built.model, material.tokenizer, material.maker, place)
-    collate = Collator(
-        store, predictor.pad_id, predictor.inputs, targets, head.per_token_targets, place.accelerator.device
-    )
+    predictor = make_predictor(material.task, built.model, material.tokenizer, material.maker, place)
+    objective = class_of(recipe.train.objective, "train.objective", "bertkit.objectives", Objective, "objective")
+    lengths, train = material.train.store.lengths, recipe.train
     return Prepared(
         recipe=recipe,
         place=place,
         built=built,
         predictor=predictor,
-        objective=Labelled(
-            head=head,
-            collate=collate,
-            settings=settings,
-            weights=head.weights(targets, store, settings),
-            best_by=material.best_by,
-            predictor=predictor,
-            scored=material.scored.get("validation", ()),
-        ),
-        plan=Plan(store.lengths, train.batch_size, train.epochs, train.steps, train.order, recipe.seed),
+        objective=objective.of(material, recipe, predictor),
+        plan=Plan(lengths, train.batch_size, train.epochs, train.steps, train.order, recipe.seed),
     )
 
 

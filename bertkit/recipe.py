@@ -100,6 +100,9 @@ class WindowsConfig(Section):
 class TrainConfig(Section):
     """What changes the numbers of a training run."""
 
+    objective: str = Field(
+        "labelled", description="what a step learns: labelled (what the task says is right), or a module of your own"
+    )
     batch_size: PositiveInt = Field(32, description="windows of one optimiser step, over all devices")
     learning_rate: PositiveFloat = Field(3e-5, description="peak learning rate")
     epochs: PositiveInt = Field(3, description="passes over the training windows")

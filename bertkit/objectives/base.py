@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from transformers.utils import ModelOutput
 
     from bertkit.data.plan import Budget
+    from bertkit.inference import Predictor
+    from bertkit.prepare import Material
+    from bertkit.recipe import Recipe
 
 
-class Objective(Protocol):
+class Objective:
     """What a step learns.
 
     Everything is a pure function of the step and its windows, so that resuming and the number of ranks change nothing.
@@ -28,8 +31,18 @@ class Objective(Protocol):
     """
 
     best_by: str
-    lower_is_better: bool
-    has_scores: bool
+    lower_is_better: bool = False
+    has_scores: bool = False
+
+    @classmethod
+    def of(cls, material: Material, recipe: Recipe, predictor: Predictor) -> Self:
+        """The objective of a run.
+
+        Args:
+            recipe: the material's own, or one with other `model`, `train` and `hardware` settings.
+            predictor: holds the model that is trained.
+        """
+        raise NotImplementedError
 
     def batch(
         self, step: int, windows: np.ndarray, budget: Budget
@@ -39,12 +52,16 @@ class Objective(Protocol):
         Args:
             budget: its fixed shapes, if it has some, are what batches are padded to.
         """
+        raise NotImplementedError
 
     def weight(self, step: int, windows: np.ndarray) -> np.ndarray:
         """(B,) float64: what each window counts in the denominator of the step's loss, known before the step."""
+        raise NotImplementedError
 
     def loss(self, outputs: ModelOutput, targets: Mapping[str, Tensor]) -> Tensor:
         """The summed loss of a batch, a float32 scalar."""
+        raise NotImplementedError
 
     def evaluate(self) -> tuple[Scores, list[Prediction]]:
         """Scores on the validation rows, and the answers behind them."""
+        raise NotImplementedError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -15,18 +15,20 @@ from bertkit.errors import BertkitError, did_you_mean
 from bertkit.heads import HEADS, Head, LossSettings, balanced_weights
 from bertkit.inference import Predictor
 from bertkit.metrics.shown import LOWER_IS_BETTER
+from bertkit.objectives.base import Objective
 from bertkit.tasks.base import Prediction, Row, Scores, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers.utils import ModelOutput
 
-    from bertkit.recipe import TrainConfig
+    from bertkit.prepare import Material
+    from bertkit.recipe import Recipe, TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labelled:
-    """The objective of fine-tuning; see `objectives.base.Objective`.
+class Labelled(Objective):
+    """The objective of fine-tuning.
 
     Attributes:
         weights: (N,) float64 of all training windows.
@@ -40,6 +42,21 @@ class Labelled:
     best_by: str
     predictor: Predictor
     scored: Sequence[Part]
+
+    @classmethod
+    def of(cls, material: Material, recipe: Recipe, predictor: Predictor) -> Self:
+        task, targets, store = material.task, material.targets, material.train.store
+        head, settings = HEADS[task.head], loss_settings(recipe.train, task, material.train, targets)
+        device = predictor.accelerator.device
+        return cls(
+            head=head,
+            collate=Collator(store, predictor.pad_id, predictor.inputs, targets, head.per_token_targets, device),
+            settings=settings,
+            weights=head.weights(targets, store, settings),
+            best_by=material.best_by,
+            predictor=predictor,
+            scored=material.scored.get("validation", ()),
+        )
 
     @property
     def lower_is_better(self) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple, Self
 
@@ -12,9 +10,9 @@ import numpy as np
 from bertkit.config import Section, validate
 from bertkit.data.sources import Columns
 from bertkit.data.windows import Inputs, Window
-from bertkit.errors import BertkitError, did_you_mean
 from bertkit.findings import Finding
 from bertkit.heads import HEADS, HeadName
+from bertkit.named import class_of, module_names
 
 Row = Mapping[str, object]
 Prediction = dict[str, object]
@@ -138,24 +136,7 @@ def task_class(name: str) -> type[Task]:
     Raises:
         BertkitError: there is no such module, or it holds no task.
     """
-    module_name = name if "." in name else f"bertkit.tasks.{name}"
-    known = tuple(task_names())
-    if "." not in name and name not in known:
-        raise BertkitError(f"task.name: unknown task {name!r}", hint=did_you_mean(name, known))
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module_name.startswith(error.name):
-            raise  # the module is there; something that it imports is not
-        raise BertkitError(f"task.name: there is no module {name!r}", hint=did_you_mean(name, known)) from None
-    classes = [
-        entry
-        for entry in vars(module).values()
-        if isinstance(entry, type) and issubclass(entry, Task) and entry.__module__ == module_name
-    ]
-    if not classes:
-        raise BertkitError(f"task.name: module {name!r} holds no Task", hint="define a subclass of bertkit.Task in it")
-    return classes[-1]
+    return class_of(name, "task.name", "bertkit.tasks", Task, "task")
 
 
 def make_task(section: Mapping[str, object]) -> Task:
@@ -165,8 +146,7 @@ def make_task(section: Mapping[str, object]) -> Task:
 
 def task_names() -> list[str]:
     """Names of the built-in tasks."""
-    package = importlib.import_module("bertkit.tasks")
-    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.name != "base")
+    return module_names("bertkit.tasks")
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

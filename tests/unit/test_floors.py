@@ -42,6 +42,7 @@ FLOORS = {  # room -> floor
     "machine": 1,
     "findings": 1,
     "metrics": 1,
+    "named": 1,
     "": 0,
 }
 ROOMS = {  # library -> where it may be imported; inside functions only, where the room has a star

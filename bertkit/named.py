@@ -1,0 +1,48 @@
+"""What a recipe names: a class of bertkit's own, by the name of its module, or one of a dotted module of your own."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import TypeVar
+
+from bertkit.errors import BertkitError, did_you_mean
+
+T = TypeVar("T")
+
+
+def class_of(name: str, setting: str, package: str, kind: type[T], what: str) -> type[T]:
+    """The last class of a kind that a module defines: `PACKAGE.NAME`, or a dotted module of your own.
+
+    Args:
+        setting: where the name stands, for messages.
+        what: the word for it, in messages.
+    Raises:
+        BertkitError: there is no such module, or it holds no such class.
+    """
+    known = module_names(package)
+    if "." not in name and name not in known:
+        raise BertkitError(f"{setting}: unknown {what} {name!r}", hint=did_you_mean(name, known))
+    module_name = name if "." in name else f"{package}.{name}"
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module_name.startswith(error.name):
+            raise  # the module is there; something that it imports is not
+        raise BertkitError(f"{setting}: there is no module {name!r}", hint=did_you_mean(name, known)) from None
+    classes = [
+        entry
+        for entry in vars(module).values()
+        if isinstance(entry, type) and issubclass(entry, kind) and entry.__module__ == module_name
+    ]
+    if not classes:
+        raise BertkitError(
+            f"{setting}: module {name!r} holds no {what}", hint=f"define a subclass of {kind.__name__} in it"
+        )
+    return classes[-1]
+
+
+def module_names(package: str) -> list[str]:
+    """Names of the modules of a package, without the one that says what they share."""
+    path = importlib.import_module(package).__path__
+    return sorted(module.name for module in pkgutil.iter_modules(path) if module.name != "base")
