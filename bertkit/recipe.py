@@ -77,6 +77,11 @@ class DataConfig(Section):
         description="task column: column of the file (a name, or a position when it has no header)",
     )
     validation_share: Share = Field(0.1, gt=0, description="share of train held back when there is no validation")
+    group_by: str = Field(
+        "auto",
+        description="rows that are held back together: those with the same value in this column; auto: with the same "
+        "document, premise or text; none: each row for itself, whatever it holds",
+    )
     train_rows: PositiveInt | None = Field(None, description="use a random subset of this many training rows")
     validation_rows: PositiveInt | None = Field(None, description="use a random subset of this many validation rows")
     ignore_labels: Many = Field((), description="rows with these labels are left out, and counted")

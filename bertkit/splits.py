@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from bertkit.config import validate
-from bertkit.data.labels import check_labels, resolve_labels, split_held_back, subset
+from bertkit.data.draws import content, group_keys, group_rows, hold_back, subset, unit_of
+from bertkit.data.labels import check_labels, resolve_labels
 from bertkit.data.sources import Rows, read_rows
 from bertkit.errors import BertkitError, did_you_mean
 from bertkit.recipe import Recipe
@@ -18,11 +19,17 @@ BUNDLED = "bundled:"  # `bundled:sentiment.csv` and `bundled:tiny` come with the
 
 
 class Splits(NamedTuple):
-    """The rows of a run, by split, empty where there is none; and what was left out of each, in words."""
+    """The rows of a run, by split, empty where there is none.
+
+    Attributes:
+        labels: label -> id of the first row that has it, of all training rows, before any were held back or drawn.
+        left_out: split -> what of it was not read, in words.
+    """
 
     train: list[Row]
     validation: list[Row]
     test: list[Row]
+    labels: dict[str, str]
     left_out: dict[str, str]
 
 
@@ -42,29 +49,76 @@ def read_splits(recipe: Recipe, task: Task, say: Callable[[str], None]) -> tuple
     for split, name in names.items():
         if name is not None:
             source, part = (data.source, name) if data.source else (name, split)
-            found[split] = read_split(recipe, task, source, part)
+            group_by = group_column(recipe, task) if split == "train" else None
+            found[split] = read_split(recipe, task, source, part, group_by=group_by)
             say_skipped(found[split], name, say)
     rows = {split: found[split].rows if split in found else [] for split in names}
+    labels = labels_in(task, rows["train"])
     if data.validation is None:
-        if len(rows["train"]) < 2:
-            raise BertkitError(
-                f"{names['train']}: {len(rows['train'])} row is too few to hold some back",
-                hint="give --validation FILE",
-            )
-        kept, held = split_held_back(len(rows["train"]), data.validation_share, recipe.seed)
-        rows["validation"] = [rows["train"][row] for row in held]
-        rows["train"] = [rows["train"][row] for row in kept]
-        say(f"validation: {len(held):,} of {len(held) + len(kept):,} training rows are held back (seed {recipe.seed})")
+        rows["train"], rows["validation"] = part_rows(recipe, task, names["train"], rows["train"], say)
     for split, wanted in (("train", data.train_rows), ("validation", data.validation_rows)):
-        chosen = subset(len(rows[split]), wanted, recipe.seed, split)
         if wanted is not None:
+            chosen = subset(list(map(task.labels_of, rows[split])), wanted, recipe.seed, split)
             say(f"{split}: {len(chosen):,} of {len(rows[split]):,} rows, drawn with seed {recipe.seed}")
-        rows[split] = [rows[split][row] for row in chosen]
+            rows[split] = [rows[split][row] for row in chosen]
+    say_unseen(task, rows, labels, say)
     for split, some in rows.items():
         if text := task.describe(some, split):
             say(f"{split}: {text}")
     left_out = {split: text for split, some in found.items() if (text := describe_left_out(some))}
-    return Splits(**rows, left_out=left_out), found["train"].label_names
+    return Splits(**rows, labels=labels, left_out=left_out), found["train"].label_names
+
+
+def group_column(recipe: Recipe, task: Task) -> str | None:
+    """The column of the source that is read for grouping alone."""
+    name, columns = recipe.data.group_by, task.reads
+    is_read = name in ("auto", "none", "id", *columns.text, *columns.words, *(part for part in columns[2:-1] if part))
+    return None if is_read or recipe.data.validation is not None else name
+
+
+def part_rows(
+    recipe: Recipe, task: Task, name: str, rows: list[Row], say: Callable[[str], None]
+) -> tuple[list[Row], list[Row]]:
+    """Train and validation of the training rows: no group has rows on both sides."""
+    by = recipe.data.group_by
+    if len(rows) < 2:
+        raise BertkitError(f"{name}: {len(rows)} row is too few to hold some back", hint="give --validation FILE")
+    groups, unit, caveat = groups_of(recipe, task, rows), unit_of(task.reads) if by == "auto" else by, ""
+    if len(set(groups)) == 1 and by == "auto":
+        caveat = f"; all have the same {unit}, so it is on both sides"
+    elif len(set(groups)) == 1:
+        hint = "name another column, give --validation FILE, or set data.group_by=none"
+        raise BertkitError(f"data.group_by: all {len(rows):,} rows of {name} have the same {unit!r}", hint=hint)
+    if caveat or by == "none":
+        groups, unit = list(range(len(rows))), "row"
+    labels = [() if by == "none" else task.labels_of(row) for row in rows]
+    kept, held = hold_back(groups, labels, recipe.data.validation_share, recipe.seed)
+    count, share = len(set(groups)), f"{len(held):,} of {len(rows):,} training rows are held back by {unit}"
+    parts = f"{len({groups[row] for row in held}):,} of {count:,}, " if count < len(rows) else ""
+    say(f"validation: {share} ({parts}seed {recipe.seed}){caveat}")
+    return [rows[row] for row in kept], [rows[row] for row in held]
+
+
+def groups_of(recipe: Recipe, task: Task, rows: Sequence[Row]) -> list[int]:
+    """The group of each row; a row without a value in the column is a group of its own."""
+    if recipe.data.group_by == "auto":
+        return group_rows(group_keys(task.reads, row) for row in rows)
+    column = "group" if group_column(recipe, task) else recipe.data.group_by
+    values = [row.get(column) for row in rows]
+    return group_rows(() if value in (None, "") or value != value else (str(value),) for value in values)
+
+
+def say_unseen(task: Task, rows: Mapping[str, list[Row]], labels: Collection[str], say: Callable[[str], None]) -> None:
+    """Name what spoils learning or its score: labels without a training row, and rows that stand in train as well."""
+    learned = labels_in(task, rows["train"])
+    if unseen := [label for label in dict.fromkeys([*task.labels, *labels]) if label not in learned]:
+        more = f" and {len(unseen) - 5} more" if len(unseen) > 5 else ""
+        say(f"train: no row has the label {', '.join(map(repr, unseen[:5]))}{more}, so it is not learned")
+    seen = {content(task.reads, row) for row in rows["train"]}
+    for split in ("validation", "test"):
+        if twice := [str(row["id"]) for row in rows[split] if content(task.reads, row) in seen]:
+            some = ", ".join(twice[:3]) + (", ..." if len(twice) > 3 else "")
+            say(f"{split}: {len(twice):,} of {len(rows[split]):,} rows stand in train as well ({some})")
 
 
 def bind_labels(
@@ -74,7 +128,7 @@ def bind_labels(
     if task.head in ("span", "number"):
         return task
     labels = resolve_labels(
-        labels_in(task, splits.train), recipe=task.labels, checkpoint=checkpoint, features=features,
+        splits.labels, recipe=task.labels, checkpoint=checkpoint, features=features,
         inventory=task.inventory,
     )  # fmt: skip
     for name in ("validation", "test"):
@@ -105,12 +159,15 @@ def path_of(name: str) -> str:
     return str(path)
 
 
-def read_split(recipe: Recipe, task: Task, source: str, split: str, require_gold: bool = True) -> Rows:
+def read_split(
+    recipe: Recipe, task: Task, source: str, split: str, require_gold: bool = True, group_by: str | None = None
+) -> Rows:
     data = recipe.data
     return read_rows(
         path_of(source), task.reads, mapping=data.columns, split=split, config=data.config, require_gold=require_gold,
         ignore_labels=data.ignore_labels, skip_bad_rows=data.skip_bad_rows,
         unanswerable=bool(getattr(task, "unanswerable", False)), tag_names=task.labels,
+        group_by=group_by,
     )  # fmt: skip
 
 

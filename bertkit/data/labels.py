@@ -85,22 +85,3 @@ def _match_checkpoint(found: set[str], id2label: Mapping[int, str]) -> tuple[str
 def _natural(label: str) -> tuple[int, float, str]:
     # "2" before "10", numbers before words
     return (0, int(label), label) if label.isdecimal() else (1, 0, label)
-
-
-def split_held_back(count: int, share: float, seed: int) -> tuple[list[int], list[int]]:
-    """Row numbers of (train, validation) when a share of train is held back, each in file order."""
-    import numpy as np
-
-    held_count = min(max(1, round(count * share)), count - 1)
-    held = set(np.random.default_rng((seed, 0x5711)).permutation(count)[:held_count].tolist())
-    return [row for row in range(count) if row not in held], sorted(held)
-
-
-def subset(count: int, wanted: int | None, seed: int, split: str) -> list[int]:
-    """Row numbers of a random subset of the wanted size, in file order; keyed by seed and split alone."""
-    import numpy as np
-
-    if wanted is None or wanted >= count:
-        return list(range(count))
-    key = int.from_bytes(split.encode()[:6], "big")
-    return sorted(np.random.default_rng((seed, key)).permutation(count)[:wanted].tolist())

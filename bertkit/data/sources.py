@@ -65,6 +65,7 @@ def read_rows(
     skip_bad_rows: bool = False,
     unanswerable: bool = False,
     tag_names: Sequence[str] = (),
+    group_by: str | None = None,
 ) -> Rows:
     """Read and check every row of a source: a row is right, or it is named with its line; none is quietly changed.
 
@@ -81,6 +82,7 @@ def read_rows(
         skip_bad_rows: leave bad rows out and list them.
         unanswerable: question answering: a row without an answer, or with an empty context, is right.
         tag_names: what tags that are numbers stand for, where the source does not say it.
+        group_by: one more column of the source, which each row gets as `group`.
     Raises:
         BertkitError: the source, the mapping or a row is wrong, two rows share an id, or no row is left.
     """
@@ -89,6 +91,8 @@ def read_rows(
     for column in mapping:
         if column not in known:
             raise BertkitError(f"data.columns: the task has no column {column!r}", hint=did_you_mean(column, known))
+    if group_by is not None:
+        known, mapping = [*known, "group"], {**mapping, "group": group_by}
     file = to_file(source, columns, known, mapping, split)._replace(is_kept=not require_gold)
     table = open_table(file, split, config)
     if columns.entities:
@@ -192,6 +196,9 @@ def locate(file: File, table: Table, columns: Columns, optional: Sequence[str]) 
             located[column] = name
         elif column in optional or column == name == "id":
             located[column] = None
+        elif column == "group":
+            message = f"data.group_by: {file.name} has no column {name!r}"
+            raise BertkitError(message, hint=did_you_mean(name, [*map(cut, table.names[:50]), "auto", "none"]))
         elif column in columns.words and columns.tags in optional and (other := next(words_in(table, columns), None)):
             located[column] = other  # prediction, also on running text: `words_of` finds its words
         else:

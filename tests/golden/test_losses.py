@@ -25,7 +25,7 @@ def losses(task: str, out: Path) -> list[float]:
         {
             "task": task,
             "model": {"checkpoint": "bundled:tiny", "init": "scratch", "dropout": 0.0},
-            "data": {"train": f"bundled:{BUNDLED[task]}"},
+            "data": {"train": f"bundled:{BUNDLED[task]}", "group_by": "none"},
             "windows": {"max_length": 128},
             "train": {"batch_size": 8, "steps": 6, "learning_rate": 1e-3},
             "hardware": {"precision": "fp32", "threads": 1},

@@ -1,4 +1,4 @@
-"""Labels are a bijection decided by the best authority there is; subsets are keyed, disjoint and of the right size."""
+"""Labels are a bijection decided by the best authority there is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from bertkit.data.labels import check_labels, resolve_labels, split_held_back, subset
+from bertkit.data.labels import check_labels, resolve_labels
 from bertkit.errors import BertkitError, one_line
 
 quick = settings(max_examples=200, deadline=None, derandomize=True)
@@ -123,41 +123,3 @@ def test_unknown_labels_are_refused_and_known_ones_pass(labels, found):
         check_labels(found, labels, where="test")
     assert caught.value.message.startswith("test: unknown label ")
     assert sum(repr(label) in caught.value.message for label in unknown) >= min(len(unknown), 5)
-
-
-@quick
-@given(st.integers(2, 300), st.floats(0.001, 0.999), seeds)
-def test_a_held_back_split_parts_the_rows_in_file_order(count, share, seed):
-    train, validation = split_held_back(count, share, seed)
-    assert sorted(train + validation) == list(range(count))
-    assert train == sorted(train)
-    assert validation == sorted(validation)
-    assert min(len(train), len(validation)) >= 1
-    assert abs(len(validation) - count * share) <= 1
-    assert split_held_back(count, share, seed) == (train, validation)
-
-
-@quick
-@given(st.integers(0, 300), st.none() | st.integers(1, 400), seeds, st.sampled_from(["train", "validation"]))
-def test_a_subset_has_the_wanted_size_in_file_order(count, wanted, seed, split):
-    rows = subset(count, wanted, seed, split)
-    assert rows == sorted(set(rows))
-    assert set(rows) <= set(range(count))
-    assert len(rows) == (count if wanted is None else min(count, wanted))
-    assert rows == subset(count, wanted, seed, split)
-
-
-@quick
-@given(st.integers(2, 300), st.data(), seeds)
-def test_a_larger_draw_holds_the_smaller_one(count, data, seed):
-    few = data.draw(st.integers(1, count))
-    many = data.draw(st.integers(few, count))
-    assert set(subset(count, few, seed, "train")) <= set(subset(count, many, seed, "train"))
-    held = [set(split_held_back(count, wanted / (count + 1), seed)[1]) for wanted in (few, many)]
-    assert held[0] <= held[1]
-
-
-def test_draws_are_keyed_by_seed_and_split():
-    draws = {tuple(subset(1000, 10, seed, split)) for seed in range(5) for split in ("train", "validation", "test")}
-    draws |= {tuple(split_held_back(1000, 0.01, seed)[1]) for seed in range(5)}
-    assert len(draws) == 20

@@ -22,7 +22,7 @@ class Counting(Sentiment):
 @pytest.mark.parametrize("held_out", [2, 1])
 def test_every_split_with_rows_is_described_by_the_task(tmp_path, held_out):
     for name, count in (("train", 4), ("validation", held_out)):
-        (tmp_path / f"{name}.csv").write_text("text,label\n" + "".join(f"t{n},{n % 2}\n" for n in range(count)))
+        (tmp_path / f"{name}.csv").write_text("text,label\n" + "".join(f"{name} {n},{n % 2}\n" for n in range(count)))
     data = {name: str(tmp_path / f"{name}.csv") for name in ("train", "validation")}
     recipe, said = Recipe(task={"name": "sentiment"}, data=data), []
     if held_out == 1:

@@ -1,0 +1,128 @@
+"""Which rows are held back and which are drawn: what belongs together stays together, and labels keep their shares.
+
+Everything is keyed by the seed alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from bertkit.data.rules import Columns
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def folded(value: object) -> Hashable:
+    """A text or words without regard to case and white space."""
+    text = value if isinstance(value, str) else "\n".join(map(str, value))
+    return " ".join(text.split()).casefold()
+
+
+def content(columns: Columns, row: Mapping[str, object]) -> Hashable:
+    """All that a task reads of a row: rows that share it are the same to a model."""
+    return tuple(folded(row[name]) for name in (*columns.text, *columns.words))
+
+
+def unit_of(columns: Columns) -> str:
+    """What the rows of a group share, in one word."""
+    if columns.words:
+        return "sentence"
+    return "document" if columns.answers else columns.text[0]
+
+
+def group_keys(columns: Columns, row: Mapping[str, object]) -> Collection[Hashable]:
+    """What a row shares with others that tell its answer: a document, the first of two texts, or all it holds.
+
+    The second text is no key: a short one ("a man sleeps") would chain most of the rows into one group.
+    """
+    if columns.answers:
+        return (folded(row[columns.text[1]]),)
+    read = content(columns, row)
+    return (read[0], frozenset(read)) if len(read) > 1 else read  # a pair is the same either way round
+
+
+def group_rows(keys: Iterable[Collection[Hashable]]) -> list[int]:
+    """The group of each row, as the number of one of its rows; rows that share a key are in one group."""
+    parents: list[int] = []
+    owners: dict[Hashable, int] = {}
+
+    def root(row: int) -> int:
+        while parents[row] != row:
+            parents[row] = row = parents[parents[row]]
+        return row
+
+    for row, some in enumerate(keys):
+        parents.append(row)
+        for key in some:
+            parents[root(row)] = root(owners.setdefault(key, row))
+    return [root(row) for row in range(len(parents))]
+
+
+def hold_back(
+    groups: Sequence[int], labels: Sequence[Collection[str]], share: float, seed: int
+) -> tuple[list[int], list[int]]:
+    """Row numbers of (train, validation), each in file order: whole groups, as near to the share as they come.
+
+    Each label has its share of what is held back, but for its last group: that one is for train.
+
+    Args:
+        groups: of each row; two or more.
+        labels: of each row; all empty to hold back regardless of labels.
+    """
+    import numpy as np
+
+    count = len(groups)
+    members: dict[int, list[int]] = defaultdict(list)
+    for row, group in enumerate(groups):
+        members[group].append(row)
+    parts = list(members.values())
+    strata = rarest([set().union(*(labels[row] for row in part)) for part in parts])
+    order = spread(strata, np.random.default_rng((seed, 0x5711)))
+    last = set({strata[part]: part for part in order}.values())
+    order.sort(key=last.__contains__)
+    wanted = min(max(1, round(count * share)), count - 1)
+    held, size = [], 0
+    for part in order:
+        if size + len(parts[part]) / 2 <= wanted:  # nearer to what is wanted with it than without it
+            held.append(part)
+            size += len(parts[part])
+    held = held[: len(parts) - 1] or [min(order, key=lambda part: len(parts[part]))]
+    rows = set(chain.from_iterable(parts[part] for part in held))
+    return [row for row in range(count) if row not in rows], sorted(rows)
+
+
+def subset(labels: Sequence[Collection[str]], wanted: int | None, seed: int, split: str) -> list[int]:
+    """Row numbers of a random subset of the wanted size, in file order, in which each label has its share.
+
+    Args:
+        labels: of each row.
+        split: draws of one seed differ by split.
+    """
+    import numpy as np
+
+    if wanted is None or wanted >= len(labels):
+        return list(range(len(labels)))
+    key = int.from_bytes(split.encode()[:6], "big")
+    return sorted(spread(rarest(labels), np.random.default_rng((seed, key)))[:wanted])
+
+
+def rarest(labels: Sequence[Collection[str]]) -> list[str | None]:
+    """Of each row's labels the one that the fewest rows have; None where there are none."""
+    counts = Counter(chain.from_iterable(map(set, labels)))
+    return [min(some, key=lambda label: (counts[label], label), default=None) for some in labels]
+
+
+def spread(strata: Sequence[Hashable], rng: np.random.Generator) -> list[int]:
+    """All numbers in a random order whose every beginning holds about its share of each stratum."""
+    members: dict[Hashable, list[int]] = defaultdict(list)
+    for number in rng.permutation(len(strata)).tolist():
+        members[strata[number]].append(number)
+    keyed = []
+    for some in members.values():
+        start = rng.random()
+        keyed += [((start + position) / len(some), number) for position, number in enumerate(some)]
+    return [number for _, number in sorted(keyed)]
