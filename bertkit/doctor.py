@@ -1,4 +1,4 @@
-"""What this machine has, and what is missing for what."""
+"""What this machine has, and what each missing package would add."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EXTRAS = {
     "mlflow": "log.trackers=mlflow",
     "trackio": "log.trackers=trackio",
     "torch_xla": "training on a TPU",
-    "sentencepiece": "tokenizers of ALBERT, XLM-R and DeBERTa that come without tokenizer.json",
+    "sentencepiece": "ALBERT, XLM-R and DeBERTa tokenizers without a tokenizer.json",
 }
 
 
@@ -59,11 +59,11 @@ def examine() -> dict[str, dict[str, str]]:
         "places": {
             "hub cache": _folder(constants.HF_HUB_CACHE),
             "token cache": _token_cache(),
-            "hub": "offline (HF_HUB_OFFLINE is set)" if constants.HF_HUB_OFFLINE else "asked for what the cache lacks",
+            "hub": "offline (HF_HUB_OFFLINE is set)" if constants.HF_HUB_OFFLINE else "online, for what is not cached",
             "this folder": f"{shutil.disk_usage('.').free / 2**30:.0f} GiB free",
         },
         "extras": {
-            name: f"{'there' if importlib.util.find_spec(name) else 'missing'}: needed for {use}"
+            name: f"{'installed' if importlib.util.find_spec(name) else 'missing'}, needed for {use}"
             for name, use in EXTRAS.items()
         },
     }  # fmt: skip
@@ -123,4 +123,4 @@ def _version(name: str) -> str:
 
 def _folder(name: str) -> str:
     path = Path(name).expanduser()
-    return str(path) if path.is_dir() else f"{path} (not there yet)"
+    return str(path) if path.is_dir() else f"{path} (does not exist yet)"

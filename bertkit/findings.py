@@ -1,4 +1,4 @@
-"""What a run or a study may conclude: tables, curves, dots, heatmaps, passages and notes, as plain JSON."""
+"""What a run or a study finds: tables, curves, dots, heatmaps, passages and notes, as plain JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Cell = str | int | float | None
 
 
 class Finding(BaseModel):
-    """One conclusion; `kind` tells a report how to draw it."""
+    """One thing that was found; `kind` tells a report how to draw it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     title: str
@@ -23,13 +23,13 @@ class Finding(BaseModel):
 class Table(Finding):
     """Rows under named columns; a missing or undefined cell is None, never a number.
 
-    A float is a fraction, which readers see times 100, unless its column is in `plain`; an int is a count.
+    A float is a fraction, which is shown times 100, unless its column is in `plain`; an int is a count.
     """
 
     kind: Literal["table"] = "table"
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
-    plain: tuple[str, ...] = ()  # columns whose floats are no fractions: seconds, losses, thresholds
+    plain: tuple[str, ...] = ()  # columns whose floats are not fractions: seconds, losses, thresholds
 
     @model_validator(mode="after")
     def _is_rectangular(self) -> Self:
@@ -40,7 +40,7 @@ class Table(Finding):
 
 
 class Series(Finding):
-    """Lines over a shared x axis: name -> y values, None where there is none."""
+    """Lines over a shared x axis: name -> y values, None where a value is missing."""
 
     kind: Literal["series"] = "series"
     x_label: str
@@ -51,7 +51,7 @@ class Series(Finding):
 
 
 class Dots(Finding):
-    """For each name on the x axis one dot a group, a curve through their average, and a line to compare with."""
+    """One dot for each group at each name on the x axis, a curve through their average, and a reference line."""
 
     kind: Literal["dots"] = "dots"
     y_label: str
@@ -61,7 +61,7 @@ class Dots(Finding):
     curve: tuple[float | None, ...]  # a value for each name on the x axis
     reference: float
     reference_label: str
-    published: tuple[str, ...] = ()  # names on the x axis that others have measured; drawn hollow, and said
+    published: tuple[str, ...] = ()  # names on the x axis that others have measured; drawn hollow
 
 
 class Heatmap(Finding):
@@ -76,7 +76,7 @@ class Heatmap(Finding):
 
 
 class Span(BaseModel):
-    """A part of a text: characters `start` to `end`, exclusive."""
+    """A part of a text, from character `start` up to, not including, `end`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["gold", "predicted"]
@@ -85,7 +85,7 @@ class Span(BaseModel):
 
 
 class Passage(BaseModel):
-    """One row to read: its texts, what is right, what was answered."""
+    """One row to read: its texts, the gold answer, and the prediction."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     title: str  # such as the row's id
@@ -102,32 +102,32 @@ class Passages(Finding):
 
 
 class Note(Finding):
-    """A sentence a reader must not miss."""
+    """A caveat: a sentence that a reader must not miss."""
 
     kind: Literal["note"] = "note"
     text: str
 
 
 def to_json(findings: Sequence[Finding]) -> list[dict[str, object]]:
-    """Findings as JSON values, ready for `findings.json`."""
+    """Findings as the JSON values of `findings.json`."""
     return [finding.model_dump() for finding in findings]
 
 
 def from_json(values: object, where: str = "findings") -> list[Finding]:
-    """Findings again, from what `to_json` gave.
+    """The findings that `to_json` wrote.
 
     Args:
-        where: the file, for the message.
+        where: the file that the message names.
     Raises:
-        BertkitError: a kind is unknown, or a finding is broken.
+        BertkitError: an unknown kind, or a broken finding.
     """
     kinds = Annotated[Table | Series | Dots | Heatmap | Passages | Note, Field(discriminator="kind")]
     try:
         return list(TypeAdapter(list[kinds]).validate_python(values))
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
+        position = ".".join(map(str, first["loc"]))
         raise BertkitError(
-            f"{where}: no findings ({place + ': ' if place else ''}{first['msg']})",
+            f"{where}: not a list of findings ({position + ': ' if position else ''}{first['msg']})",
             hint="was it written by another version of bertkit?",
         ) from None

@@ -1,4 +1,4 @@
-"""The command line: lazy bodies, and the only place that prints errors and exits."""
+"""The command line: each verb imports what it needs, and this file alone prints errors and exits."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def main() -> None:
     """Run the command line; exit 0 done, 1 a bug, 2 the user can mend it, 130 interrupted."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(encoding="utf-8")  # JSON lines are, whatever the terminal says
+            stream.reconfigure(encoding="utf-8")  # as JSON lines are, whatever the terminal says
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
-    sys.path.append(os.getcwd())  # where a task of the user's own may lie; last, so that it shadows nothing
+    sys.path.append(os.getcwd())  # where the user's own task may lie; last, so that it shadows nothing
     from bertkit.launch import is_rank
 
     if not is_rank():
-        # told to end outside the loop, which saves first, a command tidies up and exits as with Ctrl-C; one of several
-        # processes just ends, for the launcher that told it to knows why
+        # outside the training loop, which saves a checkpoint first, SIGTERM ends a command as Ctrl-C does; one of
+        # several processes just ends, because the launcher that sent the signal knows why
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit((_as_rank if is_rank() else _guarded)(sys.argv[1:]))
 
 
 def _as_rank(arguments: list[str]) -> int:
-    """As one of several processes: the first one speaks, and a failure is told by the launcher, once."""
+    """Run as one of several processes: only the first one speaks, and the launcher reports a failure once."""
     from bertkit.launch import is_first, leave_trace
 
     if not is_first():
@@ -56,7 +56,7 @@ def _as_rank(arguments: list[str]) -> int:
         code = 1
     if code == 0:
         return 0
-    # not sys.exit: taking a broken process group apart may wait for processes that are gone
+    # not sys.exit: closing a broken process group may wait for processes that are gone
     sys.stdout.flush()
     os._exit(code)
 
@@ -65,7 +65,7 @@ def _guarded(arguments: list[str]) -> int:
     try:
         code = typer.main.get_command(app)(arguments, prog_name="bertkit", standalone_mode=False, obj=arguments) or 0
         sys.stdout.flush()
-        return _fail("interrupted", "", code) if code == 130 else code  # so typer answers a KeyboardInterrupt
+        return _fail("interrupted", "", code) if code == 130 else code  # typer's answer to a KeyboardInterrupt
     except BertkitError as error:
         return _fail(error.message, error.hint, 2)
     except Interrupted as error:
@@ -73,17 +73,17 @@ def _guarded(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", "", 130)
     except (BrokenPipeError, SystemExit) as error:
-        # the reader of our output has gone, as with `| head`; inside a command typer makes it a SystemExit
+        # the reader of our output has gone, as in `| head`; within a command typer raises SystemExit instead
         if not isinstance(error.__context__ if isinstance(error, SystemExit) else error, BrokenPipeError):
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # for what is still buffered
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # takes what is still buffered
         return 0
     except Exception as error:
-        # click's usage errors, whose home differs between versions of typer
+        # a usage error of click, whose module differs between versions of typer
         if not hasattr(error, "format_message"):
             raise
         message = error.format_message()
-        if message.startswith("Usage:"):  # a command without its subcommand: this is its help
+        if message.startswith("Usage:"):  # a command without its subcommand shows its help
             say(message)
             return 2
         return _fail(one_line(message), "see `bertkit --help`, and `bertkit COMMAND --help`", 2)

@@ -15,28 +15,28 @@ if TYPE_CHECKING:
     from bertkit.studies.runner.room import Room
 
 app = typer.Typer(
-    help="Fine-tune on the nine GLUE tasks, score them as GLUE does beside people, submit, and compare.",
+    help="Fine-tune on the nine GLUE tasks, score them as GLUE does, submit, and compare studies.",
     no_args_is_help=True,
 )
 Jobs = Annotated[int, typer.Option(min=1, help="Jobs at a time on each device.")]
-Gpus = Annotated[int | None, typer.Option(min=1, help="GPUs to spread the jobs over; else all.")]
-Executor = Annotated[Literal["local", "ray"], typer.Option(help="Where jobs run: here, or on a Ray cluster.")]
-Address = Annotated[str | None, typer.Option(help="HOST:PORT of the Ray cluster; else the one of this machine.",
+Gpus = Annotated[int | None, typer.Option(min=1, help="GPUs to spread the jobs over; default: all.")]
+Executor = Annotated[Literal["local", "ray"], typer.Option(help="Run the jobs here or on a Ray cluster.")]
+Address = Annotated[str | None, typer.Option(help="HOST:PORT of the Ray cluster; default: this machine's.",
                                              show_default=False)]  # fmt: skip
 
 
 @app.command("run")
 def run_glue(
     settings: Settings = (),
-    model: Annotated[str, typer.Option("--model", "-m", help="Hub id or folder of the checkpoint.",
+    model: Annotated[str, typer.Option("--model", "-m", help="Checkpoint: a Hub id or a folder.",
                                        show_default=False)] = ...,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the study.", show_default=False)] = ...,
-    data: Annotated[str | None, typer.Option("--data", "-d", help="Folder in GLUE's layout; else the Hub.")] = None,
-    tasks: Annotated[str | None, typer.Option(help="Some of the nine, such as cola,rte; else all there are.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each task: seed, seed + 1, ...")] = 1,
+    data: Annotated[str | None, typer.Option("--data", "-d", help="Folder in GLUE's layout; default: the Hub.")] = None,
+    tasks: Annotated[str | None, typer.Option(help="Tasks, such as cola,rte; default: all in the data.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each task, with seed, seed + 1, ...")] = 1,
     jobs: Jobs = 1,
     gpus: Gpus = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on; what is done is not run again.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue; finished runs are not repeated.")] = False,
     executor: Executor = "local",
     address: Address = None,
     as_json: Json = False,
@@ -44,9 +44,9 @@ def run_glue(
 ) -> None:  # fmt: skip
     """Run GLUE: bertkit glue run --model google-bert/bert-base-uncased --data glue_data --out runs/glue
 
-    Settings hold for all tasks (train.epochs=1), for one (rte.train.epochs=10) or for the study: glue.from_mnli=true
-    starts MRPC, STS-B and RTE from the MNLI model; glue.held_back=0.1 is the last share of train that stands in for a
-    dev file that is not there; glue.published=false leaves published rows out of the report.
+    Settings apply to all tasks (train.epochs=1), to one (rte.train.epochs=10) or to the study: glue.from_mnli=true
+    starts MRPC, STS-B and RTE from the MNLI model; glue.held_back=0.1 is the share of train, its last rows, that
+    replaces a missing dev file; glue.published=false leaves published scores out of the report.
     """
     from bertkit.studies.glue import study
     from bertkit.studies.glue.tables import lines
@@ -65,18 +65,18 @@ def submit_glue(
     study: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that `bertkit glue run` wrote.",
                                           show_default=False)],
     settings: Settings = (),
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The zip; else DIR/submission.zip.")] = None,
-    tasks: Annotated[str | None, typer.Option(help="Only the files of these tasks, such as rte,mrpc,ax.")] = None,
-    any_size: Annotated[bool, typer.Option("--any-size", help="Take test sets of other sizes, for trials.")] = False,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; default: DIR/submission.zip.")] = None,
+    tasks: Annotated[str | None, typer.Option(help="Only these tasks, such as rte,mrpc,ax.")] = None,
+    any_size: Annotated[bool, typer.Option("--any-size", help="Accept test sets of any size, as a trial.")] = False,
     jobs: Jobs = 1,
     gpus: Gpus = None,
     executor: Executor = "local",
     address: Address = None,
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Write the zip that the GLUE server takes: bertkit glue submit runs/glue
+    """Write the zip file for the GLUE server: bertkit glue submit runs/glue
 
-    Settings say where the predictions are made: hardware.device=cpu.
+    The settings are those of hardware, such as hardware.device=cpu.
     """
     from bertkit.studies.glue.submission import submit
 
@@ -88,12 +88,12 @@ def submit_glue(
 
 @app.command("compare")
 def compare_glue(
-    first: Annotated[Path, typer.Argument(metavar="DIR_A", help="A study.", show_default=False)],
-    second: Annotated[Path, typer.Argument(metavar="DIR_B", help="Another one.", show_default=False)],
+    first: Annotated[Path, typer.Argument(metavar="DIR_A", help="Folder of a study.", show_default=False)],
+    second: Annotated[Path, typer.Argument(metavar="DIR_B", help="Folder of another study.", show_default=False)],
     draws: Annotated[int, typer.Option(min=100, help="Bootstrap draws.")] = 1000,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Say which of two studies is better, and how sure that is: bertkit glue compare runs/a runs/b"""
+    """Compare two studies, with an interval for the difference: bertkit glue compare runs/a runs/b"""
     from bertkit.studies.base import aligned
     from bertkit.studies.glue.compare import compare, table
 
@@ -114,5 +114,5 @@ def _room(jobs: int, gpus: int | None, executor: Literal["local", "ray"], addres
     from bertkit.studies.runner.room import Room
 
     if address is not None and executor != "ray":
-        raise BertkitError("--address is that of a Ray cluster", hint="add --executor ray")
+        raise BertkitError("--address needs a Ray cluster", hint="add --executor ray")
     return Room(jobs, gpus, executor, address or "auto")

@@ -1,4 +1,4 @@
-"""Verbs that several processes can share."""
+"""Verbs that can run in several processes."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 class Launcher(NamedTuple):
-    """The launch options of a command, and the command line that they were on."""
+    """The launch options of a command, and its whole command line."""
 
     asked: Asked
     arguments: Sequence[str]
 
     def runs(self, quiet: bool, takes_all: bool = False, extra: Sequence[str] = ()) -> bool:
-        """Run the command in the processes that were asked for; false where this one is to do the work.
+        """Run the command in the processes that were asked for; false where this process does the work itself.
 
         Args:
-            takes_all: all GPUs are used when nothing is asked for.
-            extra: arguments that the processes need beside those of the command line.
+            takes_all: use all GPUs when no number is given.
+            extra: arguments that the processes need beyond the command line.
         """
         from bertkit.launch import is_rank, plan_launch, run_launch, without_options
 
@@ -50,18 +50,18 @@ class Launcher(NamedTuple):
 
 
 def launchable(command: Callable) -> Callable:
-    """Give a command the options that start it in several processes; it gets them as `launcher`."""
+    """Add the options that start a command in several processes; the command gets them as `launcher`."""
 
     def options(
-        gpus: Annotated[int | None, typer.Option(min=1, help="Processes, one a GPU.")] = None,
-        cpus: Annotated[int | None, typer.Option(min=1, help="Processes on the CPU, which share its cores.")] = None,
-        hosts: Annotated[int | None, typer.Option(min=1, help="Hosts on which the same command is started.")] = None,
-        host_rank: Annotated[int | None, typer.Option(min=0, help="Number of this host, from 0.")] = None,
-        main_address: Annotated[str | None, typer.Option(metavar="A:P", help="Where host 0 is reached.")] = None,
+        gpus: Annotated[int | None, typer.Option(min=1, help="GPUs to use, one process each.")] = None,
+        cpus: Annotated[int | None, typer.Option(min=1, help="CPU processes to use; they share the cores.")] = None,
+        hosts: Annotated[int | None, typer.Option(min=1, help="Hosts that run this same command.")] = None,
+        host_rank: Annotated[int | None, typer.Option(min=0, help="Number of this host, from 0 on.")] = None,
+        main_address: Annotated[str | None, typer.Option(metavar="ADDRESS:PORT", help="Where host 0 listens.")] = None,
         tpu: Annotated[bool, typer.Option("--tpu", help="Run on the TPU of this host.")] = False,
-        launch: Annotated[Path | None, typer.Option(metavar="FILE", help="accelerate's YAML file instead.")] = None,
-        max_restarts: Annotated[int, typer.Option(min=0, help="Go on so often when a process dies.")] = 0,
-        dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be run, and end.")] = False,
+        launch: Annotated[Path | None, typer.Option(metavar="FILE", help="accelerate's YAML file to use.")] = None,
+        max_restarts: Annotated[int, typer.Option(min=0, help="Restarts after a process dies.")] = 0,
+        dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the command that would run.")] = False,
     ) -> None:  # fmt: skip
         """The options; never called."""
 
@@ -81,5 +81,5 @@ def launchable(command: Callable) -> Callable:
     run.__signature__ = signature(command).replace(
         parameters=[entry.replace(kind=Parameter.KEYWORD_ONLY) for entry in (*own, *known.values())] + [call]
     )
-    run.__annotations__ = {}  # typer reads the signature, and would look for those of the command here
+    run.__annotations__ = {}  # typer reads the signature above; these would be the wrapped command's
     return run

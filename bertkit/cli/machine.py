@@ -1,4 +1,4 @@
-"""The verbs of this machine: doctor, bench."""
+"""The verbs that look at this machine: doctor, bench."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from bertkit.cli.shared import Json, Quiet, Settings, say, sayer
 
 def doctor(
     as_json: Json = False,
-    emptied: Annotated[bool, typer.Option("--empty-cache", help="Remove the texts' tokens that are kept.")] = False,
+    emptied: Annotated[bool, typer.Option("--empty-cache", help="Delete the cached tokens of texts.")] = False,
 ) -> None:
-    """Say what this machine has: devices, precision, versions, caches, and what is missing for what."""
+    """Show what this machine has: devices, precision, versions, caches, and optional packages."""
     from bertkit.doctor import empty_cache, examine
 
     if emptied:
@@ -34,30 +34,30 @@ def doctor(
 
 
 def bench(
-    what: Annotated[str, typer.Argument(metavar="[TASK|RECIPE]", help="A task, a recipe's name, or a YAML file.",
+    what: Annotated[str, typer.Argument(metavar="[TASK|RECIPE]", help="A task, the name of a recipe, or a YAML file.",
                                         show_default=False)] = "sentiment",
     settings: Settings = (),
-    model: Annotated[str | None, typer.Option("--model", "-m", help="Hub id or folder; else a tiny one.")] = None,
-    train_file: Annotated[str | None, typer.Option("--train", help="Training rows; else some that come along.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the study; else next in runs/.")] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Turns of each variant, one after the other.")] = 5,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps of a turn.")] = 4,
-    growth: Annotated[bool, typer.Option("--growth", help="Time and memory as data grow, instead.")] = False,
-    largest: Annotated[int, typer.Option(min=1, help="With --growth: most rows, most characters.")] = 1_000_000,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Hub id or folder; default: a tiny model.")] = None,
+    train_file: Annotated[str | None, typer.Option("--train", help="Training rows; default: bundled rows.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write; default: next in runs/.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; every variant runs once in each.")] = 5,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of a variant in a round.")] = 4,
+    growth: Annotated[bool, typer.Option("--growth", help="Measure how time and memory grow with the data.")] = False,
+    largest: Annotated[int, typer.Option(min=1, help="With --growth: the most rows and characters.")] = 1_000_000,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:  # fmt: skip
-    """Measure speed, each switch on and off, on your machine: bertkit bench sentiment --model M --train reviews.csv
+    """Measure speed with each switch on and off: bertkit bench sentiment --model M --train reviews.csv
 
-    Settings hold for all variants; each variant then puts one switch the other way. With --growth: the time of a step
-    against the number of rows, memory of evaluation, and the time of one document against its length.
+    Settings apply to all variants; each variant turns one switch the other way. With --growth: the time of a step by
+    number of rows, the memory of evaluation, and the time of one document by its length.
     """
     from bertkit.findings import Note, Table, from_json
     from bertkit.folders import next_folder
     from bertkit.studies import speed
     from bertkit.studies.base import aligned
 
-    if "=" in what:  # the task is left out, and this is the first setting
+    if "=" in what:  # the task was left out: this is the first setting
         what, settings = "sentiment", [what, *settings]
     flags = {"model.checkpoint": model, "data.train": train_file}
     recipe, notes = speed.complete(read_recipe(what, settings, flags))

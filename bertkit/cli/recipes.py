@@ -1,4 +1,4 @@
-"""What comes with bertkit: its tasks, and its recipes by name."""
+"""What comes with bertkit: its tasks and its recipes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bertkit.errors import BertkitError, did_you_mean
 if TYPE_CHECKING:
     from bertkit.recipe import Recipe
 
-app = typer.Typer(help="List, show, check and copy the recipes that come with bertkit.", no_args_is_help=True)
+app = typer.Typer(help="List, show, check and copy recipes.", no_args_is_help=True)
 
 
 def tasks() -> None:
@@ -42,7 +42,7 @@ def list_recipes() -> None:
 def show_recipe(
     what: Annotated[str, typer.Argument(metavar="TASK|RECIPE", show_default=False)], settings: Settings = ()
 ) -> None:
-    """Print a recipe with every default filled in."""
+    """Print a recipe with all defaults filled in."""
     from bertkit.config import dump_yaml
     from bertkit.tasks.base import make_task
 
@@ -52,7 +52,7 @@ def show_recipe(
 
 @app.command("check")
 def check_recipe(what: Annotated[list[str], typer.Argument(metavar="RECIPE...", show_default=False)]) -> None:
-    """Check recipes without running them: keys, values, task."""
+    """Check the keys, values and task of recipes without running them."""
     from bertkit.tasks.base import make_task
 
     for name in what:
@@ -65,9 +65,9 @@ def copy_recipe(
     what: Annotated[str, typer.Argument(metavar="RECIPE", show_default=False)],
     to: Annotated[Path, typer.Argument(metavar="FILE", show_default=False)],
 ) -> None:
-    """Copy a recipe to a file of your own, to change it."""
+    """Copy a recipe to a file that you can edit."""
     if to.exists():
-        raise BertkitError(f"{to} exists already", hint="give a new name")
+        raise BertkitError(f"{to} already exists", hint="give another name")
     from bertkit.disk import write_atomically
 
     write_atomically(to, _recipe_path(what).read_text(encoding="utf-8"))
@@ -76,7 +76,7 @@ def copy_recipe(
 
 @app.command("schema")
 def recipe_schema() -> None:
-    """Print the JSON schema of recipes, with which editors complete and check them."""
+    """Print the JSON schema of recipes; editors complete and check files with it."""
     from bertkit.recipe import Recipe
     from bertkit.tasks.base import task_class, task_names
 
@@ -90,11 +90,11 @@ def recipe_schema() -> None:
 
 
 def read_recipe(what: str, settings: Sequence[str] = (), flags: Mapping[str, str | None] | None = None) -> Recipe:
-    """The recipe of a task, of its name or of a file.
+    """The recipe that a task name, a recipe name or a file stands for.
 
     Args:
-        settings: `key=value`, the last word.
-        flags: dotted key -> value of an option, None when it was not given.
+        settings: `key=value`; these win over everything else.
+        flags: dotted key -> value of an option; None where the option was not given.
     """
     from bertkit.config import put
     from bertkit.recipe import load_recipe
@@ -107,11 +107,11 @@ def read_recipe(what: str, settings: Sequence[str] = (), flags: Mapping[str, str
 
 
 def _shipped() -> dict[str, Path]:
-    """Name -> file of the recipes: inside an installed package, or beside it in a checkout."""
+    """Name -> file of the recipes, which lie inside an installed package or beside it in a checkout."""
     here = Path(bertkit.__file__).parent
     folder = next((path for path in (here / "recipes", here.parent / "recipes") if path.is_dir()), here)
     found = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
-    return {name: path for name, path in found.items() if not name.startswith("launch/")}  # accelerate's files
+    return {name: path for name, path in found.items() if not name.startswith("launch/")}  # accelerate's own
 
 
 def _recipe_path(what: str) -> Path:
@@ -133,6 +133,6 @@ def _recipe_tree(what: str) -> dict:
         return {"task": {"name": what}}
     if "/" not in what and not what.endswith((".yaml", ".yml")) and what not in _shipped():
         if "." in what and all(part.isidentifier() for part in what.split(".")):
-            return {"task": {"name": what}}  # a dotted module of the user's own
+            return {"task": {"name": what}}  # the user's own module
         raise BertkitError(f"there is no task or recipe {what!r}", hint=did_you_mean(what, [*known, *_shipped()]))
     return read_yaml(_recipe_path(what))

@@ -25,10 +25,10 @@ def train(
     settings: Settings = (),
     model: Annotated[str | None, typer.Option("--model", "-m", help="Hub id or folder of the checkpoint.")] = None,
     train_file: Annotated[str | None, typer.Option("--train", help="Training rows.")] = None,
-    validation: Annotated[str | None, typer.Option(help="Validation rows; else a share is held back.")] = None,
-    test: Annotated[str | None, typer.Option(help="Test rows, scored once at the end.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run; else the next in runs/.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")] = False,
+    validation: Annotated[str | None, typer.Option(help="Validation rows; default: a tenth of train.")] = None,
+    test: Annotated[str | None, typer.Option(help="Test rows; scored once, at the end.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write; default: next in runs/.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint in --out.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
     *,
@@ -43,7 +43,7 @@ def train(
     if out is None and (launcher.asked.hosts or 1) > 1:
         raise BertkitError("--hosts: all hosts must name the same --out", hint="give --out, on a disk that all share")
     with next_run(str(recipe.task["name"])) if out is None else nullcontext(out) as folder:
-        # all processes are told, also those that are started again
+        # every process gets the name, restarted ones too
         extra = ["--out", str(folder)] if out is None else []
         if launcher.runs(quiet, takes_all=recipe.hardware.device in ("auto", "cuda"), extra=extra):
             return
@@ -55,7 +55,7 @@ def evaluate(
     run: RunFolder,
     settings: Settings = (),
     data: Annotated[str, typer.Option("--data", "-d", help="Rows with gold answers.", show_default=False)] = ...,
-    split: Annotated[str, typer.Option(help="Split, when --data is a folder or a Hub id.")] = "test",
+    split: Annotated[str, typer.Option(help="Split to read, if --data is a folder or a Hub id.")] = "test",
     as_json: Json = False,
     quiet: Quiet = False,
     *,
@@ -74,18 +74,18 @@ def predict(
     run: RunFolder,
     settings: Settings = (),
     source: Annotated[str | None, typer.Option("--input", "-i", help="File of rows; - is standard input.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="A .csv, .tsv, .json or .jsonl; else stdout.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="csv, tsv, json or jsonl; default: stdout.")] = None,
     text: Annotated[str | None, typer.Option(help="One text.")] = None,
-    second: Annotated[str | None, typer.Option(help="The second text, for tasks that read two.")] = None,
-    question: Annotated[str | None, typer.Option(help="A question, with --context or --context-file.")] = None,
-    context: Annotated[str | None, typer.Option(help="The document that answers it.")] = None,
+    second: Annotated[str | None, typer.Option(help="The second text of tasks that read two.")] = None,
+    question: Annotated[str | None, typer.Option(help="A question; needs --context or --context-file.")] = None,
+    context: Annotated[str | None, typer.Option(help="The document that holds the answer.")] = None,
     context_file: Annotated[Path | None, typer.Option(help="A text file that holds the document.")] = None,
-    split: Annotated[str, typer.Option(help="Split, when --input is a folder or a Hub id.")] = "test",
+    split: Annotated[str, typer.Option(help="Split to read, if --input is a folder or a Hub id.")] = "test",
     quiet: Quiet = False,
     *,
     launcher: Launcher,
 ) -> None:  # fmt: skip
-    """Predict for new text: bertkit predict runs/reviews --text "I would go again" """
+    """Answer new rows: bertkit predict runs/reviews --text "I would go again" """
     from bertkit.data.writing import as_json, check_out, write_records
     from bertkit.launch import is_first
     from bertkit.run import load, predict
@@ -104,10 +104,10 @@ def predict(
         found = _ask(load(run, settings), texts)
     else:
         found = predict(run, source, assignments=settings, split=split, quiet=quiet)
-    # what can be wrong with the run or the rows shows with the first answer, before a file is begun
+    # anything wrong with the run or the rows shows with the first answer, before a file is begun
     found = chain(list(islice(found, 1)), found)
     if not is_first():
-        for _ in found:  # our share of the work, which the first process writes
+        for _ in found:  # does our share of the work; the first process writes it
             pass
     elif out is None:
         for prediction in found:
@@ -121,20 +121,20 @@ def predict(
 def _texts(
     text: str | None, second: str | None, question: str | None, context: str | None, context_file: Path | None
 ) -> dict[str, str]:
-    """The options that hold a text, `--context-file` read; empty when there are none."""
+    """The options that hold a text, with `--context-file` read; empty when none is given."""
     if context_file is not None:
         if context is not None:
-            raise BertkitError("--context and --context-file both give the document", hint="give one of them")
+            raise BertkitError("--context and --context-file both give the document", hint="give one of the two")
         try:
-            context = context_file.read_bytes().decode()  # line ends as they are, for answers come with their places
+            context = context_file.read_bytes().decode()  # line ends stay: answers have offsets
         except (OSError, UnicodeDecodeError) as error:
             raise BertkitError(f"--context-file: {context_file} cannot be read ({error})") from None
     if (question is None) != (context is None):
-        raise BertkitError("--question goes with --context or --context-file", hint="give both")
+        raise BertkitError("--question and --context (or --context-file) belong together", hint="give both")
     if second is not None and text is None:
-        raise BertkitError("--second is the second of two texts", hint="give the first one with --text")
+        raise BertkitError("--second needs a first text", hint="give it with --text")
     if text is not None and question is not None:
-        raise BertkitError("--text and --question are for different tasks", hint="give one of them")
+        raise BertkitError("--text and --question belong to different tasks", hint="give one of the two")
     given = {"--text": text, "--second": second, "--question": question, "--context": context}
     for name, value in given.items():
         if value is not None and any("\ud800" <= character <= "\udfff" for character in value):
@@ -143,7 +143,7 @@ def _texts(
 
 
 def _ask(predictor: Predictor, texts: dict[str, str]) -> Iterator[dict[str, object]]:
-    """Answer the texts of the options, after a look at whether the run reads such."""
+    """Answer the texts of the options, once they are known to be what the run reads."""
     task = predictor.task
     columns = task.reads.text or ("text",)
     flags = (
@@ -155,27 +155,25 @@ def _ask(predictor: Predictor, texts: dict[str, str]) -> Iterator[dict[str, obje
             hint=f"give {' and '.join(flags)}",
         )
     if flags[0] == "--question" and not (texts["--question"].strip() and texts["--context"].strip()):
-        raise BertkitError(
-            "--question and --context must hold some text", hint="there is nothing to ask, or no document"
-        )
+        raise BertkitError("--question and --context must hold some text", hint="one of them is empty")
     given = tuple(texts.values())
     return predictor.predict([given if len(given) > 1 else given[0]])
 
 
 def report(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run or a study.", show_default=False)],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="The file; else DIR/report.html.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; default: DIR/report.html.")] = None,
 ) -> None:
-    """Write one page to read, scores and figures and rows: bertkit report runs/reviews"""
+    """Write a page with scores, figures and rows to read: bertkit report runs/reviews"""
     from bertkit.pages.html import write_report
 
     print(write_report(directory, out))
 
 
 def watch(run: RunFolder, as_json: Json = False) -> None:
-    """Look at a run while it trains: bertkit watch runs/reviews
+    """Follow a run while it trains: bertkit watch runs/reviews
 
-    Waits for a run that is not there yet, and ends with it. Ctrl-C ends the looking, not the run.
+    Waits until the run begins, and ends with it. Ctrl-C stops watching; the run goes on.
     """
     from bertkit.watching import watch
 

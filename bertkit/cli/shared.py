@@ -1,4 +1,4 @@
-"""What the verbs share: options, and how they speak."""
+"""What the verbs share: options, and how they print."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ from typing import Annotated
 import typer
 
 What = Annotated[
-    str, typer.Argument(metavar="TASK|RECIPE", help="A task, a recipe's name, or a YAML file.", show_default=False)
+    str, typer.Argument(metavar="TASK|RECIPE", help="A task, the name of a recipe, or a YAML file.", show_default=False)
 ]
 Settings = Annotated[
     list[str],
     typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as train.epochs=2.", show_default=False),
 ]
-Json = Annotated[
-    bool, typer.Option("--json", help="Print the result as one JSON object on stdout, and nothing else there.")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
 RunFolder = Annotated[
     Path, typer.Argument(metavar="RUN", help="Folder that `bertkit train --out` wrote.", show_default=False)
 ]
@@ -31,7 +29,7 @@ def say(text: str) -> None:
 
 
 def sayer(quiet: bool) -> Callable[[str], None]:
-    """Says a line on stderr, or nothing."""
+    """A function that prints a line on stderr, or does nothing."""
     return (lambda text: None) if quiet else say
 
 

@@ -1,4 +1,4 @@
-"""Scores and checkpoints as people read them, and which scores are better when they are low."""
+"""Scores and checkpoints as people read them, and which scores are better when lower."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ LOWER_IS_BETTER = frozenset({"mse"})
 
 
 def is_share(name: str) -> bool:
-    """Whether a score is a fraction, which readers see times 100; thresholds and errors are not."""
+    """Whether a score is a fraction, which is shown times 100; thresholds and errors are not."""
     return name not in LOWER_IS_BETTER and "threshold" not in name
 
 
 def show_score(name: str, value: float | None) -> str:
-    """One score: times 100, undefined by that word, a count as it is."""
+    """One score: a fraction times 100, a count as it is, None as `undefined`."""
     if value is None or math.isnan(value):
         return "undefined"
     if isinstance(value, int):
@@ -24,7 +24,7 @@ def show_score(name: str, value: float | None) -> str:
 
 
 def describe_scores(scores: Mapping[str, float | None]) -> str:
-    """Scores in one line, counts before their names."""
+    """Scores in one line; counts stand before their names."""
     shown = []
     for name, value in scores.items():
         pair = (show_score(name, value), name) if isinstance(value, int) else (name, show_score(name, value))
@@ -33,7 +33,7 @@ def describe_scores(scores: Mapping[str, float | None]) -> str:
 
 
 def short_name(checkpoint: str) -> str:
-    """A Hub id as it is; of a folder its name, without a last `model/`, which every run has."""
+    """A Hub id as it is; of a folder its name, or its parent's name if it is the `model/` of a run."""
     parts = [part for part in PurePosixPath(checkpoint.replace("\\", "/")).parts if part != "model"]
     is_hub_id = len(parts) < 3 and not checkpoint.startswith(("/", "."))
     return checkpoint if is_hub_id or not parts else parts[-1]

@@ -1,4 +1,4 @@
-"""Sentences that a reader of a run must not miss."""
+"""Caveats: sentences that a reader of a run must not miss."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from bertkit.outcome.scored import Scored, percent
 
 
 def notes(scored: Scored | None, left_out: Mapping[str, str]) -> Iterator[Note]:
-    """What spoils the scores or the data of a run, as far as the run can know it."""
+    """What limits the scores or the data of a run, as far as the run itself can tell."""
     if scored is not None and scored.rows:
         yield from undefined_scores(scored)
         yield from constant_answer(scored)
         yield from majority(scored)
     if left_out:
         text = "; ".join(f"{split}: {what}" for split, what in left_out.items())
-        yield Note(title="Rows left out", text=f"Some rows are in no figure: {text}.")
+        yield Note(title="Rows left out", text=f"These rows are not part of any figure. {text}.")
 
 
 def undefined_scores(scored: Scored) -> Iterator[Note]:
     names = [name for name, value in scored.scores.items() if value is None]
     if names:
-        text = f"{', '.join(names)}: no value on {scored.where}, for nothing there is what it counts. It is not zero."
+        text = f"{', '.join(names)}: undefined on {scored.where}: the split has nothing this metric counts."
         yield Note(title="Undefined scores", text=text)
 
 
@@ -32,12 +32,12 @@ def constant_answer(scored: Scored) -> Iterator[Note]:
     given = list(chain.from_iterable(scored.answers)) if scored.task.head == "token" else scored.answers
     if len(given) > 1 and all(answer == given[0] for answer in given):
         shown = ", ".join(given[0]) or "no label" if scored.task.head == "multilabel" else given[0]
-        text = f"All {len(given):,} answers on {scored.split} are the same: {shown!r}. They say nothing about the rows."
+        text = f"All {len(given):,} answers on {scored.split} are {shown!r}, whatever the row."
         yield Note(title="The answer is always the same", text=text)
 
 
 def majority(scored: Scored) -> Iterator[Note]:
-    """Whether always answering the most frequent gold label would be as good."""
+    """Whether the most frequent gold label, given every time, would be as good."""
     if scored.task.head not in ("class", "token"):
         return
     golds, given = scored.golds, scored.answers

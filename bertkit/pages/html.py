@@ -16,7 +16,7 @@ from bertkit.findings import Cell, Finding, Note, Span, Table, to_json
 from bertkit.metrics.shown import show_score
 from bertkit.pages.view import view_of
 
-AROUND = 150  # characters on either side of a span that stand in an excerpt
+AROUND = 150  # characters on either side of a span in an excerpt
 
 
 def write_report(directory: str | Path, out: str | Path | None = None) -> Path:
@@ -24,7 +24,7 @@ def write_report(directory: str | Path, out: str | Path | None = None) -> Path:
 
     Args:
         directory: folder of a finished run, or of a study.
-        out: the file; else `report.html` in the folder.
+        out: the file; None means `report.html` in the folder.
     Returns:
         the file.
     Raises:
@@ -67,12 +67,12 @@ def _fill(template: str, ids: str, **values: object) -> str:
         "draw": lambda finding: draw(finding, f"{ids}-{next(numbers)}"),
     }  # fmt: skip
     page = environment.get_template(template).render(values)
-    # what HTML forbids, and what UTF-8 cannot hold
+    # characters that HTML forbids or UTF-8 cannot encode
     return re.sub("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]", "\ufffd", page)
 
 
 def cells(table: Table) -> list[list[tuple[str, str]]]:
-    """Rows of (what is shown, how: `word`, `number` or `missing`)."""
+    """Rows of (shown text, `word`, `number` or `missing`)."""
     columns = list(zip(*table.rows, strict=True)) or [() for _ in table.columns]
     is_number = [all(value is None or isinstance(value, int | float) for value in column) for column in columns]
     is_score = [
@@ -112,13 +112,13 @@ def pieces(text: str, spans: Sequence[Span], begin: int = 0, end: int | None = N
 
 
 def excerpts(text: str, spans: Sequence[Span]) -> list[tuple[int, int]]:
-    """The parts of a text that are worth reading first: what surrounds its spans, else its beginning."""
+    """The parts of a text to read first: the surroundings of its spans, or else its beginning."""
     if len(text) <= 3 * AROUND:
         return [(0, len(text))]
     wanted = [(span.start - AROUND, span.end + AROUND) for span in spans if 0 <= span.start < span.end <= len(text)]
     found: list[tuple[int, int]] = []
     for start, stop in sorted(wanted) or [(0, 2 * AROUND)]:
-        # whole words, where words are short
+        # whole words, unless they are long
         first = max(text.find(" ", start, start + 20) + 1, start) if start > 0 else 0
         last = max(text.rfind(" ", stop - 20, stop), 0) or stop if stop < len(text) else len(text)
         if found and first <= found[-1][1] + 20:

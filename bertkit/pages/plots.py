@@ -1,4 +1,4 @@
-"""Series, dots and heatmaps as inline SVG that takes its colours from the page around it."""
+"""Series, dots and heatmaps as inline SVG in the colours of the page around it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from bertkit.findings import Dots, Heatmap, Series
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-POINTS = 400  # of a line; a figure has few more pixels
-SMOOTHED = 100  # a line of more values is drawn pale, below its running mean
-NUMBERED = 20  # a heatmap with more rows or columns has no numbers in its cells
+POINTS = 400  # of a line; a figure has hardly more pixels
+SMOOTHED = 100  # a longer line is drawn pale, under its running mean
+NUMBERED = 20  # a larger heatmap has no numbers in its cells
 SHADES = 32  # of a heatmap; one path each, so that 200 x 200 cells stay a small file
 MARKERS = "osD^vPX<>ph*"
 
-# matplotlib draws in colours that nothing else has; in the SVG they become the page's own, light or dark
+# matplotlib draws in colours that nothing else uses; the SVG gets the page's own instead, light or dark
 INK, FAINT, SHADE, ON_SHADE = "#fe0000", "#fe0001", "#fe0002", "#fe0003"
 GROUPS = tuple(f"#fe01{number:02x}" for number in range(9))
 PAGE_COLOURS = {
@@ -61,14 +61,14 @@ def draw(finding: Series | Dots | Heatmap, name: str) -> str:
     """The figure of a finding as an `<svg>` element; empty when there is nothing to draw.
 
     Args:
-        name: prefix of every id in the figure, unlike that of any other figure of the page.
+        name: prefix of every id in the figure; no other figure of the page may have it.
     """
     import matplotlib
     from matplotlib.figure import Figure
 
     plot = {"series": _series, "dots": _dots, "heatmap": _heatmap}[finding.kind]
     with matplotlib.rc_context({**matplotlib.rcParamsDefault, **RULES}), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # glyphs that matplotlib's font lacks: the browser has others
+        warnings.simplefilter("ignore")  # of glyphs that matplotlib's font lacks: the browser has them
         figure = Figure()
         if not plot(figure, finding):
             return ""
@@ -78,7 +78,7 @@ def draw(finding: Series | Dots | Heatmap, name: str) -> str:
 
 
 def label(text: str, most: int = 28) -> str:
-    """A data string as a figure can show it: one line, no control characters, not too long."""
+    """A string as a figure can show it: one short line without control characters."""
     shown = "".join(
         character if character.isprintable() or character in "\u200c\u200d" else "\ufffd"
         for character in " ".join(text.split())
@@ -87,7 +87,7 @@ def label(text: str, most: int = 28) -> str:
 
 
 def thin(x: Sequence[float], y: Sequence[float], most: int = POINTS) -> tuple[list[float], list[float]]:
-    """At most about `most` points that keep the shape: the first, the last, and the extremes of every stretch."""
+    """About `most` points that keep the shape: the first, the last, and the extremes of every stretch."""
     if len(x) <= most:
         return list(x), list(y)
     stretch = math.ceil(2 * len(x) / most)
@@ -99,7 +99,7 @@ def thin(x: Sequence[float], y: Sequence[float], most: int = POINTS) -> tuple[li
 
 
 def running_mean(y: Sequence[float], width: int) -> list[float]:
-    """The mean over `width` (odd) values around each; at the ends over those that are there."""
+    """The mean of the `width` (odd) values around each; fewer at the ends."""
     reach = width // 2
     total = [0.0, *accumulate(y)]
     windows = ((max(0, place - reach), min(len(y), place + reach + 1)) for place in range(len(y)))
@@ -107,7 +107,7 @@ def running_mean(y: Sequence[float], width: int) -> list[float]:
 
 
 def _points(x: Sequence[float], y: Sequence[float | None]) -> list[tuple[float, float]]:
-    """The points that are there, by x; numbers beyond what a figure can scale are none."""
+    """The points that have a value, by x, without numbers too large for a figure to scale."""
     pairs = ((a, b) for a, b in zip(x, y, strict=False) if b is not None)
     return sorted((a, b) for a, b in pairs if abs(a) < 1e100 and abs(b) < 1e100)
 
@@ -115,7 +115,7 @@ def _points(x: Sequence[float], y: Sequence[float | None]) -> list[tuple[float, 
 def _series(figure: Figure, finding: Series) -> bool:
     figure.set_size_inches(5.7, 2.6)
     axes = figure.add_axes((0, 0, 1, 1))
-    if len(finding.x) < 2:  # one point is said better than drawn
+    if len(finding.x) < 2:  # one point is easier to read as text
         return False
     is_drawn = False
     for number, (name, line) in enumerate(finding.lines.items()):
@@ -168,9 +168,9 @@ def _dots(figure: Figure, finding: Dots) -> bool:
     is_drawn = bool(points)
     for number, (group, values) in enumerate(finding.groups.items()):
         look = {"color": GROUPS[number % len(GROUPS)], "marker": MARKERS[number % len(MARKERS)], "linestyle": ""}
-        look["markersize"] = 7.5 if look["marker"] in "PX*" else 6  # thin ones need more room, to be seen as hollow
+        look["markersize"] = 7.5 if look["marker"] in "PX*" else 6  # thin markers need more room to look hollow
         legend.append(Line2D([], [], **look, label=label(group)))
-        shift = 0.7 * ((number + 0.5) / len(finding.groups) - 0.5)  # so that equal scores stand side by side
+        shift = 0.7 * ((number + 0.5) / len(finding.groups) - 0.5)  # equal scores stand side by side
         for place, value in _points(places, values):
             fill = {"markerfacecolor": "none"} if finding.x[place] in finding.published else {}
             axes.plot([place + shift], [value], **look, **fill, markeredgewidth=1.1)
@@ -239,7 +239,7 @@ def _number(value: float, _: int) -> str:
 
 
 def _inline(svg: bytes, name: str, title: str) -> str:
-    """An SVG file as an element of a page: no metadata, no style for the whole page, ids of its own, page colours."""
+    """An SVG file as an element of a page: no metadata, no global style, its own ids, the page's colours."""
     from xml.etree import ElementTree
 
     space, link = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"

@@ -18,11 +18,11 @@ from bertkit.rundir import RunDir
 
 
 class Headline(BaseModel):
-    """What a study comes to."""
+    """The main score of a study."""
 
     label: str
     value: float | None
-    plain: bool = False  # no fraction: shown as it is, not times 100
+    plain: bool = False  # not a fraction, so not shown times 100
 
     def shown(self) -> str:
         """The value as people read it."""
@@ -32,7 +32,7 @@ class Headline(BaseModel):
 
 
 class Part(BaseModel):
-    """One run of a study, as study.json lists it."""
+    """A run of a study, as study.json lists it."""
 
     name: str
     path: str
@@ -46,7 +46,7 @@ class Study(BaseModel):
     schema_: Literal[1] = Field(alias="schema")
     study: str
     title: str
-    headline: Headline | None = None  # none before its first scores
+    headline: Headline | None = None  # None before the first scores
     facts: dict[str, str] = {}
     runs: tuple[Part, ...] = ()
 
@@ -65,7 +65,7 @@ class View(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A run of a study: what study.json says of it, and its view when it can be read."""
+    """A run of a study: its lines in study.json, and its view if it can be read."""
 
     part: Part
     view: View | None
@@ -131,7 +131,7 @@ def _run(directory: Path) -> View:
 
 
 def _scores(splits: Mapping[str, Mapping[str, float | None]]) -> list[Finding]:
-    """The numbers of metrics.json, a row for each split."""
+    """The numbers of metrics.json, one row for each split."""
     names = dict.fromkeys(
         name for scores in splits.values() for name, value in scores.items() if isinstance(value, int | float | None)
     )
@@ -167,7 +167,7 @@ def _entry(directory: Path, part: Part) -> Entry:
         return Entry(part, None, f"{part.path} is not in this study")
     try:
         return Entry(part, _run(directory / part.path), "")
-    except BertkitError as error:  # one broken run does not cost the page
+    except BertkitError as error:  # a broken run must not cost the whole page
         return Entry(part, None, error.message)
 
 

@@ -108,7 +108,7 @@ def test_recipes_are_listed_shown_checked_and_copied(bertkit, tmp_path):
     assert bertkit("recipe", "copy", "smoke/qa", copy).out == f"{copy}\n"
     assert copy.read_text().startswith("# ")
     again = bertkit("recipe", "copy", "smoke/qa", copy)
-    assert (again.code, again.err) == (2, f"error: {copy} exists already\nhint: give a new name\n")
+    assert (again.code, again.err) == (2, f"error: {copy} already exists\nhint: give another name\n")
     shown = bertkit("recipe", "show", copy)
     assert shown == bertkit("recipe", "show", "smoke/qa")
     assert "max_answer_length: 30" in shown.out

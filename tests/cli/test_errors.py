@@ -383,8 +383,8 @@ TEXTS = [
     ),
     ("qa", ["--text", "a"], "this is a run of qa, which reads question and context", "give --question and --context"),
     ("qa", ["--text", "a", "--second", "b"], "this is a run of qa, which reads", "give --question and --context"),
-    ("qa", ["--question", "Who?"], "--question goes with --context or --context-file", "give both"),
-    ("qa", ["--context", "Ann"], "--question goes with --context or --context-file", "give both"),
+    ("qa", ["--question", "Who?"], "--question and --context (or --context-file) belong together", "give both"),
+    ("qa", ["--context", "Ann"], "--question and --context (or --context-file) belong together", "give both"),
     ("qa", ["--question", "Who?", "--context-file", "/no/file"], "--context-file: /no/file cannot be read", ""),
     (
         "qa",
@@ -392,8 +392,8 @@ TEXTS = [
         "--context and --context-file both",
         "one of them",
     ),
-    ("qa", ["--question", " ", "--context", "Ann"], "--question and --context must hold some text", "nothing to ask"),
-    ("sentiment", ["--second", "b"], "--second is the second of two texts", "give the first one with --text"),
+    ("qa", ["--question", " ", "--context", "Ann"], "--question and --context must hold some text", "is empty"),
+    ("sentiment", ["--second", "b"], "--second needs a first text", "give it with --text"),
     (
         "sentiment",
         ["--text", "a", "--question", "b", "--context", "c"],

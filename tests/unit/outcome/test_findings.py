@@ -87,14 +87,14 @@ def test_metrics_of_another_unit_have_an_axis_of_their_own():
 def test_an_undefined_score_is_noted_and_drawn_as_a_gap():
     split = classes([("yes", "yes", 0.9), ("yes", "yes", 0.9)])
     note = notes_of(split)["Undefined scores"]
-    assert note == "matthews: no value on test, 2 rows, for nothing there is what it counts. It is not zero."
+    assert note == "matthews: undefined on test, 2 rows: the split has nothing this metric counts."
     found = {finding.title: finding for finding in findings(split, NOTHING, HISTORY, "matthews")}
     assert found["Validation accuracy and matthews"].lines["matthews"] == (None,)
 
 
 def test_one_answer_for_every_row_is_noted():
     note = notes_of(classes([("yes", "no", 0.9), ("no", "no", 0.9), ("yes", "no", 0.8)]))
-    assert note["The answer is always the same"].startswith("All 3 answers on test are the same: 'no'.")
+    assert note["The answer is always the same"].startswith("All 3 answers on test are 'no', whatever the row.")
     assert "The answer is always the same" not in notes_of(SPLITS["class"])
     assert "All 2 answers" in notes_of(sentences("a/DET/DET b/NOUN/DET"))["The answer is always the same"]
 
@@ -116,7 +116,7 @@ def test_a_split_without_a_mistake_has_no_rows_to_read():
 
 def test_rows_that_were_left_out_are_noted():
     background = Background({}, {}, {"train": "7 bad rows", "test": "2 rows with ignored labels"})
-    text = "Some rows are in no figure: train: 7 bad rows; test: 2 rows with ignored labels."
+    text = "These rows are not part of any figure. train: 7 bad rows; test: 2 rows with ignored labels."
     assert notes_of(None, background) == {"Rows left out": text}
 
 

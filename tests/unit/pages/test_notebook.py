@@ -76,5 +76,5 @@ def test_a_folder_without_findings_is_refused(tmp_path):
     with pytest.raises(BertkitError, match=re.escape("has no findings.json")):
         bertkit.Findings.read(tmp_path)
     (tmp_path / "findings.json").write_text(json.dumps([{"kind": "song"}]))
-    with pytest.raises(BertkitError, match=re.escape("findings.json: no findings")):
+    with pytest.raises(BertkitError, match=re.escape("findings.json: not a list of findings")):
         bertkit.Findings.read(tmp_path)
