@@ -1,12 +1,13 @@
-"""Shared fixtures: offline, one process, tiny models."""
+"""Shared fixtures: offline, with a cache of tokens of its own, and tiny models."""
 
 from __future__ import annotations
 
 import os
 
-os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["TRANSFORMERS_OFFLINE"] = "1"
-os.environ["BERTKIT_CACHE"] = ""
+# before torch is imported: workers of pytest-xdist share the cores
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,16 @@ from pathlib import Path
 import pytest
 
 ASSETS = Path(__file__).parents[1] / "bertkit" / "assets"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def surroundings(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The cache of tokens is on, as it is for users, in a folder of these tests; and the disk is not waited for.
+
+    No test outlives a loss of power. Tests of durability see what is synced, and in which order, in the calls.
+    """
+    os.environ["BERTKIT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.fsync = lambda descriptor: None
 
 
 @pytest.fixture(scope="session")

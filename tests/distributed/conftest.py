@@ -15,13 +15,13 @@ from tests.distributed.work import BUNDLED, ROWS
 
 ROOT = Path(__file__).parents[2]
 ASSETS = ROOT / "bertkit" / "assets"
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+ENVIRONMENT = {"PYTHONPATH": str(ROOT)}
 
 
 def start(*command: object, before: Sequence[str] = (), **options: object) -> subprocess.Popen:
     """A Python process that is started with these arguments, `before` before them, and its output in hand."""
     return subprocess.Popen(
-        [*before, sys.executable, *map(str, command)], env=ENVIRONMENT, text=True,
+        [*before, sys.executable, *map(str, command)], env={**os.environ, **ENVIRONMENT}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, **options,
     )  # fmt: skip
 

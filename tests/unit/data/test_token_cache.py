@@ -13,6 +13,7 @@ from bertkit.data import token_cache
 from bertkit.data.token_cache import cut, key_of, load, save
 from bertkit.data.windows import Pair, WindowMaker, Words
 from bertkit.recipe import WindowsConfig
+from bertkit.run import finetune
 from tests.families import tokenizer_of
 
 INPUTS = {
@@ -55,6 +56,22 @@ def test_what_comes_back_is_what_was_made(maker, tmp_path, monkeypatch, kind, sp
     again = cut(maker(), iter(INPUTS[kind]), spans)
     assert equal(first, made)
     assert equal(again, made)
+
+
+def test_a_run_on_kept_windows_tokenises_nothing_and_is_the_same_to_the_byte(maker, tmp_path, monkeypatch):
+    recipe = {
+        "task": "qa", "model": {"checkpoint": "bundled:tiny", "init": "scratch"}, "windows": {"max_length": 64},
+        "data": {"train": "bundled:qa.json", "train_rows": 8, "validation_rows": 2}, "train": {"steps": 2},
+        "hardware": {"precision": "fp32", "threads": 1},
+    }  # fmt: skip
+    finetune(recipe, tmp_path / "cut", quiet=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(WindowMaker, "__call__", None)
+        finetune(recipe, tmp_path / "kept", quiet=True)
+    monkeypatch.setenv(token_cache.FOLDER, "")
+    finetune(recipe, tmp_path / "without", quiet=True)
+    for name in ("history.jsonl", "predictions.jsonl", "model/model.safetensors"):
+        assert len({(tmp_path / run / name).read_bytes() for run in ("cut", "kept", "without")}) == 1, name
 
 
 def test_another_setting_is_another_key(maker, tmp_path):
