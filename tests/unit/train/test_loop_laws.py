@@ -159,8 +159,8 @@ def test_a_pass_holds_no_more_padded_tokens_than_the_budget_or_one_window(
 ) -> None:
     collate, shapes = Collator.__call__, []
 
-    def note(self: Collator, windows: object) -> tuple:
-        inputs, targets = collate(self, windows)
+    def note(self: Collator, *given: object) -> tuple:
+        inputs, targets = collate(self, *given)
         if not torch.is_inference_mode_enabled():
             shapes.append(tuple(inputs["input_ids"].shape))
         return inputs, targets
