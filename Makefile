@@ -18,10 +18,10 @@ XLA_PIP := $(XLA)/bin/python -m pip install --quiet --disable-pip-version-check
 ## fine-tune a pretrained BERT on the bundled reviews and ask it about new ones
 demo: $(VENV)/installed $(MINILM)/config.json
 	rm -rf $(DEMO)
-	$(BIN)/bertkit train sentiment --model $(MINILM) --train bundled:sentiment.csv --out $(DEMO) \
-		train.epochs=6 train.batch_size=8 train.learning_rate=1e-4
-	$(BIN)/bertkit predict $(DEMO) --quiet --text "The soup was cold and nobody said sorry."
-	$(BIN)/bertkit predict $(DEMO) --quiet --text "I would walk an hour in the rain for that bread."
+	$(BIN)/bertkit train recipes/sentiment/reviews.yaml --model $(MINILM) --out $(DEMO)
+	printf '%s\n' "The soup was cold and nobody said sorry." "I would walk an hour in the rain for that bread." \
+		"Two hours late, no seats, and not a word of apology." | $(BIN)/bertkit predict $(DEMO) --quiet --input -
+	$(BIN)/bertkit report $(DEMO)
 
 ## all tests but those of test-laws: offline, on the CPU
 test: $(VENV)/installed-test

@@ -12,7 +12,7 @@ import pytest
 ASSETS = Path(__file__).parents[2] / "bertkit" / "assets"
 UPOS = {"ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART", "PRON", "PROPN", "PUNCT"}
 UPOS |= {"SCONJ", "SYM", "VERB", "X"}
-FILES = ("sentiment.csv", "pos.conllu", "nli.jsonl", "qa.json", "README.md")
+FILES = ("reviews.csv", "reviews-zh.csv", "sentiment.csv", "pos.conllu", "nli.jsonl", "qa.json", "README.md")
 
 
 def read(name: str) -> str:
@@ -193,3 +193,12 @@ def test_two_qa_contexts_are_long_and_hold_answers_to_their_end() -> None:
         assert min(places) < 0.1
         assert sum(place > 0.7 for place in places) >= 2
         assert max(places) > 0.95
+
+
+@pytest.mark.parametrize(("name", "count", "in_chinese"), [("reviews.csv", 590, False), ("reviews-zh.csv", 110, True)])
+def test_reviews_are_distinct_balanced_and_in_one_language(name: str, count: int, in_chinese: bool) -> None:
+    rows = list(csv.DictReader(read(name).splitlines(), strict=True))
+    assert len({row["text"] for row in rows}) == len(rows) == count
+    assert Counter(row["label"] for row in rows) == {"negative": count // 2, "positive": count // 2}
+    assert {is_chinese(row["text"]) for row in rows} == {in_chinese}
+    assert all(row["text"] == row["text"].strip() for row in rows)
