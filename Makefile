@@ -54,7 +54,7 @@ glue-smoke: $(VENV)/installed
 	$(BIN)/bertkit glue run --model bundled:tiny --data bundled:glue --out runs/glue-smoke --jobs 2 \
 		model.init=scratch train.epochs=15 train.evaluate_every=30 train.batch_size=8 train.learning_rate=3e-3
 	$(BIN)/python recipes/glue_check.py runs/glue-smoke
-	$(BIN)/bertkit glue submit runs/glue-smoke --any-size
+	$(BIN)/bertkit glue submit runs/glue-smoke --any-size --jobs 2
 
 ## kill, damage and starve runs, and count what is lost: make faults [ARGS=--short]
 faults: $(VENV)/installed

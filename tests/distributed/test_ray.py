@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -171,3 +173,17 @@ def test_an_address_where_something_else_answers_is_refused(tmp_path):
     assert lines[0] == f"error: --address: what answers at 127.0.0.1:{port} is no Ray cluster of this version"
     assert lines[1].startswith("hint: start one with `ray start --head`")
     assert not (tmp_path / "study").exists()
+
+
+def test_test_sets_are_answered_on_the_nodes_as_they_are_here(cluster, second, here, tmp_path):
+    zips = []
+    for name, more in (("ray", ("--executor", "ray", "--address", cluster.address)), ("local", ())):
+        study = shutil.copytree(here, tmp_path / name)
+        command = [sys.executable, "-m", "bertkit", "glue", "submit", str(study), "hardware.threads=1", "--any-size"]
+        done = subprocess.run([*command, "--tasks", "rte,ax", *more], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert "AX (test) by mnli-0: done in" in done.stderr
+        with zipfile.ZipFile(study / "submission.zip") as archive:
+            zips.append({file: archive.read(file) for file in archive.namelist()})
+    assert zips[0] == zips[1]
+    assert [*zips[0]] == ["RTE.tsv", "AX.tsv"]

@@ -53,7 +53,7 @@ class Answers(NamedTuple):
         counted: (N,) int64, gold * classes + given, for class names; None for numbers.
         numbers: (2, N) float64, gold and given, for numbers; None for class names.
         classes: how many class names there are.
-        positive: number of the class that F1 counts.
+        positive: index of the class that F1 counts.
     """
 
     counted: np.ndarray | None
@@ -105,7 +105,11 @@ def compare(first: str | Path, second: str | Path, draws: int = DRAWS) -> list[D
 
 
 def read_answers(task: str, seeds: Sequence[int], folders: Sequence[Path]) -> list[list[dict[str, Answers]]]:
-    """Side -> seed -> split -> answers, after a look at whether all were asked the same."""
+    """Side -> seed -> split -> answers.
+
+    Raises:
+        BertkitError: not all were asked the same.
+    """
     sides, asked = [], {}
     for folder in folders:
         side = []
@@ -131,13 +135,13 @@ def to_answers(records: Sequence[Mapping], where: str) -> Answers:
     """The records of a predictions file as arrays.
 
     Raises:
-        BertkitError: labels that have no probability, or numbers among labels.
+        BertkitError: a label has no probability, or numbers stand among labels.
     """
     try:
         if isinstance(records[0]["gold"], float):
             numbers = [[float(record[name]) for record in records] for name in ("gold", "label")]
             return Answers(None, np.array(numbers), 0, 0)
-        names = list(records[0]["probabilities"])  # all classes, in the order of their numbers
+        names = list(records[0]["probabilities"])  # all classes, in their order
         code = {name: number for number, name in enumerate(names)}
         counted = np.array([code[record["gold"]] * len(names) + code[record["label"]] for record in records])
     except (KeyError, TypeError, ValueError) as error:
@@ -185,10 +189,18 @@ def difference(name: str, scores: Sequence[Sequence[float | None]], drawn: np.nd
     defined = drawn[~np.isnan(drawn)]
     low, high = np.percentile(defined, INTERVAL).tolist() if is_whole and len(defined) else (None, None)
     return Difference(
-        name, mean(scores[0]), mean(scores[1]), mean(known) if is_whole else None,
-        statistics.stdev(known) if is_whole and len(known) > 1 else None, low, high,
-        sum(value > 0 for value in known), len(pairs), rows, int(np.isnan(drawn).sum()),
-    )  # fmt: skip
+        name=name,
+        first=mean(scores[0]),
+        second=mean(scores[1]),
+        difference=mean(known) if is_whole else None,
+        deviation=statistics.stdev(known) if is_whole and len(known) > 1 else None,
+        low=low,
+        high=high,
+        better=sum(value > 0 for value in known),
+        seeds=len(pairs),
+        rows=rows,
+        undefined=int(np.isnan(drawn).sum()),
+    )
 
 
 def table(found: Sequence[Difference], names: tuple[str, str]) -> Table:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from bertkit.errors import BertkitError
 from bertkit.rundir import RunDir
-from bertkit.studies.base import SCHEMA
 from bertkit.studies.glue.plan import Asked
 from bertkit.studies.runner.jobs import State
 
@@ -30,6 +30,8 @@ class RunShape(BaseModel):
 class StudyShape(BaseModel):
     """study.json."""
 
+    schema_: Literal[1] = Field(alias="schema")
+    study: Literal["glue"]
     asked: Asked
     runs: list[RunShape]
 
@@ -83,12 +85,6 @@ def open_study(folder: Path) -> StudyShape:
     if not (folder / "study.json").exists():
         what = "is not a GLUE study (it has no study.json)" if folder.is_dir() else "does not exist"
         raise BertkitError(f"{folder} {what}", hint="give the folder that `bertkit glue run --out` wrote")
-    study = RunDir(folder).read_json("study.json")
-    if study.get("study") != "glue" or study.get("schema") != SCHEMA:
-        raise BertkitError(
-            f"{folder}: study.json is of a {study.get('study')!r} study with schema {study.get('schema')!r}",
-            hint="give the folder that `bertkit glue run --out` wrote",
-        )
     return StudyShape.model_validate(RunDir(folder).read_json("study.json", StudyShape))
 
 

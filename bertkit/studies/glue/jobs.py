@@ -12,7 +12,7 @@ from bertkit.disk import disk_errors, write_atomically
 from bertkit.metrics.glue import TITLES
 from bertkit.recipe import Recipe, load_recipe
 from bertkit.rundir import RunDir
-from bertkit.studies.glue.folder import answers_path, rows_of, rows_path, run_of
+from bertkit.studies.glue.folder import answers_path, rows_path, run_of
 from bertkit.studies.glue.plan import STARTS_FROM_MNLI, Asked, Settings, recipe_tree
 from bertkit.studies.runner.jobs import Job
 
@@ -87,7 +87,7 @@ def answering(
                  "--out", str(answers), "--quiet", *settings],
         run=run,
         log=log_of(folder, name),
-        cost=sum(len(row["text"]) + len(row.get("second", "")) for row in rows_of(folder, task, split)),
+        cost=rows.stat().st_size,
         result=answers,
         needs=needs,
     )  # fmt: skip

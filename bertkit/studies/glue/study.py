@@ -7,14 +7,13 @@ Source: Wang et al. 2018.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bertkit.config import Tree
 from bertkit.data.glue import GlueTask, find_tasks, read_glue
-from bertkit.disk import TEMPORARY
+from bertkit.disk import TEMPORARY, remove
 from bertkit.errors import BertkitError
 from bertkit.folders import LOCK, held
 from bertkit.metrics.glue import TASKS, TITLES
@@ -156,9 +155,9 @@ class Work:
             return [*self.trainings, *self.diagnostics()]
         except BertkitError:
             if is_new:
-                for name in ("data", "recipes", "logs", "runs"):
-                    shutil.rmtree(self.folder / name, ignore_errors=True)
-                (self.folder / "study.json").unlink(missing_ok=True)
+                for entry in self.folder.iterdir():
+                    if entry.name != LOCK:
+                        remove(entry)
             raise
 
     def diagnostics(self) -> list[Job]:
