@@ -96,32 +96,19 @@ def read_rows(
     file = to_file(source, columns, known, mapping, split)._replace(is_kept=not require_gold)
     table = open_table(file, split, config)
     if columns.entities:
-        found = entity_names(table.names, mapping, (*columns.words, columns.tags))
-        file = file._replace(wanted={**file.wanted, **found})
+        names = entity_names(table.names, mapping, (*columns.words, columns.tags))
+        file = file._replace(wanted={**file.wanted, **names})
     located = locate(file, table, columns, () if require_gold else gold)
     class_names = next((table.class_names[located[name]] for name in gold if located[name] in table.class_names), None)
     rules = Rules(
         columns=columns, class_names=class_names, required=require_gold, ignored=frozenset(ignore_labels),
         unanswerable=unanswerable, tag_names=tuple(tag_names),
     )  # fmt: skip
-    rows, given, bad, hint, ignored = collect(file, table, rules, located)
-    joined = next((row[columns.label] for row in rows if columns.label and "|" in (row[columns.label] or "")), None)
-    if bad and not skip_bad_rows:
-        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-        raise BertkitError(bad[0] + more, hint=f"{SEVERAL if joined else hint}, or {SKIP}")
-    if not rows and not bad and not ignored:
-        raise no_rows(file)
-    if not rows:
-        first = f"; the first: {bad[0]}" if bad else ""
-        raise BertkitError(
-            f"{file.name}: no row is left: {len(bad)} bad, {ignored} with an ignored label{first}",
-            hint="look at data.columns, data.skip_bad_rows and data.ignore_labels",
-        )
+    found = collect(file, table, rules, located)
+    check_collected(file, found, columns.label if require_gold else None, skip_bad_rows)
     if located["id"] is not None:
-        check_ids(file, rows)
-    if joined and require_gold:
-        warnings.warn(f"{file.name}: {show(joined)} is read as one class; {SEVERAL}", stacklevel=2)
-    return Rows(rows, class_names, tuple(bad), ignored, given)
+        check_ids(file, found.rows)
+    return Rows(found.rows, class_names, tuple(found.bad), found.ignored, found.given)
 
 
 def to_file(source: str, columns: Columns, known: Sequence[str], mapping: Mapping[str, str | int], split: str) -> File:
@@ -184,6 +171,25 @@ def collect(file: File, table: Table, rules: Rules, located: Mapping[str, str | 
     return Collected(rows, given, bad, hint, ignored)
 
 
+def check_collected(file: File, found: Collected, label: str | None, skip_bad_rows: bool) -> None:
+    """Refuse bad rows unless they may be skipped, and no rows at all; say it where a class looks like several."""
+    bad = found.bad
+    joined = next((row[label] for row in found.rows if "|" in row[label]), None) if label else None
+    if bad and not skip_bad_rows:
+        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+        raise BertkitError(bad[0] + more, hint=f"{SEVERAL if joined else found.hint}, or {SKIP}")
+    if not (found.rows or bad or found.ignored):
+        raise no_rows(file)
+    if not found.rows:
+        first = f"; the first: {bad[0]}" if bad else ""
+        raise BertkitError(
+            f"{file.name}: no row is left: {len(bad)} bad, {found.ignored} with an ignored label{first}",
+            hint="look at data.columns, data.skip_bad_rows and data.ignore_labels",
+        )
+    if joined:
+        warnings.warn(f"{file.name}: {show(joined)} is read as one class; {SEVERAL}", stacklevel=2)
+
+
 def locate(file: File, table: Table, columns: Columns, optional: Sequence[str]) -> dict[str, str | None]:
     """Task column -> column of the source; None where the source may lack it."""
     located: dict[str, str | None] = {}
@@ -202,21 +208,27 @@ def locate(file: File, table: Table, columns: Columns, optional: Sequence[str]) 
         elif column in columns.words and columns.tags in optional and (other := next(words_in(table, columns), None)):
             located[column] = other  # prediction, also on running text: `words_of` finds its words
         else:
-            usual = [other for other in unused if other in USUAL_NAMES.get(column, ())]
-            guess = next(iter(usual or unused[: len(unused) == 1]), nearest(name, unused) or nearest(column, unused))
-            guess = guess and cut(guess)
-            hint = f"add data.columns.{column}={guess or 'NAME'}" if unused else "no column is left for it"
-            if column == columns.label and guess == "labels":
-                hint += f"; {SEVERAL}"
-            if file.ending == ".txt":
-                hint = "lines of text have no columns; csv, tsv and JSON lines have"
-            if file.ending in (".conllu", ".conll") and not columns.words:
-                hint = f"{file.ending} files hold words and their tags, for tasks such as pos"
-            if file.header:
-                hint += f", or a position if the file has no header line: data.columns.{column}=0"
             has = ", ".join(cut(other) for other in table.names[:50]) or "none"
-            raise BertkitError(f"{file.name}: no column {name!r} for the task's {column!r}; it has: {has}", hint=hint)
+            message = f"{file.name}: no column {name!r} for the task's {column!r}; it has: {has}"
+            raise BertkitError(message, hint=column_hint(file, columns, column, unused))
     return located
+
+
+def column_hint(file: File, columns: Columns, column: str, unused: Sequence[str]) -> str:
+    """What to do about a column that is not there; `unused` are those that no other column of the task takes."""
+    if file.ending == ".txt":
+        return "lines of text have no columns; csv, tsv and JSON lines have"
+    if file.ending in (".conllu", ".conll") and not columns.words:
+        return f"{file.ending} files hold words and their tags, for tasks such as pos"
+    if {"annotations", "data"} <= set(unused):
+        return "this is all that Label Studio knows of its tasks; export JSON-MIN or CSV instead"
+    usual = [other for other in unused if other in USUAL_NAMES.get(column, ())]
+    name = nearest(file.wanted[column], unused) or nearest(column, unused)
+    guess = next(iter(usual or unused[: len(unused) == 1]), name) or "NAME"
+    hint = f"add data.columns.{column}={cut(guess)}" if unused else "no column is left for it"
+    if file.header:
+        hint += f", or a position if the file has no header line: data.columns.{column}=0"
+    return f"{hint}; {SEVERAL}" if column == columns.label and guess == "labels" else hint
 
 
 def words_in(table: Table, columns: Columns) -> Iterator[str]:

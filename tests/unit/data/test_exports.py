@@ -175,6 +175,16 @@ def test_a_column_of_labels_names_both_settings(write):
     assert "task.kind=labels" in hint
 
 
+def test_a_full_export_of_label_studio_says_which_export_is_read(write):
+    task = {"id": 7, "data": {"text": "a"}, "annotations": [{"result": [{"value": {"choices": ["x"]}}]}]}
+    message, hint = fault_of(write("a.json", json.dumps([task])), CLASS)
+    assert "no column 'label'" in message
+    assert "JSON-MIN or CSV" in hint
+    path = write("b.json", json.dumps([{"id": 7, "text": "a", "mood": "x", "annotator": 1, "lead_time": 2.5}]))
+    assert fault_of(path, CLASS)[1] == "add data.columns.label=NAME"
+    assert read_rows(path, CLASS, mapping={"label": "mood"}).rows == [{"id": "7", "text": "a", "label": "x"}]
+
+
 # standard input
 
 
