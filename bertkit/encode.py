@@ -40,18 +40,22 @@ class Coverage(NamedTuple):
     pieceless: int
 
     def describe(self) -> str:
-        """One line that names everything a reader could lose by."""
-        text = f"{self.rows:,} rows, {self.windows:,} windows ({self.windowed:,} rows in several)"
+        """The counts in one line."""
+        return f"{self.rows:,} rows, {self.windows:,} windows ({self.windowed:,} rows in several)"
+
+    def losses(self) -> str:
+        """Everything a reader could lose by, in one line; empty where there is nothing."""
+        found = []
         for count, what, ids in (
             (len(self.unreached), "not exactly reachable", self.unreached),
             (len(self.shortened), "with the short side cut to fit", self.shortened),
             (len(self.crowded), "with a smaller overlap", self.crowded),
         ):
             if count:
-                text += f"; {count:,} {what} ({', '.join(ids[:3])}{', ...' if count > 3 else ''})"
+                found.append(f"{count:,} rows {what} ({', '.join(ids[:3])}{', ...' if count > 3 else ''})")
         if self.pieceless:
-            text += f"; {self.pieceless:,} words without any piece (they get the fallback tag)"
-        return text
+            found.append(f"{self.pieceless:,} words without any piece (they get the fallback tag)")
+        return "; ".join(found)
 
 
 def coverage_table(parts: dict[str, Coverage]) -> Table:

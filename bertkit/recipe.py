@@ -191,6 +191,7 @@ class LogConfig(Section):
     """Who is told how the run goes."""
 
     every: PositiveInt = Field(10, description="steps between log lines")
+    verbose: bool = Field(False, description="also say the device, the model, and the windows of each split")
     trackers: Many = Field((), description="accelerate trackers by name: tensorboard, wandb, mlflow, trackio, ...")
     project: str = Field("bertkit", description="project name given to the trackers")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import nullcontext
 from itertools import chain, islice
@@ -12,11 +13,12 @@ import typer
 
 from bertkit.cli.launchable import Launcher, launchable
 from bertkit.cli.recipes import read_recipe
-from bertkit.cli.shared import Json, Quiet, RunFolder, Settings, What, print_scores, say
+from bertkit.cli.shared import Json, Quiet, RunFolder, Settings, Verbose, What, print_scores, say
 from bertkit.errors import BertkitError
 
 if TYPE_CHECKING:
     from bertkit.inference import Predictor
+    from bertkit.tasks.base import Task
 
 
 @launchable
@@ -31,15 +33,18 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint in --out.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
     *,
     launcher: Launcher,
 ) -> None:  # fmt: skip
     """Fine-tune a checkpoint: bertkit train sentiment --train reviews.csv --out runs/reviews"""
     from bertkit.folders import next_run
+    from bertkit.launch import is_first
     from bertkit.run import finetune
+    from bertkit.tasks.base import make_task
 
     flags = {"model.checkpoint": model, "data.train": train_file, "data.validation": validation, "data.test": test}
-    recipe = read_recipe(what, settings, flags)
+    recipe = read_recipe(what, [*settings, *_aloud(verbose)], flags)
     if out is None and (launcher.asked.hosts or 1) > 1:
         raise BertkitError("--hosts: all hosts must name the same --out", hint="give --out, on a disk that all share")
     with next_run(str(recipe.task["name"])) if out is None else nullcontext(out) as folder:
@@ -48,6 +53,10 @@ def train(
         if launcher.runs(quiet, takes_all=recipe.hardware.device in ("auto", "cuda"), extra=extra):
             return
         print_scores(finetune(recipe, folder, resume=resume, quiet=quiet), as_json)
+        if not quiet and not as_json and is_first():
+            name = shlex.quote(str(folder))
+            texts = " ".join(f'{flag} "..."' for flag in _flags_of(make_task(recipe.task)))
+            say(f"next: bertkit predict {name} {texts}\nnext: bertkit report {name}")
 
 
 @launchable
@@ -58,6 +67,7 @@ def evaluate(
     split: Annotated[str, typer.Option(help="Split to read, if --data is a folder or a Hub id.")] = "test",
     as_json: Json = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
     *,
     launcher: Launcher,
 ) -> None:  # fmt: skip
@@ -66,7 +76,7 @@ def evaluate(
 
     if launcher.runs(quiet):
         return
-    print_scores(evaluate(run, data, assignments=settings, split=split, quiet=quiet), as_json)
+    print_scores(evaluate(run, data, assignments=[*settings, *_aloud(verbose)], split=split, quiet=quiet), as_json)
 
 
 @launchable
@@ -82,6 +92,7 @@ def predict(
     context_file: Annotated[Path | None, typer.Option(help="A text file that holds the document.")] = None,
     split: Annotated[str, typer.Option(help="Split to read, if --input is a folder or a Hub id.")] = "test",
     quiet: Quiet = False,
+    verbose: Verbose = False,
     *,
     launcher: Launcher,
 ) -> None:  # fmt: skip
@@ -103,7 +114,7 @@ def predict(
     if source is None:
         found = _ask(load(run, settings), texts)
     else:
-        found = predict(run, source, assignments=settings, split=split, quiet=quiet)
+        found = predict(run, source, assignments=[*settings, *_aloud(verbose)], split=split, quiet=quiet)
     # anything wrong with the run or the rows shows with the first answer, before a file is begun
     found = chain(list(islice(found, 1)), found)
     if not is_first():
@@ -116,6 +127,10 @@ def predict(
         write_records(out, found)
         if not quiet:
             say(f"predictions: {out}")
+
+
+def _aloud(verbose: bool) -> list[str]:
+    return ["log.verbose=true"] if verbose else []
 
 
 def _texts(
@@ -142,13 +157,16 @@ def _texts(
     return {name: value for name, value in given.items() if value is not None}
 
 
+def _flags_of(task: Task) -> tuple[str, ...]:
+    """The options that give the texts of a task's row."""
+    columns = task.reads.text or ("text",)
+    return ("--question", "--context") if columns == ("question", "context") else ("--text", "--second")[: len(columns)]
+
+
 def _ask(predictor: Predictor, texts: dict[str, str]) -> Iterator[dict[str, object]]:
     """Answer the texts of the options, once they are known to be what the run reads."""
     task = predictor.task
-    columns = task.reads.text or ("text",)
-    flags = (
-        ("--question", "--context") if columns == ("question", "context") else ("--text", "--second")[: len(columns)]
-    )
+    flags, columns = _flags_of(task), task.reads.text or ("text",)
     if tuple(texts) != flags:
         raise BertkitError(
             f"{' and '.join(texts)}: this is a run of {task.name}, which reads {' and '.join(columns)}",

@@ -19,6 +19,7 @@ Settings = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print device, model and windows, too.")]
 RunFolder = Annotated[
     Path, typer.Argument(metavar="RUN", help="Folder that `bertkit train --out` wrote.", show_default=False)
 ]

@@ -43,7 +43,8 @@ def evaluate(
 
     check_alike(data, lambda: {"rows": digest({"rows": found.rows})})
     parts = list(predictor.parts(found.rows))
-    say(f"{data}: {cover(predictor.task, parts).describe()}")
+    if losses := cover(predictor.task, parts).losses():
+        say(f"{data}: {losses}")
     scores, _ = predictor.evaluate(parts)
     counts = {"rows": len(found.rows), "skipped": len(found.skipped)}
     return {"headline": predictor.task.headline, "data": data, **scores, **counts}
@@ -97,9 +98,11 @@ def _open(run: str | Path, assignments: Sequence[str], say: Say) -> tuple[Recipe
             hint="go to the folder that holds the module",
         )
     # what a run's own recipe trusts is not what its reader does
-    trusted = load_recipe({"task": {"name": name}}, assignments).model.trust_remote_code
+    asked = load_recipe({"task": {"name": name}}, assignments)
     task = validate(task_class(name), folder.read_json("task.json"), where=str(folder["task.json"]))
-    config = ModelConfig(checkpoint=str(folder.model), attention=recipe.model.attention, trust_remote_code=trusted)
+    config = ModelConfig(
+        checkpoint=str(folder.model), attention=recipe.model.attention, trust_remote_code=asked.model.trust_remote_code
+    )
 
     settle_xla(recipe.hardware.device)
     from bertkit.data.windows import WindowMaker
@@ -110,13 +113,14 @@ def _open(run: str | Path, assignments: Sequence[str], say: Say) -> tuple[Recipe
 
     # half the weights to read, and no casts: autocast is for training, whose weights stay float32
     place = choose_place(recipe.hardware, autocast=False)
-    say(f"device: {place.summary}")
+    detail = say if asked.log.verbose else sayer(quiet=True)
+    detail(f"device: {place.summary}")
     tokenizer = load_tokenizer(config, words=bool(task.reads.words))
     model = load_model(config, task.head, task.labels, recipe.seed).model
     windows = check_windows(recipe.windows, longest_input(model.config, tokenizer))  # the recipe may have been edited
     recipe = recipe.model_copy(update={"windows": windows})
     place = place_for(place, recipe)
     model, chosen = make_answering(model, recipe.hardware, place.accelerator.device, place.precision)
-    say(f"model: {model.config.model_type}, {chosen}")
+    detail(f"model: {model.config.model_type}, {chosen}")
     maker = WindowMaker(tokenizer.backend_tokenizer, windows, recipe.hardware.token_cache)
     return recipe, make_predictor(task, model, tokenizer, maker, place)

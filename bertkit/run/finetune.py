@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bertkit.config import flatten
 from bertkit.folders import next_run
 from bertkit.launch import is_first, restarts, settle_xla
+from bertkit.metrics.shown import short_name
 from bertkit.recipe import Recipe, load_recipe
 from bertkit.run.finish import check_shared, finish, open_run
 from bertkit.run.shared import of_first, sayer
@@ -64,19 +65,24 @@ def _finetune(claim: _Claim, recipe: Recipe, task: Task, resume: bool, quiet: bo
     from bertkit.train.ranks import check_alike
 
     place = choose_place(recipe.hardware, check_trackers(recipe.log.trackers), claim.run.path, claim.precision)
-    say = sayer(quiet)
-    say(f"device: {place.summary}")
+    say, detail = sayer(quiet), sayer(quiet or not recipe.log.verbose)
+    detail(f"device: {place.summary}")
     # everything that can be wrong is found out before anything is written
     material = prepare.read_material(recipe, task, splits, label_names, say)
     place = prepare.place_for(place, material.recipe)
     if place.training.widths:
-        say(f"batches: padded to {place.training.widths}, one shape each")
+        detail(f"batches: padded to {place.training.widths}, one shape each")
     built = prepare.build(material, material.recipe, place)
     background = material.background()
     for name, part in background.covered.items():
-        say(f"{name}: {part.describe()}")
+        detail(f"{name}: {part.describe()}")
+        if losses := part.losses():
+            say(f"{name}: {losses}")
     prepared = prepare.assemble(material, material.recipe, place, built)
-    say(f"model: {built.summary}")
+    detail(f"model: {built.summary}")
+    rows = ", ".join(f"{part.rows:,} {name} rows" for name, part in background.covered.items())
+    device = place.summary.partition(" (")[0]
+    say(f"{task.name}: {rows}; {short_name(recipe.model.checkpoint)} on {device}")
     marks = prepare.marks_of(material, prepared)
     check_alike("the run", lambda: marks)
     tokenizer, parts = material.tokenizer, material.scored

@@ -13,7 +13,7 @@ from bertkit import __version__
 from bertkit.config import dump_yaml
 from bertkit.disk import disk_errors, write_atomically, written_atomically
 from bertkit.errors import BertkitError
-from bertkit.findings import to_json
+from bertkit.findings import Note, to_json
 from bertkit.recipe import Recipe
 from bertkit.run.shared import Say, of_first
 from bertkit.rundir import PACE, SCHEMA, RunDir
@@ -118,11 +118,14 @@ def finish(
         run.write_json("task.json", predictor.task.model_dump(mode="json"))
         found = findings(scored, background, run.read_history(), prepared.objective.best_by, run.read_history(PACE))
         run.write_json("findings.json", to_json(found))
+        for note in found:
+            if isinstance(note, Note):
+                say(f"{note.title}: {note.text}")
         with written_atomically(run.model) as temporary:
             predictor.model.save_pretrained(temporary, state_dict=weights_at_hand(predictor.model))
             tokenizer.save_pretrained(temporary)
         run.write_json("metrics.json", metrics)
         run.sweep()
     predictor.accelerator.wait_for_everyone()
-    say(f"run: {run.path} (model: {run.model})")
+    say(f"run: {run.path}")
     return metrics

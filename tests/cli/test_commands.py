@@ -174,7 +174,7 @@ def test_the_thread_in_processes_of_its_own(tmp_path):
     assert done.stdout.count("\n") == 1
     assert metrics == json.loads((run / "metrics.json").read_text())
     assert metrics["split"] == "test"
-    for line in ("device: ", "model: bert: all ", "validation: 16 of 160 training rows are held back", f"run: {run}"):
+    for line in ("sentiment: 144 train rows", "validation: 16 of 160 training rows are held back", f"run: {run}"):
         assert line in done.stderr
     assert "Traceback" not in done.stderr
     assert "Warning" not in done.stderr

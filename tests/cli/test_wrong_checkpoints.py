@@ -183,6 +183,6 @@ def test_a_head_of_another_size_is_replaced_only_on_demand(bertkit, refused, fin
     refused(
         *arguments, message="has classifier.bias for another number of labels than 3", hint="model.replace_head=true"
     )
-    done = bertkit("train", *arguments, "model.replace_head=true", "train.steps=1", "--out", tmp_path / "run")
+    done = bertkit("train", *arguments, "model.replace_head=true", "train.steps=1", "-v", "--out", tmp_path / "run")
     assert done.code == 0, done.err
     assert "new: classifier.bias, classifier.weight (" in done.err

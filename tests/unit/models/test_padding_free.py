@@ -464,7 +464,8 @@ def test_with_dropout_a_resumed_run_is_bit_identical(tiny, tmp_path, monkeypatch
 
 
 def test_a_run_says_what_was_chosen(tiny, tmp_path, capsys):
-    finetune(plan_of(tiny("bert"), padding_free=True), tmp_path / "run")
+    plan = {**plan_of(tiny("bert"), padding_free=True), "log": {"verbose": True}}
+    finetune(plan, tmp_path / "run")
     assert "; padding-free (as asked)\n" in capsys.readouterr().err
-    evaluate(tmp_path / "run", "bundled:sentiment.csv", assignments=["hardware.padding_free=auto"])
+    evaluate(tmp_path / "run", "bundled:sentiment.csv", assignments=["hardware.padding_free=auto", "log.verbose=true"])
     assert "model: bert, padded (unpadding gains nothing on cpu" in capsys.readouterr().err
