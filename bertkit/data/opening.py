@@ -18,46 +18,48 @@ from bertkit.data.formats import read_delimited, read_json, read_json_lines, rea
 from bertkit.data.tagged import ENTITY_NAMES
 from bertkit.errors import BertkitError, did_you_mean, nearest
 
-PIPES = re.compile(r"-|/dev/stdin|/(dev|proc/self)/fd/\d+")  # standard input, and what `<(command)` becomes
+PIPES = re.compile(r"/dev/stdin|/(dev|proc/self)/fd/\d+")  # standard input, and what `<(command)` becomes
 
 
 def find(source: str, split: str) -> tuple[str, str]:
     """What to call a source in messages, and its path: a folder with a file for the split is that file."""
+    if source == "-":
+        return "standard input", "/dev/stdin"
     path = os.path.expanduser(source)
     if os.path.isdir(path) and (inner := split_file(source, path, split)):
         return os.path.join(source, inner), os.path.join(path, inner)
     return source, path
 
 
-def read_pipe(source: str) -> bytes | None:
-    """What comes through standard input (`-`) or a pipe that the shell opened; None for every other source."""
-    if not PIPES.fullmatch(source):
+def read_pipe(name: str, path: str) -> bytes | None:
+    """What comes through standard input or a pipe that the shell opened; None for every other path."""
+    if not PIPES.fullmatch(path):
         return None
     from bertkit.launch import process_count
 
-    file = File(source, "/dev/stdin" if source == "-" else source, "", "", {}, None)
     if process_count() > 1:
-        raise BertkitError(
-            f"{source}: only one process can read it", hint="write it to a file first, or use one process"
-        )
+        raise BertkitError(f"{name}: only one process can read it", hint="write it to a file first, or use one process")
     try:
-        is_device = stat.S_ISCHR(os.stat(file.path).st_mode)
+        is_device = stat.S_ISCHR(os.stat(path).st_mode)
     except OSError as error:
-        raise unreadable(source, error) from None
-    if is_device and not (source in ("-", "/dev/stdin") and sys.stdin.isatty()):
-        raise BertkitError(f"{source}: is a device, not a file", hint="pipe the rows into it, as in `cat rows.csv |`")
-    return read_all(file)
+        raise unreadable(name, error) from None
+    if is_device and not (path == "/dev/stdin" and sys.stdin.isatty()):
+        raise BertkitError(f"{name}: is a device, not a file", hint="pipe the rows into it, as in `cat rows.csv |`")
+    return read_all(File(name, path, "", "", {}, None))
 
 
 def ending_of(content: bytes, names: Collection[str]) -> str:
-    """The ending that a file with this content should have: JSON, a table whose first line names columns, or texts.
+    """The ending that fits this content: JSON, CoNLL-U, a table whose first line names its columns, or a text a line.
 
     Args:
         names: the columns that the table must have; positions say that it is one without names.
     """
-    first = content.decode(errors="replace").removeprefix("\ufeff").lstrip().partition("\n")[0]
+    text = content[: 1 << 20].decode(errors="replace").removeprefix("\ufeff").lstrip()
+    first = text.partition("\n")[0].strip()
     if re.match(r"\{|\[\s*(\{|$)", first):
         return ".json"
+    if re.match(r"(#.*\n)*1\t([^\t\n]*\t){8}[^\t\n]*(\n|$)", text):
+        return ".conllu"
     fields = {field.strip().strip('"') for field in re.split("[,;\t]", first)}
     if fields.issuperset(names) or all(name.isdecimal() for name in names):
         return ".tsv" if "\t" in first else ".csv"
@@ -93,7 +95,7 @@ def missing(source: str, path: str) -> BertkitError:
         near = nearest(name, os.listdir(folder or "."))
     except (OSError, ValueError):
         return BertkitError(f"{source}: there is no such file", hint=f"there is no folder {folder!r} to be read either")
-    hint = f"did you mean {os.path.join(os.path.dirname(source), near)!r}?" if near else "no name there is like it"
+    hint = f"did you mean {os.path.join(os.path.dirname(source), near)!r}?" if near else "no file there is named alike"
     return BertkitError(f"{source}: there is no such file", hint=hint)
 
 
@@ -188,11 +190,12 @@ def read_parquet(file: File) -> Table:
     except Exception as error:  # pyarrow's own errors, OSError, or malformed metadata of any shape
         raise unreadable(file.name, error) from error
     check_size(file, sum(group.total_byte_size for group in groups))
+    chosen = schema.names if file.is_kept else kept(file, schema.names)
 
     def records() -> Iterator[tuple[int, dict[str, object]]]:
         try:
             with parquet:
-                for batch in parquet.iter_batches(batch_size=1000, columns=kept(file, schema.names)):
+                for batch in parquet.iter_batches(batch_size=1000, columns=chosen):
                     yield from ((0, record) for record in batch.to_pylist())
         except Exception as error:
             raise unreadable(file.name, error) from error

@@ -116,9 +116,8 @@ def to_file(source: str, columns: Columns, known: Sequence[str], mapping: Mappin
     name, path = find(source, split)
     _, ending, packing = name_parts(path)
     wanted = {column: str(mapping.get(column, column)) for column in known}
-    header, content = None, read_pipe(source)
+    header, content = None, read_pipe(name, path)
     if content is not None:
-        name = "standard input" if source == "-" else name
         ending = ending_of(content, [wanted[column] for column in (*columns.text, *columns.words)])
     if ending == ".conllu":
         own = {**dict.fromkeys(columns.words, "form"), columns.tags: "upos"}

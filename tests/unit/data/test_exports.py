@@ -256,6 +256,9 @@ def test_devices_and_closed_pipes_are_errors():
 def test_the_ending_follows_from_the_first_line():
     assert ending_of(b'{"a": 1}', ["text"]) == ".json"
     assert ending_of(b"[]", ["text"]) == ".txt"
+    words = b"1\tSo" + b"\t_" * 8 + b"\n"
+    assert ending_of(b"# sent_id = 1\n# text = So\n" + words, ["words"]) == ending_of(words, ["words"]) == ".conllu"
+    assert ending_of(b"# sent_id = 1\nSo\n", ["words"]) == ".txt"
     assert ending_of(b"premise;hypothesis\n", ["premise", "hypothesis"]) == ".csv"
     assert ending_of(b"premise;more\n", ["premise", "hypothesis"]) == ".txt"
     assert ending_of(b"\xff\xfe\n", ["text"]) == ".txt"
@@ -271,6 +274,13 @@ def test_prediction_keeps_what_a_row_held_and_training_does_not(write, name):
     path = write(name, content)
     assert read_rows(path, CLASS, require_gold=False).given == given
     assert read_rows(path, Columns(text=("text",))).given == []
+
+
+def test_prediction_keeps_the_columns_of_parquet_too(tmp_path):
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pyarrow.table({"text": ["a"], "when": [7]}), tmp_path / "a.parquet")
+    read = read_rows(str(tmp_path / "a.parquet"), CLASS, require_gold=False)
+    assert read.given == [{"text": "a", "when": 7}]
 
 
 def test_records_that_are_left_out_are_not_kept(write):

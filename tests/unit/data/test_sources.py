@@ -822,7 +822,7 @@ def test_missing_file_is_never_looked_for_on_the_hub(write, tmp_path, monkeypatc
     assert error_of("train.tvs.gz/x/y", SENTIMENT).hint == "there is no folder 'train.tvs.gz/x' to be read either"
     assert error_of("trian.tsv", SENTIMENT).hint == "did you mean 'train.tsv'?"
     assert error_of("data/zzz.jsonl.gz", SENTIMENT).hint == "there is no folder 'data' to be read either"
-    assert error_of("./q", SENTIMENT).hint == "no name there is like it"
+    assert error_of("./q", SENTIMENT).hint == "no file there is named alike"
 
 
 def test_files_of_other_kinds_and_closed_ones_are_errors(write, tmp_path):
