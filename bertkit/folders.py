@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import count
@@ -22,14 +23,16 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # what 
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def held(folder: Path, is_needed: bool = True) -> Iterator[None]:
     """Make a folder, and keep other processes out of it while the block runs.
 
+    Args:
+        is_needed: refuse a disk without locks; else only warn of it.
     Raises:
         BertkitError: another process is at work there; or the folder cannot be written, or its disk has no locks.
     """
     with made(folder):
-        lock = _locked(folder, SOON)
+        lock = _locked(folder, SOON, is_needed)
         if lock is None:
             raise BertkitError(
                 f"{folder}: another process is at work here", hint="wait for it, or stop it: it saves a checkpoint"
@@ -54,7 +57,7 @@ def is_held(folder: Path) -> bool:
     return lock is None
 
 
-def _locked(folder: Path, patience: float) -> FileLock | None:
+def _locked(folder: Path, patience: float, is_needed: bool = True) -> FileLock | None:
     """The lock of a folder, which ends with the process that holds it; None when another one does."""
     from filelock import FileLock, Timeout
 
@@ -64,13 +67,15 @@ def _locked(folder: Path, patience: float) -> FileLock | None:
     except Timeout:
         return None
     except OSError as error:
-        with disk_errors(lock.lock_file):
-            if error.errno in NO_LOCKS:
-                raise BertkitError(
-                    f"{lock.lock_file} cannot be locked ({error.strerror})",
-                    hint="use a disk with file locks (on Lustre: -o flock)",
-                ) from None
-            raise
+        if error.errno not in NO_LOCKS:
+            with disk_errors(lock.lock_file):
+                raise
+        with suppress(OSError):
+            os.unlink(lock.lock_file)
+        message = f"{lock.lock_file} cannot be locked ({error.strerror})"
+        if is_needed:
+            raise BertkitError(message, hint="use a disk with file locks (on Lustre: -o flock)") from None
+        warnings.warn(f"{message}: start no second process in this folder", stacklevel=2)
     return lock
 
 

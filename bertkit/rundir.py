@@ -98,7 +98,7 @@ class RunDir:
             BertkitError: the path is a file, holds another run, or holds files that are no run; or another process is
                 at work in it.
         """
-        with held(self.path):
+        with held(self.path, is_needed=False):
             self._refuse(resume)
             yield self
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -250,6 +251,11 @@ def test_a_disk_without_locks_is_said(tmp_path, monkeypatch):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(BertkitError) as caught, held(tmp_path):
+    message = f"{tmp_path / 'new' / '.lock'} cannot be locked (No locks available)"
+    with pytest.raises(BertkitError) as caught, held(tmp_path / "new"):  # a study
         pass
-    assert caught.value.message == f"{tmp_path / '.lock'} cannot be locked (No locks available)"
+    assert caught.value.message == message
+    warning = re.escape(f"{message}: start no second process in this folder")
+    with pytest.warns(UserWarning, match=warning), RunDir(tmp_path / "new").claim(resume=False):
+        pass
+    assert list(tmp_path.iterdir()) == []
