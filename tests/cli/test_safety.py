@@ -225,7 +225,7 @@ def test_a_run_that_was_changed_by_hand_is_one_error(bertkit, finished, tmp_path
 def test_aliases_of_aliases_are_not_unfolded(bertkit, write):
     lines = [f"a{number}: &a{number} [{', '.join([f'*a{number - 1}'] * 9)}]" for number in range(1, 12)]
     recipe = write("recipe.yaml", "\n".join(["a0: &a0 [x, x]", *lines]))
-    check(bertkit("recipe", "check", recipe), f"{recipe}: not YAML (more than 100,000 values", "key: value")
+    check(bertkit("recipe", "check", recipe), f"{recipe}: not YAML (it has more than 100,000 values", "key: value")
 
 
 def test_a_recipe_of_a_run_that_lost_its_windows_still_loads(bertkit, finished, tmp_path):
