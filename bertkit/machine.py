@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from bertkit.errors import BertkitError
@@ -28,13 +29,19 @@ def gpu_count() -> int:
     return torch.cuda.device_count()
 
 
-def check_gpus(count: int, where: str = "--gpus") -> None:
+def has_tpu() -> bool:
+    """Whether this host has a TPU that this process may use."""
+    is_there = Path("/dev/accel0").exists() or Path("/dev/vfio/0").exists()
+    return is_there and find_spec("torch_xla") is not None and os.environ.get("PJRT_DEVICE", "TPU") == "TPU"
+
+
+def check_gpus(count: int, where: str = "--gpus", otherwise: str = "--cpus N runs N processes on the CPU") -> None:
     """Refuse more GPUs than there are."""
     there = gpu_count()
     if count > there:
         raise BertkitError(
             f"{where} {count}: there {'are' if there > 1 else 'is'} {there or 'none'} here",
-            hint="see `bertkit doctor`; --cpus N runs N processes on the CPU",
+            hint=f"see `bertkit doctor`; {otherwise}",
         )
 
 

@@ -11,7 +11,7 @@ import typer
 
 from bertkit.cli import glue, machine, recipes, runs
 from bertkit.cli.shared import say
-from bertkit.errors import BertkitError, Interrupted, one_line
+from bertkit.errors import BertkitError, Interrupted
 
 app = typer.Typer(
     name="bertkit",
@@ -38,40 +38,41 @@ def main() -> None:
         # outside the training loop, which saves a checkpoint first, SIGTERM ends a command as Ctrl-C does; one of
         # several processes just ends, because the launcher that sent the signal knows why
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.exit((_as_rank if is_rank() else _guarded)(sys.argv[1:]))
-
-
-def _as_rank(arguments: list[str]) -> int:
-    """Run as one of several processes: only the first one speaks, and the launcher reports a failure once."""
-    from bertkit.launch import is_first, leave_trace
-
-    if not is_first():
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 for the life of this process
-        warnings.simplefilter("ignore")
-    try:
-        code = _guarded(arguments)
-    except Exception as error:
-        if not leave_trace(error):
-            raise
-        code = 1
-    if code == 0:
-        return 0
-    # not sys.exit: closing a broken process group may wait for processes that are gone
-    sys.stdout.flush()
-    os._exit(code)
+    code = _guarded(sys.argv[1:])
+    if code and is_rank():
+        # not sys.exit: closing a broken process group may wait for processes that are gone
+        sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _guarded(arguments: list[str]) -> int:
+    """Run a command; what the user can mend is said here, or by the launcher for several processes."""
+    from bertkit.launch import is_rank
+
+    try:
+        if not is_rank():
+            return _run(arguments)
+        from bertkit.launch.last_words import recorded
+
+        return recorded(lambda: _run(arguments))
+    except (BertkitError, Interrupted) as error:
+        say(f"error: {error.message}")
+        if error.hint:
+            say(f"hint: {error.hint}")
+        return 2 if isinstance(error, BertkitError) else 130
+
+
+def _run(arguments: list[str]) -> int:
     try:
         code = typer.main.get_command(app)(arguments, prog_name="bertkit", standalone_mode=False, obj=arguments) or 0
         sys.stdout.flush()
-        return _fail("interrupted", "", code) if code == 130 else code  # typer's answer to a KeyboardInterrupt
-    except BertkitError as error:
-        return _fail(error.message, error.hint, 2)
-    except Interrupted as error:
-        return _fail(error.message, error.hint, 130)
+        if code != 130:
+            return code
+    except (BertkitError, Interrupted):
+        raise
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted", "", 130)
+        pass
     except (BrokenPipeError, SystemExit) as error:
         # the reader of our output has gone, as in `| head`; within a command typer raises SystemExit instead
         if not isinstance(error.__context__ if isinstance(error, SystemExit) else error, BrokenPipeError):
@@ -86,15 +87,5 @@ def _guarded(arguments: list[str]) -> int:
         if message.startswith("Usage:"):  # a command without its subcommand shows its help
             say(message)
             return 2
-        return _fail(one_line(message), "see `bertkit --help`, and `bertkit COMMAND --help`", 2)
-
-
-def _fail(message: str, hint: str, code: int) -> int:
-    from bertkit.launch import leave_word
-
-    if leave_word(message, hint, code):
-        return code
-    say(f"error: {message}")
-    if hint:
-        say(f"hint: {hint}")
-    return code
+        raise BertkitError(message, hint="see `bertkit --help`, and `bertkit COMMAND --help`") from None
+    raise Interrupted("interrupted")

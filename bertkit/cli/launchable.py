@@ -70,10 +70,13 @@ def launchable(command: Callable) -> Callable:
 
     @wraps(command)
     def run(call: typer.Context, **given: object) -> None:
-        from bertkit.launch import Asked, check_restart, follow_parent
+        from bertkit.launch import Asked, follow_parent, restarts
 
         follow_parent()
-        check_restart()
+        if restarts():
+            from bertkit.launch.last_words import check_restart
+
+            check_restart()
         asked = Asked(**{name: given.pop(name) for name in known})
         command(**given, launcher=Launcher(asked, call.find_root().obj))
 

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from bertkit import launch
+from bertkit import launch, machine
 from tests.cli.conftest import check
 
 RUN = ("train", "sentiment", "--train", "bundled:sentiment.csv", "train.steps=2")
@@ -25,7 +25,8 @@ def nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def four_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "gpu_count", lambda: 4)
+    for module in (machine, launch.plan):
+        monkeypatch.setattr(module, "gpu_count", lambda: 4)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,7 @@ def test_a_dry_run_prints_what_accelerate_takes_with_the_same_command(bertkit, t
 
 
 def test_processes_of_a_host_share_its_cores(bertkit, monkeypatch) -> None:
-    monkeypatch.setattr(launch.os, "sched_getaffinity", lambda _: set(range(12)), raising=False)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(12)), raising=False)
     words = printed(bertkit, *RUN, "--out", "runs/x", "--cpus", "4")[1]
     assert words[words.index("--num_cpu_threads_per_process") + 1] == "3"
     words = printed(bertkit, *RUN, "--out", "runs/x", "--cpus", "24")[1]

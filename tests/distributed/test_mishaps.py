@@ -19,7 +19,6 @@ SOON = 30.0  # seconds
 SPAWNED = """
     import json, os, signal, sys
     from pathlib import Path
-    import bertkit.models.ready, bertkit.train.loop  # once, for all copies
     from bertkit.errors import BertkitError, Interrupted
     from bertkit.launch import spawn
     from bertkit.run import finetune
@@ -124,7 +123,7 @@ def test_spawned_processes_fail_or_stop_together_and_say_it_once(tmp_path: Path)
     out, err = start(script, json.dumps(plan), cwd=tmp_path).communicate(timeout=200)
     lines = out.splitlines()
     assert len(lines) == 7, out + err
-    assert lines[0].startswith("raise: RuntimeError: ")
+    assert lines[0].startswith("raise: BertkitError: spawn: the function failed | ")
     assert err.count("ZeroDivisionError: a mishap") == err.count("Traceback") == 1, err
     assert re.match(r"kill: BertkitError: process \d+ of rank 1 was killed by SIGKILL \| go on ", lines[1]), lines[1]
     assert lines[2].startswith("data: BertkitError: missing.csv: there is no such file"), lines[2]

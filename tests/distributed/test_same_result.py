@@ -77,7 +77,7 @@ def test_one_process_writes_the_run_and_says_how_many_there_were(worlds: Path) -
 
 
 def test_the_command_line_answers_and_scores_in_two_processes_as_in_one(worlds: Path, asked: Path) -> None:
-    run, data = worlds / "3" / "sentiment", asked / "sentiment-7.csv"
+    run, data = worlds / "1" / "sentiment", asked / "sentiment-7.csv"
     scores, answers = json.loads((worlds / "1" / "sentiment-7.json").read_text())
     out, err = start("-m", "bertkit", "predict", run, "--input", data, "--cpus", 2).communicate(timeout=200)
     assert [json.loads(line) for line in out.splitlines()] == answers, err

@@ -47,7 +47,17 @@ FLOORS = {  # room -> floor
     "": 0,
 }
 ROOMS = {  # library -> where it may be imported; inside functions only, where the room has a star
-    "torch": {"models", "train", "inference", "studies", "data.collate", "doctor*", "launch*", "heads*", "machine*"},
+    "torch": {
+        "models",
+        "train",
+        "inference",
+        "studies",
+        "data.collate",
+        "doctor*",
+        "launch.last_words",
+        "heads*",
+        "machine*",
+    },
     "transformers": {"models", "studies"},
     "accelerate": {"train", "inference", "launch"},
     "typer": {"cli"},

@@ -1,0 +1,147 @@
+"""Why processes end: each records its error as torch elastic does, and the launcher tells the cause before echoes."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from subprocess import CalledProcessError
+
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ErrorHandler, record
+
+from bertkit.errors import BertkitError, Interrupted
+from bertkit.launch.ranks import RANKS, is_first, restarts
+
+ECHO = 2.0  # seconds that a process stays when it has lost another, so that the launcher sees first who died first
+GO_ON = "go on with the same command and --resume; if it was killed for memory, lower hardware.micro_batch_tokens"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Word:
+    """The last word of a process that failed.
+
+    Attributes:
+        code: its exit code.
+        trace: of a bug.
+        is_echo: it failed because another one did.
+    """
+
+    message: str
+    rank: int = 0
+    hint: str = ""
+    code: int = 1
+    trace: str = ""
+    is_echo: bool = False
+
+
+class LastWord(ErrorHandler):
+    """Writes a `Word` into the error file that torch elastic reads, in its format."""
+
+    def record_exception(self, e: BaseException) -> None:
+        """Write down what is said of an error; a process that lost another waits until that one was seen to be gone."""
+        kinds, text = {kind.__name__ for kind in type(e).__mro__}, str(e)
+        rank = int(os.environ.get("RANK", "0"))
+        if isinstance(e, BertkitError | Interrupted):
+            word = Word(rank=rank, message=e.message, hint=e.hint, code=code_of(e))
+        else:
+            is_echo = "DistError" in kinds or "gloo" in text or "NCCL" in text
+            word = Word(rank=rank, message=text, trace="".join(traceback.format_exception(e)), is_echo=is_echo)
+        if path := self._get_error_file_path():
+            about = {"py_callstack": word.trace or text, "timestamp": str(int(time.time()))}
+            self._write_error_file(path, json.dumps({"message": {**asdict(word), "extraInfo": about}}))
+        if word.is_echo:
+            time.sleep(ECHO)
+
+
+def recorded(work: Callable[[], int | None]) -> int:
+    """Do the work of one of several processes: the first one speaks, and the launcher tells of a failure, once.
+
+    Returns:
+        The exit code.
+    Raises:
+        Exception: what the work raised, where the launcher is not ours.
+    """
+    if not is_first():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 for the life of this process
+        warnings.simplefilter("ignore")
+    try:
+        return record(work, LastWord())() or 0
+    except Exception as error:
+        if RANKS not in os.environ:
+            raise
+        return code_of(error)
+
+
+def code_of(error: Exception) -> int:
+    """The exit code that an error stands for: 1 a bug, 2 the user can mend it, 130 interrupted."""
+    return 130 if isinstance(error, Interrupted) else 2 if isinstance(error, BertkitError) else 1
+
+
+def check_restart() -> None:
+    """End a process that was started again after an end that needs no second try, such as a mistake of the user's.
+
+    Raises:
+        BertkitError, Interrupted: as before.
+    """
+    if restarts() and RANKS in os.environ:
+        for word in _words(Path(os.environ[RANKS]), restarts() - 1):
+            if not word.trace:
+                raise (Interrupted if word.code == 130 else BertkitError)(word.message, word.hint)
+
+
+def told(folder: Path, launch: Callable[[], object]) -> int:
+    """Launch, and tell of a failure once.
+
+    Args:
+        folder: where the processes leave their error files.
+    Returns:
+        0, or 1 when a process ended by a bug, whose traceback is printed.
+    Raises:
+        BertkitError, Interrupted: what the process that failed first said.
+    """
+    died: list[Word] = []
+    try:
+        launch()
+        return 0
+    except ChildFailedError as error:
+        # in the order in which they were seen to be gone
+        for rank, failure in sorted(error.failures.items(), key=lambda entry: entry[1].timestamp):
+            how = f"was killed by {failure.signal_name()}" if failure.exitcode < 0 else f"exited {failure.exitcode}"
+            message = f"process {failure.pid} of rank {rank} {how}"
+            died.append(Word(rank=rank, message=message, hint=GO_ON, is_echo=failure.exitcode > 0))
+    except CalledProcessError as error:
+        died.append(Word(message=f"the process exited with {error.returncode}", hint=GO_ON, is_echo=True))
+    except (SignalException, KeyboardInterrupt):
+        died.append(Word(message="interrupted", code=130, is_echo=True))
+    except (ConnectionError, TimeoutError) as error:
+        raise BertkitError(
+            f"the processes did not find each other ({error})", hint="is --main-address right?"
+        ) from None
+    last = max((int(path.name.rpartition("_")[2]) for path in folder.glob("*/attempt_*")), default=0)
+    words = _words(folder, last)
+    # the cause before what it caused: one that says why, one that was killed, one that lost another
+    word = next((word for word in [*words, *died] if not word.is_echo), None)
+    if word is None and words:
+        lost = words[0]
+        word = Word(rank=lost.rank, message=f"rank {lost.rank} lost the others ({lost.message})", hint=GO_ON, code=2)
+    word = word or died[0]
+    if word.code == 130:
+        raise Interrupted(word.message, word.hint)
+    if word.trace:
+        print(f"rank {word.rank}: {word.trace}", end="", file=sys.stderr, flush=True)
+        return 1
+    raise BertkitError(word.message, word.hint)
+
+
+def _words(folder: Path, attempt: int) -> list[Word]:
+    """What the processes of one attempt said, the first one first."""
+    paths = sorted(folder.glob(f"*/attempt_{attempt}/*/error.json"), key=lambda path: path.stat().st_mtime_ns)
+    said = [json.loads(path.read_text(encoding="utf-8"))["message"] for path in paths]
+    return [Word(**{field.name: message[field.name] for field in fields(Word)}) for message in said]

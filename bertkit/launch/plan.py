@@ -1,0 +1,275 @@
+"""How the processes that were asked for are started, with every mistake found that this host can tell of."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+from bertkit.errors import BertkitError
+from bertkit.launch.ranks import USE_CPU
+from bertkit.machine import check_gpus, core_count, gpu_count
+
+PATIENCE = 60  # seconds that processes get to save a checkpoint when they are told to stop
+DATA_PARALLEL = ("NO", "MULTI_CPU", "MULTI_GPU", "XLA")  # the kinds of an accelerate file that the loop is made for
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What the launch options of a command said.
+
+    Attributes:
+        gpus: processes of this host, one a GPU.
+        cpus: processes of this host, on its CPU.
+        hosts: launchers that work together, one a host; each is given its number and the address of the first one.
+        host_rank: number of this host, from 0.
+        main_address: `address:port` at which the first host is reached.
+        tpu: run on the TPU of this host.
+        launch: a file in accelerate's format instead.
+        max_restarts: how often all processes are started again when one of them dies.
+        dry_run: say what would be run.
+    """
+
+    gpus: int | None = None
+    cpus: int | None = None
+    hosts: int | None = None
+    host_rank: int | None = None
+    main_address: str | None = None
+    tpu: bool = False
+    launch: Path | None = None
+    max_restarts: int = 0
+    dry_run: bool = False
+
+
+class Launch(NamedTuple):
+    """How the processes are started.
+
+    Attributes:
+        options: of `accelerate launch`; none when this process does the work itself.
+        environment: what their environment has beside ours.
+        summary: one line for people; empty when there is nothing to say.
+    """
+
+    options: Sequence[str]
+    environment: Mapping[str, str]
+    summary: str
+
+    def line(self, command: Sequence[str]) -> str:
+        """The whole command, for a shell."""
+        names = [f"{name}={shlex.quote(value)}" for name, value in self.environment.items()]
+        started = ["accelerate", "launch", *self.options, *program(self.options)] if self.options else ["bertkit"]
+        return " ".join([*names, shlex.join([*started, *command])])
+
+
+def plan_launch(asked: Asked, takes_all: bool = False) -> Launch:
+    """How to start the processes that were asked for.
+
+    Args:
+        takes_all: all GPUs are used when nothing is asked for.
+    Raises:
+        BertkitError: options that contradict each other, devices that are not there, a port that is taken.
+    """
+    _check(asked)
+    if asked.launch is not None:
+        return _from_file(asked)
+    if asked.tpu:
+        if find_spec("torch_xla") is None:
+            raise BertkitError("--tpu: torch_xla is not installed", hint="pip install torch_xla on the TPU's host")
+        device = {"PJRT_DEVICE": os.environ.get("PJRT_DEVICE", "TPU")}
+        return Launch(["--tpu", *_OFF], device, "launch: the TPU of this host")
+    hosts = asked.hosts or 1
+    if asked.gpus is not None:
+        check_gpus(asked.gpus)
+    gpus = asked.gpus or (gpu_count() if asked.cpus is None and (takes_all or hosts > 1) else 0)
+    here = gpus or asked.cpus or 1
+    on_cpu = {} if gpus or (asked.cpus is None and hosts == 1) else {USE_CPU: "true"}
+    if here * hosts == 1:
+        if asked.max_restarts:
+            raise BertkitError(
+                "--max-restarts: there is one process, which nobody watches",
+                hint="it goes with two processes or more; a single one goes on with --resume",
+            )
+        return Launch([], on_cpu, "")
+    address, port = _main_address(asked)
+    options = [
+        "--multi_gpu", "--num_processes", str(here * hosts), "--num_machines", str(hosts),
+        "--machine_rank", str(asked.host_rank or 0), "--main_process_ip", address, "--main_process_port", str(port),
+        "--max_restarts", str(asked.max_restarts), "--num_cpu_threads_per_process", str(_threads(here)),
+        "--rdzv_backend", "static", "--gpu_ids", "all", *_OFF,
+    ]  # fmt: skip
+    kind = _in_words(here, bool(gpus))
+    where = f" on each of {hosts} hosts, this is number {asked.host_rank}" if hosts > 1 else ""
+    why = " (all available; use --gpus 1 for one)" if takes_all and not (asked.gpus or asked.cpus) else ""
+    near = _interface(address, port) if hosts > 1 else {}
+    return Launch(options, {**on_cpu, **near, **_WATCHED}, f"launch: {kind}{where}{why if gpus else ''}")
+
+
+_OFF = ("--mixed_precision", "no", "--dynamo_backend", "no")  # precision is ours, and a file of the user's stays out
+_WATCHED = {
+    "PET_SHUTDOWN_TIMEOUT": str(PATIENCE),
+    "TORCH_CPP_LOG_LEVEL": "ERROR",  # every process would warn of every connection that closes
+}
+
+
+def _in_words(count: int, on_gpus: bool) -> str:
+    plural = count > 1
+    return f"{count} GPU{'s' * plural}" if on_gpus else f"{count} process{'es' * plural} on the CPU"
+
+
+def program(options: Sequence[str], module: str = "bertkit") -> list[str]:
+    """What the processes run, as arguments of `accelerate launch`."""
+    # on a TPU accelerate imports a module and calls its `main`
+    return ["-m", "bertkit.__main__" if "--tpu" in options and module == "bertkit" else module]
+
+
+def _check(asked: Asked) -> None:
+    kinds = [name for name in ("gpus", "cpus", "tpu", "launch") if getattr(asked, name)]
+    if len(kinds) > 1:
+        raise BertkitError(f"--{kinds[0]} and --{kinds[1]} say different things", hint="give one of them")
+    if asked.launch is not None:
+        if asked.hosts is not None:
+            raise BertkitError("--hosts: the file of --launch says how many", hint="it is num_machines there")
+        return
+    several = asked.hosts is not None and asked.hosts > 1
+    if asked.tpu and several:
+        raise BertkitError("--tpu is for one host", hint="for more, give an accelerate file with --launch")
+    if several and (asked.host_rank is None or asked.main_address is None):
+        raise BertkitError(
+            f"--hosts {asked.hosts} goes with --host-rank and --main-address",
+            hint="on each host: --host-rank 0, 1, ... and --main-address ADDRESS:PORT of the host with rank 0",
+        )
+    if not several and asked.host_rank:
+        raise BertkitError(f"--host-rank {asked.host_rank}: there is one host", hint="say how many with --hosts")
+    if several and asked.host_rank >= asked.hosts:
+        raise BertkitError(
+            f"--host-rank {asked.host_rank}: {asked.hosts} hosts have the ranks 0 to {asked.hosts - 1}",
+            hint="count from 0",
+        )
+
+
+def _main_address(asked: Asked) -> tuple[str, int]:
+    """Address and port where the processes meet; looked up, and free where they are ours."""
+    if asked.main_address is None:
+        return "127.0.0.1", _free_port()
+    host, _, text = asked.main_address.rpartition(":")
+    if not host or not text.isdigit() or not 0 < int(text) < 65536:
+        raise BertkitError(f"--main-address: {asked.main_address!r} is not ADDRESS:PORT", hint="such as 10.0.0.1:29500")
+    try:
+        socket.getaddrinfo(host, int(text))
+    except OSError as error:
+        raise BertkitError(
+            f"--main-address: {host} is not known here ({error.strerror})",
+            hint="give an IP address, or a name that all hosts know",
+        ) from None
+    if not asked.host_rank:
+        _check_free(int(text))
+    return host, int(text)
+
+
+def _check_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError as error:
+            raise BertkitError(
+                f"--main-address: port {port} cannot be used ({error.strerror})",
+                hint="another run may hold it; give another port, the same on all hosts",
+            ) from None
+
+
+def _interface(address: str, port: int) -> Mapping[str, str]:
+    """The network on which this host reaches the first one; gloo would take the one that the host's name stands for."""
+    import psutil
+
+    if "GLOO_SOCKET_IFNAME" in os.environ:
+        return {}
+    family, kind, _, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_DGRAM)[0]
+    with socket.socket(family, kind) as probe:
+        try:
+            probe.connect(place)  # sends nothing
+        except OSError as error:
+            raise BertkitError(
+                f"--main-address: no way to {address} ({error.strerror})", hint="are the hosts in one network?"
+            ) from None
+        ours = probe.getsockname()[0]
+    names = [name for name, known in psutil.net_if_addrs().items() if any(entry.address == ours for entry in known)]
+    return {"GLOO_SOCKET_IFNAME": names[0]} if names else {}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _threads(processes: int) -> int:
+    """Threads of each of the processes that share this host's cores."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdigit() and int(asked) else max(1, core_count() // processes)
+
+
+def _from_file(asked: Asked) -> Launch:
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    path = asked.launch
+    if not path.is_file():
+        raise BertkitError(f"--launch: {path} is not a file", hint="`accelerate config --config_file FILE` makes one")
+    try:
+        config = load_config_from_file(str(path))
+    except Exception as error:  # yaml's errors, accelerate's, and those of the dataclass that it fills
+        raise BertkitError(
+            f"--launch: {path} is no accelerate file ({error})", hint="`accelerate config --config_file FILE` makes one"
+        ) from None
+    kind = str(getattr(config.distributed_type, "value", config.distributed_type))
+    if kind not in DATA_PARALLEL:
+        raise BertkitError(
+            f"--launch: {path} has distributed_type {kind}, and every process here holds the whole model",
+            hint=f"one of: {', '.join(DATA_PARALLEL)}",
+        )
+    options, hosts, total = ["--config_file", str(path), *_OFF], config.num_machines or 1, config.num_processes or 1
+    rank = config.machine_rank if asked.host_rank is None else asked.host_rank
+    _check(Asked(hosts=hosts, host_rank=rank, main_address=asked.main_address or config.main_process_ip or "-"))
+    here = max(1, total // hosts)
+    if config.use_cpu and config.mpirun_config:
+        return Launch(options, {USE_CPU: "true"}, f"launch: {total} processes, as {path} says")
+    if kind == "XLA" and find_spec("torch_xla") is None:
+        raise BertkitError(f"--launch: {path} wants torch_xla, which is not installed", hint="pip install torch_xla")
+    if kind == "MULTI_GPU" and not config.use_cpu:
+        check_gpus(here, f"--launch: {path}: GPUs of a host:")
+    near: Mapping[str, str] = {}
+    if total > 1 and kind != "XLA":
+        address = asked.main_address
+        if address is None and config.main_process_ip:
+            address = f"{config.main_process_ip}:{config.main_process_port or 29500}"
+        host, port = _main_address(Asked(host_rank=rank, main_address=address))
+        options += [
+            "--multi_gpu", "--num_machines", str(hosts), "--machine_rank", str(rank or 0), "--main_process_ip", host,
+            "--main_process_port", str(port), "--max_restarts", str(asked.max_restarts),
+            "--num_cpu_threads_per_process", str(_threads(here)),
+        ]  # fmt: skip
+        near = _interface(host, port) if hosts > 1 else {}
+    on_cpu = {USE_CPU: "true"} if config.use_cpu else {}
+    summary = f"launch: {total} process{'es' * (total > 1)}, as {path} says"
+    return Launch(options, {**on_cpu, **near, **_WATCHED}, summary)
+
+
+OPTIONS = tuple(f"--{field.name.replace('_', '-')}" for field in fields(Asked))
+
+
+def without_options(arguments: Sequence[str]) -> list[str]:
+    """A command line without its launch options."""
+    kept: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        name, has_value, _ = argument.partition("=")
+        if name not in OPTIONS:
+            kept.append(argument)
+        elif not has_value and name not in ("--tpu", "--dry-run"):
+            next(rest, None)
+    return kept

@@ -1,0 +1,70 @@
+"""What this process is among those of a launch, as its environment says."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from importlib.util import find_spec
+
+FOLLOW = "BERTKIT_FOLLOW"  # set for a process that is to end with the one that started it
+RANKS = "BERTKIT_RANKS"  # set for the processes of a launch of ours: the folder where one that fails says why
+USE_CPU = "ACCELERATE_USE_CPU"
+
+
+def is_told_cpu() -> bool:
+    """Whether a launcher put this process on the CPU, whatever else is there."""
+    return os.environ.get(USE_CPU, "false").lower() in ("true", "1", "yes")
+
+
+def settle_xla(device: str) -> None:
+    """Let this process have an XLA device, or none; call it before accelerate is imported.
+
+    Where torch_xla is installed accelerate puts everything on its device, whatever it is asked for.
+
+    Args:
+        device: `hardware.device`; `auto` is as USE_TORCH_XLA says, or takes XLA where PJRT_DEVICE is set.
+    """
+    if find_spec("torch_xla") is None:
+        return
+    if device == "auto":
+        os.environ.setdefault("USE_TORCH_XLA", "1" if "PJRT_DEVICE" in os.environ and not is_told_cpu() else "0")
+    else:
+        os.environ["USE_TORCH_XLA"] = "1" if device == "xla" else "0"
+
+
+def follow_parent() -> None:
+    """End this process, as SIGTERM would, when the one that started it is gone, killed or not.
+
+    The parent holds the other end of our standard input and never writes to it; its death closes it.
+    """
+    if os.environ.pop(FOLLOW, None) is None:
+        return
+    line = os.dup(0)  # a launcher gives its own processes another standard input
+
+    def watch() -> None:
+        while os.read(line, 1024):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def is_rank() -> bool:
+    """Whether this process was started by a launcher, ours or another."""
+    return "LOCAL_RANK" in os.environ or RANKS in os.environ
+
+
+def process_count() -> int:
+    """How many processes work together, this one included."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if is_rank() else 1
+
+
+def is_first() -> bool:
+    """Whether this process is the one that speaks and writes."""
+    return not is_rank() or os.environ.get("RANK", "0") == "0"
+
+
+def restarts() -> int:
+    """How often the processes of this launch were started again."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) if is_rank() else 0
