@@ -181,7 +181,8 @@ def read_split(task: str, split: str, path: str, config: str | None = None, part
     known = {name: name for name in layout.labels} | dict(zip(layout.codes, layout.labels, strict=True))
     names = table.class_names.get(located["label"])
     rules = GlueRules(columns=columns, class_names=names, required=not is_test, known=known)
-    rows, _, bad, _, _ = collect(file, table, rules, located)
+    found = collect(file, table, rules, located)
+    rows, bad = found.rows, found.skipped
     if not rows and not bad:
         raise no_rows(file)
     if not rows:
@@ -191,7 +192,7 @@ def read_split(task: str, split: str, path: str, config: str | None = None, part
         message = f"{file.name}: column {located['id']!r} holds {show(twice[0])} more than once"
         raise BertkitError(message, hint="a submission needs an index of its own for each test row")
     source = ", ".join(filter(None, (file.name, config, part)))
-    return Split(rows, source, checksum(path) if os.path.isfile(path) else None, tuple(bad), False)
+    return Split(rows, source, checksum(path) if os.path.isfile(path) else None, bad, False)
 
 
 def open_split(layout: Layout, path: str, config: str | None, part: str) -> tuple[File, Table]:

@@ -82,7 +82,7 @@ class Rules:
         return name
 
     def labels(self, value: object) -> tuple[str, ...] | None:
-        """Class names without doubles; an empty list or string is a row that no class fits."""
+        """Class names without repeats; an empty list or string means that no class fits."""
         if value is None and not self.required:
             return None
         listed = listed_names(value)
@@ -194,7 +194,7 @@ def name_of(value: object) -> str | None:
 
 
 def as_answers(value: object) -> list[dict[str, object]] | None:
-    """Answers without doubles, from [{text, answer_start or start}, ...] or {text: [...], answer_start: [...]}.
+    """Answers without repeats, from [{text, answer_start or start}, ...] or {text: [...], answer_start: [...]}.
 
     An empty text is left out: that is how some files write that there is no answer.
     """

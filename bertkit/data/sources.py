@@ -33,16 +33,6 @@ USUAL_NAMES = {  # what other people call our columns: for hints only
 SKIP = "leave such rows out with data.skip_bad_rows=true"
 
 
-class Collected(NamedTuple):
-    """What became of the records of a source."""
-
-    rows: list[dict[str, object]]
-    given: list[dict[str, object]]  # the record of each row, where records are kept
-    bad: list[str]  # a line for each bad row
-    hint: str  # of the first bad row
-    ignored: int  # rows whose label is ignored
-
-
 class Rows(NamedTuple):
     """What `read_rows` read, and what it left out."""
 
@@ -51,6 +41,7 @@ class Rows(NamedTuple):
     skipped: tuple[str, ...]  # `FILE:LINE: reason`, one for each bad row that was left out
     ignored_labels: int  # rows left out because their label is in `ignore_labels`
     given: list[dict[str, object]]  # for prediction: what the source holds of each row
+    hint: str  # what to do about the first bad row
 
 
 def read_rows(
@@ -105,10 +96,10 @@ def read_rows(
         unanswerable=unanswerable, tag_names=tuple(tag_names),
     )  # fmt: skip
     found = collect(file, table, rules, located)
-    check_collected(file, found, columns.label if require_gold else None, skip_bad_rows)
+    check_rows(file, found, columns.label if require_gold else None, skip_bad_rows)
     if located["id"] is not None:
         check_ids(file, found.rows)
-    return Rows(found.rows, class_names, tuple(found.bad), found.ignored, found.given)
+    return found
 
 
 def to_file(source: str, columns: Columns, known: Sequence[str], mapping: Mapping[str, str | int], split: str) -> File:
@@ -139,7 +130,7 @@ def is_position(name: str) -> bool:
     return name.removeprefix("-").isdecimal()
 
 
-def collect(file: File, table: Table, rules: Rules, located: Mapping[str, str | None]) -> Collected:
+def collect(file: File, table: Table, rules: Rules, located: Mapping[str, str | None]) -> Rows:
     """Check every record."""
     plan = [(column, name, rules.converter(column)) for column, name in located.items()]
     rows, given, bad, hint, ignored = [], [], [], "", 0
@@ -167,22 +158,22 @@ def collect(file: File, table: Table, rules: Rules, located: Mapping[str, str | 
             elif not line:
                 where += f": row {number}"
             bad.append(one_line(f"{where}: column {name!r} {reason}" if name else f"{where}: {reason}"))
-    return Collected(rows, given, bad, hint, ignored)
+    return Rows(rows, rules.class_names, tuple(bad), ignored, given, hint)
 
 
-def check_collected(file: File, found: Collected, label: str | None, skip_bad_rows: bool) -> None:
+def check_rows(file: File, found: Rows, label: str | None, skip_bad_rows: bool) -> None:
     """Refuse bad rows unless they may be skipped, and no rows at all; say it where a class looks like several."""
-    bad = found.bad
+    bad = found.skipped
     joined = next((row[label] for row in found.rows if "|" in row[label]), None) if label else None
     if bad and not skip_bad_rows:
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
         raise BertkitError(bad[0] + more, hint=f"{SEVERAL if joined else found.hint}, or {SKIP}")
-    if not (found.rows or bad or found.ignored):
+    if not (found.rows or bad or found.ignored_labels):
         raise no_rows(file)
     if not found.rows:
         first = f"; the first: {bad[0]}" if bad else ""
         raise BertkitError(
-            f"{file.name}: no row is left: {len(bad)} bad, {found.ignored} with an ignored label{first}",
+            f"{file.name}: no row is left: {len(bad)} bad, {found.ignored_labels} with an ignored label{first}",
             hint="look at data.columns, data.skip_bad_rows and data.ignore_labels",
         )
     if joined:
