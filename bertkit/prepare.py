@@ -122,7 +122,7 @@ def build(material: Material, recipe: Recipe, place: Place) -> Built:
         recipe: the material's own, or one with other `model`, `train` and `hardware` settings.
     """
     loaded = load_model(local(recipe.model), material.task.head, material.task.labels, recipe.seed)
-    ids = np.append(material.train.store.input_ids, material.tokenizer.pad_token_id)
+    ids = objective_of(recipe).ids_of(material)
     device, order = place.accelerator.device, recipe.train.order
     ready = make_trainable(loaded.model, recipe.model, recipe.hardware, device, place.precision, ids, order)
     return Built(loaded.model, ready, f"{loaded.summary}; {ready.padding}")
@@ -171,16 +171,20 @@ def assemble(material: Material, recipe: Recipe, place: Place, built: Built) -> 
     if is_padding_free(built.model):
         place = without_padding(place, recipe.hardware)
     predictor = make_predictor(material.task, built.model, material.tokenizer, material.maker, place)
-    objective = class_of(recipe.train.objective, "train.objective", "bertkit.objectives", Objective, "objective")
     lengths, train = material.train.store.lengths, recipe.train
     return Prepared(
         recipe=recipe,
         place=place,
         built=built,
         predictor=predictor,
-        objective=objective.of(material, recipe, predictor),
+        objective=objective_of(recipe).of(material, recipe, predictor),
         plan=Plan(lengths, train.batch_size, train.epochs, train.steps, train.order, recipe.seed),
     )
+
+
+def objective_of(recipe: Recipe) -> type[Objective]:
+    """The class that `train.objective` names."""
+    return class_of(recipe.train.objective, "train.objective", "bertkit.objectives", Objective, "objective")
 
 
 def place_for(place: Place, recipe: Recipe) -> Place:

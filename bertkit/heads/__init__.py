@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from bertkit.heads.base import IGNORED, Head, HeadName, LossSettings, balanced_weights
-from bertkit.heads.class_ import ClassHead
-from bertkit.heads.multilabel import MultilabelHead
-from bertkit.heads.number import NumberHead
-from bertkit.heads.span import SpanHead
-from bertkit.heads.token import TokenHead
+from importlib import import_module
+from pkgutil import iter_modules
 
-__all__ = ("HEADS", "IGNORED", "Head", "HeadName", "LossSettings", "balanced_weights")
+from bertkit.heads.base import IGNORED, Head, LossSettings, balanced_weights
 
-HEADS: dict[HeadName, Head] = {
-    "class": ClassHead(), "multilabel": MultilabelHead(), "number": NumberHead(), "token": TokenHead(),
-    "span": SpanHead(),
-}  # fmt: skip
+__all__ = ("HEADS", "IGNORED", "Head", "LossSettings", "balanced_weights")
+
+# no registry: a new head is a new file
+HEADS: dict[str, Head] = {
+    kind.name: kind()
+    for module in iter_modules(__path__)
+    for kind in vars(import_module(f"{__name__}.{module.name}")).values()
+    if isinstance(kind, type) and issubclass(kind, Head) and kind.__module__.endswith(f".{module.name}") and kind.name
+}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from bertkit.data.windows import Window, WindowStore
 
-HeadName = Literal["class", "multilabel", "number", "token", "span"]
 IGNORED = -100  # target of a token that has none, as in torch's cross entropy; NaN among numbers
 CERTAIN = 20.0  # logit of an oracle
 
@@ -33,6 +32,7 @@ class Head:
     """One kind of head.
 
     Attributes:
+        name: what a task's `head` says; empty for what is not to be used by itself.
         auto_class: name of the transformers Auto class whose model carries it.
         outputs: names of the model's output fields, in the order that `decode` receives them.
         targets: names of the target arrays, as transformers calls them.
@@ -41,6 +41,7 @@ class Head:
         honours: fields of `LossSettings` that change this loss.
     """
 
+    name: str = ""
     auto_class: str = "AutoModelForSequenceClassification"
     outputs: tuple[str, ...] = ("logits",)
     targets: tuple[str, ...] = ("labels",)

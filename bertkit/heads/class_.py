@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class ClassHead(Head):
     """Logits (B, C), labels (B,)."""
 
+    name = "class"
     honours = frozenset({"label_smoothing", "class_weights"})
 
     def weights(self, targets: Mapping[str, np.ndarray], store: WindowStore, settings: LossSettings) -> np.ndarray:

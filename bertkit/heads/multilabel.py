@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 class MultilabelHead(Head):
     """Logits (B, C), labels (B, C) float32, 0 or 1."""
 
+    name = "multilabel"
+
     def loss(self, logits: Sequence[Tensor], targets: Mapping[str, Tensor], settings: LossSettings) -> Tensor:
         from torch.nn import functional
 

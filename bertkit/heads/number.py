@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 class NumberHead(Head):
     """Logits (B, 1), labels (B,) float32."""
 
+    name = "number"
+
     def loss(self, logits: Sequence[Tensor], targets: Mapping[str, Tensor], settings: LossSettings) -> Tensor:
         wanted, is_given = given(targets["labels"])
         return add_up((logits[0].float().squeeze(-1) - wanted).square() * is_given, targets)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class SpanHead(Head):
     """Logits (B, S) twice, positions (B,) twice; each window counts, for each asks whether the answer is there."""
 
+    name = "span"
     auto_class = "AutoModelForQuestionAnswering"
     outputs = ("start_logits", "end_logits")
     targets = ("start_positions", "end_positions")

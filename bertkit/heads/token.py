@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class TokenHead(Head):
     """Logits (B, S, C), labels (B, S); each word is owned by one window, so no row weighs more for having several."""
 
+    name = "token"
     auto_class = "AutoModelForTokenClassification"
     per_token = per_token_targets = True
     honours = frozenset({"label_smoothing", "class_weights"})

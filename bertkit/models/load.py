@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrained
 
 from bertkit.bounded import parse, read_whole
 from bertkit.errors import BertkitError
-from bertkit.heads import HEADS, HeadName
+from bertkit.heads import HEADS
 
 if TYPE_CHECKING:
     from bertkit.recipe import ModelConfig
@@ -134,7 +134,7 @@ def longest_input(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) 
     return int(min(limit, tokenizer.model_max_length, UNLIMITED))
 
 
-def load_model(config: ModelConfig, head: HeadName, labels: Sequence[str], seed: int) -> Loaded:
+def load_model(config: ModelConfig, head: str, labels: Sequence[str], seed: int) -> Loaded:
     """The model with a head for these labels.
 
     Args:

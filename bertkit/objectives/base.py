@@ -44,6 +44,11 @@ class Objective:
         """
         raise NotImplementedError
 
+    @classmethod
+    def ids_of(cls, material: Material) -> np.ndarray:
+        """Every token id that `batch` may feed, repeats allowed: the embeddings of others are not trained."""
+        return np.append(material.train.store.input_ids, material.tokenizer.pad_token_id)
+
     def batch(
         self, step: int, windows: np.ndarray, budget: Budget
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:

@@ -57,7 +57,10 @@ def task_findings(scored: Scored) -> list[Finding]:
     """What the task says of itself, and what its head adds."""
     own = scored.task.breakdowns(scored.predictions, scored.rows, scored.where)
     said = {finding.title for finding in own}
-    return [*own, *(finding for finding in OF_HEAD[scored.task.head](scored) if finding.title not in said)]
+    return [
+        *own,
+        *(finding for finding in OF_HEAD.get(scored.task.head, lambda scored: [])(scored) if finding.title not in said),
+    ]
 
 
 def loss_curve(history: Sequence[Mapping]) -> list[Series]:

@@ -11,7 +11,7 @@ from bertkit.config import Section, validate
 from bertkit.data.sources import Columns
 from bertkit.data.windows import Inputs, Window
 from bertkit.findings import Finding
-from bertkit.heads import HEADS, HeadName
+from bertkit.heads import HEADS
 from bertkit.named import class_of, module_names
 
 Row = Mapping[str, object]
@@ -48,7 +48,7 @@ class Task(Section):
     with_spans: ClassVar[bool] = False  # whether windows keep character offsets
 
     @property
-    def head(self) -> HeadName:
+    def head(self) -> str:
         """Name of the head in `heads.HEADS`."""
         raise NotImplementedError
 

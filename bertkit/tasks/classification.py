@@ -10,7 +10,6 @@ from pydantic import Field, model_validator
 
 from bertkit.data.sources import Columns
 from bertkit.data.windows import Inputs, Pair, Window
-from bertkit.heads import HeadName
 from bertkit.tasks.base import Output, Prediction, Row, Scores, Target, Task, softmax
 
 
@@ -33,7 +32,7 @@ class Classification(Task):
     answer = "label"
 
     @property
-    def head(self) -> HeadName:
+    def head(self) -> str:
         return "multilabel" if self.kind == "labels" else self.kind
 
     @property

@@ -10,7 +10,7 @@ from pydantic import Field
 from bertkit.data.sources import Columns
 from bertkit.data.windows import Inputs, Window, Words
 from bertkit.errors import BertkitError
-from bertkit.heads import IGNORED, HeadName
+from bertkit.heads import IGNORED
 from bertkit.tasks.base import Output, Prediction, Row, Scores, Target, Task, softmax
 
 # the closed inventory of Universal Dependencies, https://universaldependencies.org/u/pos/
@@ -33,7 +33,7 @@ class Tagging(Task):
     answer = "tags"
 
     @property
-    def head(self) -> HeadName:
+    def head(self) -> str:
         return "token"
 
     @property

@@ -10,7 +10,6 @@ from pydantic import Field, PositiveInt, model_validator
 
 from bertkit.data.sources import Columns
 from bertkit.data.windows import Inputs, Pair, Window, is_answerable
-from bertkit.heads import HeadName
 from bertkit.tasks.base import Output, Prediction, Row, Scores, Target, Task, softmax
 
 CLS = 0  # place of [CLS], which stands for "no answer in this window"
@@ -50,7 +49,7 @@ class QA(Task):
         return {"max_answer_length": 100, **section} if section.get("language") == "zh" else section
 
     @property
-    def head(self) -> HeadName:
+    def head(self) -> str:
         return "span"
 
     @property
