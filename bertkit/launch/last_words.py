@@ -19,7 +19,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, E
 from bertkit.errors import BertkitError, Interrupted
 from bertkit.launch.ranks import RANKS, is_first, restarts
 
-ECHO = 2.0  # seconds that a process stays when it has lost another, so that the launcher sees first who died first
+ECHO = 2.0  # seconds that a process stays after it has lost another one
 GO_ON = "go on with the same command and --resume; if it was killed for memory, lower hardware.micro_batch_tokens"
 
 
@@ -45,7 +45,7 @@ class LastWord(ErrorHandler):
     """Writes a `Word` into the error file that torch elastic reads, in its format."""
 
     def record_exception(self, e: BaseException) -> None:
-        """Write down what is said of an error; a process that lost another waits until that one was seen to be gone."""
+        """Write down an error; a process that lost another stays a while, so that the other is seen to die first."""
         kinds, text = {kind.__name__ for kind in type(e).__mro__}, str(e)
         rank = int(os.environ.get("RANK", "0"))
         if isinstance(e, BertkitError | Interrupted):
@@ -104,7 +104,7 @@ def told(folder: Path, launch: Callable[[], object]) -> int:
     Returns:
         0, or 1 when a process ended by a bug, whose traceback is printed.
     Raises:
-        BertkitError, Interrupted: what the process that failed first said.
+        BertkitError, Interrupted: why the first process that failed did.
     """
     died: list[Word] = []
     try:

@@ -1,4 +1,4 @@
-"""How the processes that were asked for are started, with every mistake found that this host can tell of."""
+"""Turns launch options into a command of accelerate's launcher, after every mistake that this host can find."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def plan_launch(asked: Asked, takes_all: bool = False) -> Launch:
         if asked.max_restarts:
             raise BertkitError(
                 "--max-restarts: there is one process, which nobody watches",
-                hint="it goes with two processes or more; a single one goes on with --resume",
+                hint="use it with two processes or more; continue a single one with --resume",
             )
         return Launch([], on_cpu, "")
     address, port = _main_address(asked)
@@ -109,10 +109,10 @@ def plan_launch(asked: Asked, takes_all: bool = False) -> Launch:
     return Launch(options, {**on_cpu, **near, **_WATCHED}, f"launch: {kind}{where}{why if gpus else ''}")
 
 
-_OFF = ("--mixed_precision", "no", "--dynamo_backend", "no")  # precision is ours, and a file of the user's stays out
+_OFF = ("--mixed_precision", "no", "--dynamo_backend", "no")  # bertkit sets both, whatever the user's default file says
 _WATCHED = {
     "PET_SHUTDOWN_TIMEOUT": str(PATIENCE),
-    "TORCH_CPP_LOG_LEVEL": "ERROR",  # every process would warn of every connection that closes
+    "TORCH_CPP_LOG_LEVEL": "ERROR",  # otherwise every process warns of every connection that closes
 }
 
 
@@ -133,11 +133,11 @@ def _check(asked: Asked) -> None:
         raise BertkitError(f"--{kinds[0]} and --{kinds[1]} say different things", hint="give one of them")
     if asked.launch is not None:
         if asked.hosts is not None:
-            raise BertkitError("--hosts: the file of --launch says how many", hint="it is num_machines there")
+            raise BertkitError("--hosts: the file of --launch says how many", hint="set num_machines there")
         return
     several = asked.hosts is not None and asked.hosts > 1
     if asked.tpu and several:
-        raise BertkitError("--tpu is for one host", hint="for more, give an accelerate file with --launch")
+        raise BertkitError("--tpu is for one host", hint="give an accelerate file with --launch to use more")
     if several and (asked.host_rank is None or asked.main_address is None):
         raise BertkitError(
             f"--hosts {asked.hosts} goes with --host-rank and --main-address",
@@ -153,7 +153,7 @@ def _check(asked: Asked) -> None:
 
 
 def _main_address(asked: Asked) -> tuple[str, int]:
-    """Address and port where the processes meet; looked up, and free where they are ours."""
+    """Address and port where the processes meet: known here, and free if this is the first host."""
     if asked.main_address is None:
         return "127.0.0.1", _free_port()
     host, _, text = asked.main_address.rpartition(":")
@@ -184,18 +184,18 @@ def _check_free(port: int) -> None:
 
 
 def _interface(address: str, port: int) -> Mapping[str, str]:
-    """The network on which this host reaches the first one; gloo would take the one that the host's name stands for."""
+    """The network interface that reaches the first host; gloo would take the one behind the name of this host."""
     import psutil
 
     if "GLOO_SOCKET_IFNAME" in os.environ:
         return {}
-    family, kind, _, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_DGRAM)[0]
+    family, kind, _, _, target = socket.getaddrinfo(address, port, type=socket.SOCK_DGRAM)[0]
     with socket.socket(family, kind) as probe:
         try:
-            probe.connect(place)  # sends nothing
+            probe.connect(target)  # sends nothing
         except OSError as error:
             raise BertkitError(
-                f"--main-address: no way to {address} ({error.strerror})", hint="are the hosts in one network?"
+                f"--main-address: {address} cannot be reached ({error.strerror})", hint="put all hosts into one network"
             ) from None
         ours = probe.getsockname()[0]
     names = [name for name, known in psutil.net_if_addrs().items() if any(entry.address == ours for entry in known)]
@@ -219,17 +219,17 @@ def _from_file(asked: Asked) -> Launch:
 
     path = asked.launch
     if not path.is_file():
-        raise BertkitError(f"--launch: {path} is not a file", hint="`accelerate config --config_file FILE` makes one")
+        raise BertkitError(f"--launch: {path} is not a file", hint="create one with `accelerate config --config_file FILE`")
     try:
         config = load_config_from_file(str(path))
     except Exception as error:  # yaml's errors, accelerate's, and those of the dataclass that it fills
         raise BertkitError(
-            f"--launch: {path} is no accelerate file ({error})", hint="`accelerate config --config_file FILE` makes one"
+            f"--launch: {path} is no accelerate file ({error})", hint="create one with `accelerate config --config_file FILE`"
         ) from None
     kind = str(getattr(config.distributed_type, "value", config.distributed_type))
     if kind not in DATA_PARALLEL:
         raise BertkitError(
-            f"--launch: {path} has distributed_type {kind}, and every process here holds the whole model",
+            f"--launch: {path} has distributed_type {kind}, but every process of bertkit holds the whole model",
             hint=f"one of: {', '.join(DATA_PARALLEL)}",
         )
     options, hosts, total = ["--config_file", str(path), *_OFF], config.num_machines or 1, config.num_processes or 1
@@ -239,7 +239,7 @@ def _from_file(asked: Asked) -> Launch:
     if config.use_cpu and config.mpirun_config:
         return Launch(options, {USE_CPU: "true"}, f"launch: {total} processes, as {path} says")
     if kind == "XLA" and find_spec("torch_xla") is None:
-        raise BertkitError(f"--launch: {path} wants torch_xla, which is not installed", hint="pip install torch_xla")
+        raise BertkitError(f"--launch: {path} needs torch_xla, which is not installed", hint="pip install torch_xla")
     if kind == "MULTI_GPU" and not config.use_cpu:
         check_gpus(here, f"--launch: {path}: GPUs of a host:")
     near: Mapping[str, str] = {}

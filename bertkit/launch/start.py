@@ -29,7 +29,7 @@ def run_launch(launch: Launch, command: Sequence[str], module: str = "bertkit") 
     Returns:
         0, or 1 when a process ended by a bug, whose traceback is printed.
     Raises:
-        BertkitError: what the first process to fail had to say.
+        BertkitError: why the first process that failed did.
         Interrupted: the processes were told to stop, and did.
     """
     follow_parent()
@@ -97,7 +97,7 @@ def spawn(function: Callable[..., object], processes: int | None = None, *argume
 
 @contextmanager
 def _inherited(names: Mapping[str, str]) -> Iterator[Path]:
-    """What our processes inherit: the environment, a folder for error files, and a line that ends with us."""
+    """What the processes inherit: the environment, a folder for error files, and a standard input that ends with us."""
     folder, arguments = Path(tempfile.mkdtemp(prefix="bertkit-")), sys.argv
     alone = folder / "launch" / "attempt_0" / "0"  # where a process writes that torchrun does not watch
     alone.mkdir(parents=True)
@@ -120,7 +120,7 @@ def _inherited(names: Mapping[str, str]) -> Iterator[Path]:
 
 @contextmanager
 def _torchrun_kept_quiet() -> Iterator[None]:
-    """Without its log of every signal that it sends; its signal handlers do not outlive it."""
+    """Silence torchrun's log of every signal that it sends, and take its signal handlers off at the end."""
     before = logging.root.manager.disable
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     logging.disable(logging.CRITICAL)
