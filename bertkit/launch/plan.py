@@ -219,12 +219,15 @@ def _from_file(asked: Asked) -> Launch:
 
     path = asked.launch
     if not path.is_file():
-        raise BertkitError(f"--launch: {path} is not a file", hint="create one with `accelerate config --config_file FILE`")
+        raise BertkitError(
+            f"--launch: {path} is not a file", hint="create one with `accelerate config --config_file FILE`"
+        )
     try:
         config = load_config_from_file(str(path))
     except Exception as error:  # yaml's errors, accelerate's, and those of the dataclass that it fills
         raise BertkitError(
-            f"--launch: {path} is no accelerate file ({error})", hint="create one with `accelerate config --config_file FILE`"
+            f"--launch: {path} is no accelerate file ({error})",
+            hint="create one with `accelerate config --config_file FILE`",
         ) from None
     kind = str(getattr(config.distributed_type, "value", config.distributed_type))
     if kind not in DATA_PARALLEL:
