@@ -84,6 +84,9 @@ class DataConfig(Section):
     )
     train_rows: PositiveInt | None = Field(None, description="use a random subset of this many training rows")
     validation_rows: PositiveInt | None = Field(None, description="use a random subset of this many validation rows")
+    labels: dict[str, str] = Field(
+        default_factory=dict, description="label in the files: the class it stands for; joins spellings of one class"
+    )
     ignore_labels: Many = Field((), description="rows with these labels are left out, and counted")
     skip_bad_rows: bool = Field(False, description="leave out rows that cannot be used, and count them")
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 from bertkit.config import validate
 from bertkit.data.draws import content, group_keys, group_rows, hold_back, subset, unit_of
-from bertkit.data.labels import check_labels, resolve_labels
+from bertkit.data.labels import check_labels, check_spelling, resolve_labels, same_values
 from bertkit.data.sources import Rows, read_rows
 from bertkit.errors import BertkitError, did_you_mean
 from bertkit.recipe import Recipe
@@ -50,7 +52,8 @@ def read_splits(recipe: Recipe, task: Task, say: Callable[[str], None]) -> tuple
         if name is not None:
             source, part = (data.source, name) if data.source else (name, split)
             group_by = group_column(recipe, task) if split == "train" else None
-            found[split] = read_split(recipe, task, source, part, group_by=group_by)
+            known = labels_in(task, found["train"].rows) if split != "train" else ()
+            found[split] = read_split(recipe, task, source, part, group_by=group_by, known=known)
             say_skipped(found[split], name, say)
     rows = {split: found[split].rows if split in found else [] for split in names}
     labels = labels_in(task, rows["train"])
@@ -160,15 +163,49 @@ def path_of(name: str) -> str:
 
 
 def read_split(
-    recipe: Recipe, task: Task, source: str, split: str, require_gold: bool = True, group_by: str | None = None
+    recipe: Recipe,
+    task: Task,
+    source: str,
+    split: str,
+    require_gold: bool = True,
+    group_by: str | None = None,
+    known: Collection[str] = (),
 ) -> Rows:
+    """Read and check the rows of a split, and settle how its labels are spelt.
+
+    Args:
+        known: labels that are decided already, where the task does not name them.
+    """
     data = recipe.data
-    return read_rows(
+    if data.labels and not (task.reads.label or task.reads.labels or task.reads.tags):
+        raise BertkitError(f"data.labels: {task.name} has no labels", hint="leave it out")
+    found = read_rows(
         path_of(source), task.reads, mapping=data.columns, split=split, config=data.config, require_gold=require_gold,
         ignore_labels=data.ignore_labels, skip_bad_rows=data.skip_bad_rows,
         unanswerable=bool(getattr(task, "unanswerable", False)), tag_names=task.labels,
         group_by=group_by,
     )  # fmt: skip
+    for row in found.rows:
+        rename(task, row, data.labels)
+    counts = Counter(chain.from_iterable(task.labels_of(row) for row in found.rows if row.get(task.gold) is not None))
+    renamed = same_values(counts, task.labels or known)
+    for row in found.rows if renamed else ():
+        rename(task, row, renamed)
+    notes = [f"the label {name!r} is read as {other!r} ({counts[name]:,} rows)" for name, other in renamed.items()]
+    if not (task.labels or known):
+        check_spelling({name: count for name, count in counts.items() if name not in renamed}, source)
+    return found._replace(notes=(*found.notes, *notes))
+
+
+def rename(task: Task, row: Row, names: Mapping[str, str]) -> None:
+    """Put other names in place of a row's labels."""
+    value = row.get(task.gold)
+    if isinstance(value, str):
+        row[task.gold] = names.get(value, value)
+    elif task.reads.labels and value is not None:
+        row[task.gold] = tuple(dict.fromkeys(names.get(name, name) for name in value))
+    elif task.reads.tags and value is not None:
+        row[task.gold] = [names.get(name, name) for name in value]
 
 
 def say_skipped(found: Rows, name: str, say: Callable[[str], None]) -> None:
@@ -176,11 +213,20 @@ def say_skipped(found: Rows, name: str, say: Callable[[str], None]) -> None:
         say(f"{name}: {len(found.skipped)} bad rows are left out; the first: {found.skipped[0]}")
     if found.ignored_labels:
         say(f"{name}: {found.ignored_labels} rows with ignored labels are left out")
+    if found.empty:
+        some = ", ".join(found.empty[:5]) + (", ..." if len(found.empty) > 5 else "")
+        say(f"{name}: {len(found.empty):,} rows with an empty text are left out: {some}")
+    for note in found.notes:
+        say(f"{name}: {note}")
 
 
 def describe_left_out(found: Rows) -> str:
     """The rows that were not read, counted; empty when there are none."""
-    counts = {"bad rows": len(found.skipped), "rows with ignored labels": found.ignored_labels}
+    counts = {
+        "bad rows": len(found.skipped),
+        "rows with ignored labels": found.ignored_labels,
+        "rows with an empty text": len(found.empty),
+    }
     return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
 
 

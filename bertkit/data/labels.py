@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from bertkit.errors import BertkitError, did_you_mean
@@ -66,11 +68,59 @@ def check_labels(found: Collection[str] | Mapping[str, str], labels: Sequence[st
     if unknown:
         shown = ", ".join(map(repr, unknown[:5])) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
         row = f" (row {found[unknown[0]]})" if isinstance(found, Mapping) else ""
+        twin = next((label for label in labels if label.casefold() == unknown[0].casefold()), None)
+        advice = _joined(unknown[0], twin) if twin else did_you_mean(unknown[0], labels)
         raise BertkitError(
             f"{where}: unknown label {shown}{row}; the labels are {', '.join(labels)}",
-            hint=f"{did_you_mean(unknown[0], labels)}; leave such rows out with data.ignore_labels, "
+            hint=f"{advice}; leave such rows out with data.ignore_labels, "
             "or list every label in task.labels before training",
         )
+
+
+def same_values(counts: Mapping[str, int], known: Collection[str]) -> dict[str, str]:
+    """Label -> the spelling that it gets: `1`, `1.0` and `True` are one class, as are `0`, `0.0` and `False`.
+
+    Programs write the same value differently. The spelling in `known` is kept, else the most frequent one; a value that
+    is spelt in one way only stays as it is.
+    """
+    spelling = {_value(name): name for name in reversed([*known, *sorted(counts, key=lambda name: -counts[name])])}
+    return {name: spelling[_value(name)] for name in counts if name not in known and spelling[_value(name)] != name}
+
+
+def check_spelling(counts: Mapping[str, int], where: str) -> None:
+    """Refuse labels that are hardly meant as classes of their own, with the setting that says what is meant.
+
+    Args:
+        counts: label -> how often it stands there.
+    Raises:
+        BertkitError: two labels differ in case only, or -1 is one of several numbers.
+    """
+    seen: dict[str, str] = {}
+    for name in sorted(counts, key=lambda name: -counts[name]):
+        other = seen.setdefault(name.casefold(), name)
+        if other != name:
+            raise BertkitError(
+                f"{where}: the labels {other!r} ({counts[other]:,} times) and {name!r} ({counts[name]:,} times) differ "
+                "in case only",
+                hint=f"{_joined(name, other)}, or list every label in task.labels to keep them apart",
+            )
+    if "-1" in counts and len(counts) > 2 and all(re.fullmatch(r"-?\d+", name, re.ASCII) for name in counts):
+        raise BertkitError(
+            f"{where}: the label -1 ({counts['-1']:,} times) stands for 'no label' in many data sets",
+            hint="leave such rows out with data.ignore_labels=-1, or, if it is a class, list every label in "
+            "task.labels",
+        )
+
+
+def _value(label: str) -> str:
+    truth = {"true": "1", "false": "0"}.get(label.casefold(), label)
+    return truth.split(".")[0] if re.fullmatch(r"-?\d+\.0+", truth, re.ASCII) else truth
+
+
+def _joined(name: str, other: str) -> str:
+    if name.isidentifier():
+        return f"join them with data.labels.{name}={other}"
+    return f"join them with 'data.labels={json.dumps({name: other}, ensure_ascii=False)}'"
 
 
 def _match_checkpoint(found: set[str], id2label: Mapping[int, str]) -> tuple[str, ...] | None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import math
 import re
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bertkit.data.files import BadRow, show
@@ -24,7 +25,7 @@ PYTHON_LIST = re.compile(rf"\[\s*({LIST_ITEM}\s*(,\s*{LIST_ITEM}\s*)*,?\s*)?\]")
 class Columns(NamedTuple):
     """Which columns a task reads, by kind; the reader checks them and gives each row these keys and `id`."""
 
-    text: tuple[str, ...] = ()  # a str, maybe empty
+    text: tuple[str, ...] = ()  # a str; empty ones are left out where there are answers to learn or to score
     words: tuple[str, ...] = ()  # a list of str
     label: str | None = None  # one class name
     labels: str | None = None  # multi-label: a tuple of class names; also `[a, b]` or `a|b` in one string
@@ -38,6 +39,10 @@ class IgnoredLabel(Exception):
     """The row has a label that the user wants left out."""
 
 
+class EmptyText(Exception):
+    """The row has an answer, and nothing to learn it from."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rules:
     """What makes a row right for one task. The reasons that converters raise read on after "column 'x' ..."."""
@@ -48,6 +53,7 @@ class Rules:
     ignored: frozenset[str] = frozenset()
     unanswerable: bool = False
     tag_names: tuple[str, ...] = ()
+    trimmed: Counter[str] = field(default_factory=Counter)
 
     def converter(self, column: str) -> Callable[[object], object]:
         """The function that checks one column's values."""
@@ -56,9 +62,16 @@ class Rules:
         return {"id": name_of, self.columns.answers: as_answers, **kinds}.get(column, lambda value: value)
 
     def class_name(self, value: object) -> str | None:
-        """A ClassLabel's number becomes its name, and its -1 (unlabelled test sets of the Hub) becomes None."""
+        """A ClassLabel's number becomes its name, and its -1 (unlabelled test sets of the Hub) becomes None.
+
+        White space around a name goes, inside it becomes one blank; `trimmed` counts where that joins spellings.
+        """
         if self.class_names is None or type(value) is not int:
-            return name_of(value)
+            name = name_of(value)
+            name = name and " ".join(name.split())
+            if name and isinstance(value, str) and value != name:
+                self.trimmed[name] += 1
+            return name
         if not -1 <= value < len(self.class_names):
             raise BadRow(f"holds {value}, but the classes are 0 to {len(self.class_names) - 1}")
         return self.class_names[value] if value >= 0 else None
@@ -112,6 +125,8 @@ class Rules:
         """What a column alone does not tell: tags count like words, answers stand in their context."""
         if self.columns.answers:
             self.check_question(row, *self.columns.text)
+        elif self.required and not all(row[name].strip() for name in self.columns.text):
+            raise EmptyText
         for name in self.columns.words:
             self.check_words(row, name)
 

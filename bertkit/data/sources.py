@@ -9,13 +9,14 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from types import MappingProxyType
 from typing import NamedTuple
 
 from bertkit.data.columns import is_column_file
 from bertkit.data.files import BadRow, File, Table, cut, name_parts, no_rows, show
 from bertkit.data.opening import READERS, ending_of, find, open_table, read_pipe
-from bertkit.data.rules import SEVERAL, Columns, IgnoredLabel, Rules
+from bertkit.data.rules import SEVERAL, Columns, EmptyText, IgnoredLabel, Rules
 from bertkit.data.tagged import entity_names
 from bertkit.data.words import words_of
 from bertkit.errors import BertkitError, did_you_mean, nearest, one_line
@@ -42,6 +43,8 @@ class Rows(NamedTuple):
     ignored_labels: int  # rows left out because their label is in `ignore_labels`
     given: list[dict[str, object]]  # for prediction: what the source holds of each row
     hint: str  # what to do about the first bad row
+    empty: tuple[str, ...]  # `FILE:LINE` of each row left out because a text is empty or white space
+    notes: tuple[str, ...]  # what else was done to the rows, a sentence each
 
 
 def read_rows(
@@ -133,10 +136,11 @@ def is_position(name: str) -> bool:
 def collect(file: File, table: Table, rules: Rules, located: Mapping[str, str | None]) -> Rows:
     """Check every record."""
     plan = [(column, name, rules.converter(column)) for column, name in located.items()]
-    rows, given, bad, hint, ignored = [], [], [], "", 0
+    rows, given, bad, hint, ignored, empty = [], [], [], "", 0, []
     for number, (line, record) in enumerate(table.records):
         row: dict[str, object] = {}
         name = None
+        where = f"{file.name}:{line}" if line else file.name
         try:
             if isinstance(record, BadRow):
                 raise record
@@ -150,15 +154,20 @@ def collect(file: File, table: Table, rules: Rules, located: Mapping[str, str | 
                 given.append(record)
         except IgnoredLabel:
             ignored += 1
+        except EmptyText:
+            empty.append(where if line else f"{where}: row {number}")
         except BadRow as reason:
             hint = hint or reason.hint
-            where = f"{file.name}:{line}" if line else file.name
             if rules.columns.answers:
                 where += f": question {cut(row.get('id') or str(number))}"
             elif not line:
                 where += f": row {number}"
             bad.append(one_line(f"{where}: column {name!r} {reason}" if name else f"{where}: {reason}"))
-    return Rows(rows, rules.class_names, tuple(bad), ignored, given, hint)
+    notes = ()
+    if rules.trimmed:
+        some = ", ".join(map(repr, islice(rules.trimmed, 3))) + (", ..." if len(rules.trimmed) > 3 else "")
+        notes = (f"{rules.trimmed.total():,} labels are read without their extra white space: {some}",)
+    return Rows(rows, rules.class_names, tuple(bad), ignored, given, hint, tuple(empty), notes)
 
 
 def check_rows(file: File, found: Rows, label: str | None, skip_bad_rows: bool) -> None:
@@ -168,12 +177,13 @@ def check_rows(file: File, found: Rows, label: str | None, skip_bad_rows: bool) 
     if bad and not skip_bad_rows:
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
         raise BertkitError(bad[0] + more, hint=f"{SEVERAL if joined else found.hint}, or {SKIP}")
-    if not (found.rows or bad or found.ignored_labels):
+    if not (found.rows or bad or found.ignored_labels or found.empty):
         raise no_rows(file)
     if not found.rows:
         first = f"; the first: {bad[0]}" if bad else ""
         raise BertkitError(
-            f"{file.name}: no row is left: {len(bad)} bad, {found.ignored_labels} with an ignored label{first}",
+            f"{file.name}: no row is left: {len(bad)} bad, {found.ignored_labels} with an ignored label, "
+            f"{len(found.empty)} with an empty text{first}",
             hint="look at data.columns, data.skip_bad_rows and data.ignore_labels",
         )
     if joined:

@@ -46,7 +46,7 @@ def evaluate(
     if losses := cover(predictor.task, parts).losses():
         say(f"{data}: {losses}")
     scores, _ = predictor.evaluate(parts)
-    counts = {"rows": len(found.rows), "skipped": len(found.skipped)}
+    counts = {"rows": len(found.rows), "skipped": len(found.skipped) + len(found.empty)}
     return {"headline": predictor.task.headline, "data": data, **scores, **counts}
 
 

@@ -134,9 +134,9 @@ def test_what_is_written_as_csv_comes_back(tmp_path, rows, mark):
     with path.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, delimiter=mark)
         writer.writerows([("text", "label"), *rows, ("end", "x")])
-    read = read_rows(str(path), TASKS[0])
+    read = read_rows(str(path), TASKS[0], require_gold=False)
     assert [(row["text"], row["label"]) for row in read.rows] == [
-        *((text, label.strip()) for text, label in rows),
+        *((text, " ".join(label.split())) for text, label in rows),
         ("end", "x"),
     ]
 
@@ -148,10 +148,10 @@ def test_what_is_written_as_json_lines_comes_back(tmp_path, rows):
     for escape in (True, False):
         lines = [json.dumps({"text": text, "label": label}, ensure_ascii=escape) for text, label in rows]
         path.write_bytes("\n".join(lines).encode())
-        read = read_rows(str(path), TASKS[0])
+        read = read_rows(str(path), TASKS[0], require_gold=False)
         assert [(row["text"], row["label"]) for row in read.rows] == [(text, str(label)) for text, label in rows]
         path.with_suffix(".json").write_bytes(f"[{','.join(lines)}]".encode())
-        assert read_rows(str(path.with_suffix(".json")), TASKS[0]) == read
+        assert read_rows(str(path.with_suffix(".json")), TASKS[0], require_gold=False) == read
 
 
 tsv_text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\t\r\n\0"))
@@ -168,7 +168,8 @@ def test_what_is_written_as_tsv_comes_back(tmp_path, rows, header):
         lines.insert(0, "first\tx")  # there it would be a byte order mark
         rows = ["first", *rows]
     path.write_bytes("\n".join(lines).encode())
-    read = read_rows(str(path), TASKS[0], mapping={} if header else {"text": 0, "label": 1})
+    mapping = {} if header else {"text": 0, "label": 1}
+    read = read_rows(str(path), TASKS[0], mapping=mapping, require_gold=False)
     assert [row["text"] for row in read.rows] == rows
 
 

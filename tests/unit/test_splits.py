@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -106,3 +107,77 @@ def test_labels_are_those_of_the_file_and_those_that_train_does_not_see_are_name
     assert task.labels == ("a", "b", "rare")
     assert {row["label"] for row in splits.train} == {"a", "b"}
     assert said[-1] == "train: no row has the label 'rare', so it is not learned"
+
+
+@pytest.mark.parametrize("empty", ["", " ", "\t\n"])
+@pytest.mark.parametrize("task", ["sentiment", "nli", "classification"])
+def test_rows_with_an_empty_text_are_left_out_and_named_by_line(read, task, empty):
+    texts = ("premise", "hypothesis") if task == "nli" else ("text",)
+    rows = [{**{name: f"{name} {n}" for name in texts}, "label": "ab"[n % 2]} for n in range(20)]
+    rows[3][texts[-1]] = rows[8][texts[0]] = empty
+    splits, _, said = read(task, rows)
+    assert len(splits.train) + len(splits.validation) == 18
+    lines = re.findall(r"train.jsonl:(\d+)", said[0].split("left out")[1])
+    assert "2 rows with an empty text are left out" in said[0]
+    assert lines == ["4", "9"]
+    assert splits.left_out == {"train": "2 rows with an empty text"}
+    with pytest.raises(BertkitError, match=f"train.jsonl:6: column '{texts[0]}' is missing"):
+        read(task, [*rows[:5], {**rows[5], texts[0]: None}, *rows[6:]])
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "setting"),
+    [("Good", "good", "data.labels.Good=good"), ("Not good", "not good", 'data.labels={"Not good": "not good"}')],
+)
+def test_labels_that_differ_in_case_only_are_refused_until_they_are_joined(read, one, other, setting):
+    rows = reviews(*[other, "bad"] * 10, one)
+    with pytest.raises(BertkitError) as caught:
+        read("sentiment", rows)
+    assert caught.value.message.endswith(f"the labels {other!r} (10 times) and {one!r} (1 times) differ in case only")
+    assert setting in caught.value.hint
+    name, value = setting.removeprefix("data.").split("=", 1)
+    assert read("sentiment", rows, **{name: value})[1].labels == ("bad", other)
+    validation = [{"text": "new", "label": one}]
+    with pytest.raises(BertkitError, match=f"unknown label {one!r}") as caught:
+        read("sentiment", rows[:-1], validation)
+    assert setting in caught.value.hint
+    assert read("sentiment", rows[:-1], validation, **{name: value})[0].validation[0]["label"] == other
+
+
+def test_minus_one_is_never_a_class_in_silence(read):
+    rows = reviews(*["0", "1", "2", "-1"] * 5)
+    with pytest.raises(BertkitError, match=r"the label -1 \(5 times\) stands for 'no label'") as caught:
+        read("sentiment", rows)
+    assert "data.ignore_labels=-1" in caught.value.hint
+    splits, task, said = read("sentiment", rows, ignore_labels=-1)
+    assert task.labels == ("0", "1", "2")
+    assert "5 rows with ignored labels are left out" in said[0]
+    assert splits.left_out["train"] == "5 rows with ignored labels"
+    assert read("sentiment", reviews(*["1", "-1"] * 5))[1].labels == ("1", "-1")  # without it there is one class
+
+
+@pytest.mark.parametrize("spelt", [["0.0", "1.0"], ["False", "True"], [False, True], [0, 1], [0.0, 1.0]])
+@pytest.mark.parametrize("known", [["0", "1"], ["0.0", "1.0"], ["false", "true"]])
+def test_programs_write_numbers_and_truth_in_many_ways_and_they_are_one_class(read, known, spelt):
+    validation = [{"text": f"new {n}", "label": label} for n, label in enumerate(spelt)]
+    splits, task, _ = read("sentiment", reviews(*known * 5), validation)
+    assert task.labels == tuple(known)
+    assert [row["label"] for row in splits.validation] == known
+
+
+def test_what_is_read_under_another_spelling_is_said(read):
+    _, _, said = read("sentiment", reviews(*["0", "1"] * 5), [{"text": "new", "label": "1.0"}])
+    assert said[0].endswith("validation.jsonl: the label '1.0' is read as '1' (1 rows)")
+    labels = ("true", "half-true", "1.5", "01")
+    assert set(read("sentiment", reviews(*labels * 5))[1].labels) == set(labels)  # no other spelling: names as they are
+
+
+def test_a_map_of_labels_is_refused_where_there_are_none(read):
+    with pytest.raises(BertkitError, match=r"data\.labels: qa has no labels"):
+        read("qa", questions(4, 2), **{"labels.a": "b"})
+
+
+def test_labels_that_differ_in_white_space_only_are_one_class_and_that_is_said(read):
+    _, task, said = read("sentiment", reviews(*["not good", "not  good", "fine", "fine "] * 3))
+    assert task.labels == ("fine", "not good")
+    assert said[0].endswith("train.jsonl: 6 labels are read without their extra white space: 'not good', 'fine'")

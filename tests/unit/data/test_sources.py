@@ -73,8 +73,9 @@ def test_tsv_keeps_lone_quotes_and_na(write):
     texts = ['"He said', "NA", "Null", "None", "nan", 'a "b" c', "", " ", "a\u2028b\x0bc", "01"]
     path = write("train.tsv", "text\tlabel\r\n" + "".join(f"{text}\t01\r\n" for text in texts))
     rows = read_rows(path, SENTIMENT).rows
-    assert [row["text"] for row in rows] == texts
+    assert [row["text"] for row in rows] == [text for text in texts if text.strip()]
     assert {row["label"] for row in rows} == {"01"}
+    assert [row["text"] for row in read_rows(path, SENTIMENT, require_gold=False).rows] == texts  # each has its answer
 
 
 def test_rows_hold_the_tasks_columns_and_an_id_and_nothing_else(write):
@@ -360,7 +361,8 @@ def test_files_without_a_row_left_are_errors(write):
     path = write("c.jsonl", json_lines({"text": "a", "label": "-"}, {"text": 1, "label": "x"}))
     error = error_of(path, SENTIMENT, ignore_labels=["-"], skip_bad_rows=True)
     assert error.message == (
-        f"{path}: no row is left: 1 bad, 1 with an ignored label; the first: {path}:2: column 'text' holds 1, not text"
+        f"{path}: no row is left: 1 bad, 1 with an ignored label, 0 with an empty text; the first: "
+        f"{path}:2: column 'text' holds 1, not text"
     )
     assert error.hint == "look at data.columns, data.skip_bad_rows and data.ignore_labels"
 
