@@ -41,15 +41,15 @@ def examine() -> dict[str, dict[str, str]]:
 
     from bertkit import __version__
     from bertkit.recipe import HardwareConfig
-    from bertkit.train.place import choose_place
+    from bertkit.train.device_setup import set_up_device
 
-    place = choose_place(HardwareConfig())
+    setup = set_up_device(HardwareConfig())
     gpus = {f"gpu {number}": _gpu(number) for number in range(torch.cuda.device_count())}
     return {
         "devices": {
             "cpu": f"{platform.machine()}, {os.cpu_count()} cores, {_memory()}",
             **(gpus or {"gpu": "none that torch can use"}),
-            "chosen": place.summary,
+            "chosen": setup.summary,
         },
         "versions": {
             "bertkit": __version__,

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from torch import nn
 
 from bertkit.data.collate import Collator
@@ -20,8 +19,8 @@ from bertkit.errors import BertkitError
 from bertkit.heads import HEADS
 from bertkit.machine import bound_threads
 from bertkit.tasks.base import Output, Prediction, Row, Scores, Task
+from bertkit.train.device import device_of
 from bertkit.train.memory import is_exhausted, release
-from bertkit.train.xla import cut
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -122,9 +121,8 @@ class Predictor:
         found: dict[int, tuple[np.ndarray, ...]] = {}
         was_training = self.model.training
         self.model.eval()
-        device = self.accelerator.device.type
-        # XLA cannot take views of a model's buffers in inference mode
-        with torch.no_grad() if device == "xla" else torch.inference_mode(), bound_threads(device):
+        device = self.accelerator.device
+        with device_of(device).without_gradients(), bound_threads(device.type):
             for batch, logits in self._all_forward(collate, batches[rank::world]):
                 found |= self._kept(collate.store, batch, logits)
         self.model.train(was_training)
@@ -173,7 +171,7 @@ class Predictor:
         inputs, _ = collate(batch, budget)
         with self.accelerator.autocast():
             outputs = self.model(**inputs)
-        cut(self.accelerator.device)
+        device_of(self.accelerator.device).cut()
         return [getattr(outputs, name).float().cpu().numpy() for name in HEADS[self.task.head].outputs]
 
     def _kept(

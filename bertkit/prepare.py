@@ -26,7 +26,7 @@ from bertkit.outcome import Background, tags_seen
 from bertkit.recipe import ModelConfig, Recipe, check_windows, digest, fingerprint
 from bertkit.splits import Splits, bind_labels, path_of
 from bertkit.tasks.base import Task
-from bertkit.train.place import Place, with_shapes, without_padding
+from bertkit.train.device_setup import DeviceSetup, with_shapes, without_padding
 from bertkit.train.state import StepObserver, TrainState
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Built(NamedTuple):
     summary: str
 
 
-def build(material: Material, recipe: Recipe, place: Place) -> Built:
+def build(material: Material, recipe: Recipe, setup: DeviceSetup) -> Built:
     """Load the model of a recipe and make it ready to train.
 
     Args:
@@ -123,8 +123,8 @@ def build(material: Material, recipe: Recipe, place: Place) -> Built:
     """
     loaded = load_model(local(recipe.model), material.task.head, material.task.labels, recipe.seed)
     ids = objective_of(recipe).ids_of(material)
-    device, order = place.accelerator.device, recipe.train.order
-    ready = make_trainable(loaded.model, recipe.model, recipe.hardware, device, place.precision, ids, order)
+    device, order = setup.accelerator.device, recipe.train.order
+    ready = make_trainable(loaded.model, recipe.model, recipe.hardware, device, setup.precision, ids, order)
     return Built(loaded.model, ready, f"{loaded.summary}; {ready.padding}")
 
 
@@ -133,7 +133,7 @@ class Prepared:
     """What trains, but for the optimiser and who watches."""
 
     recipe: Recipe
-    place: Place
+    setup: DeviceSetup
     built: Built
     predictor: Predictor
     objective: Objective
@@ -148,9 +148,11 @@ class Prepared:
             model: as the accelerator wrapped it; so the optimiser.
             token_budget: padded tokens of a micro-batch, where they were found or halved before; else 0.
         """
-        budget = self.place.training
+        budget = self.setup.training
         return TrainState(
-            accelerator=self.place.accelerator,
+            accelerator=self.setup.accelerator,
+            device=self.setup.device,
+            loss_scale=self.setup.loss_scale,
             model=model,
             optimizer=optimizer,
             plan=self.plan,
@@ -162,19 +164,19 @@ class Prepared:
         )
 
 
-def assemble(material: Material, recipe: Recipe, place: Place, built: Built) -> Prepared:
+def assemble(material: Material, recipe: Recipe, setup: DeviceSetup, built: Built) -> Prepared:
     """Put objective, plan and predictor together around a model.
 
     Args:
         recipe: as `build` had it.
     """
     if is_padding_free(built.model):
-        place = without_padding(place, recipe.hardware)
-    predictor = make_predictor(material.task, built.model, material.tokenizer, material.maker, place)
+        setup = without_padding(setup, recipe.hardware)
+    predictor = make_predictor(material.task, built.model, material.tokenizer, material.maker, setup)
     lengths, train = material.train.store.lengths, recipe.train
     return Prepared(
         recipe=recipe,
-        place=place,
+        setup=setup,
         built=built,
         predictor=predictor,
         objective=objective_of(recipe).of(material, recipe, predictor),
@@ -187,13 +189,13 @@ def objective_of(recipe: Recipe) -> type[Objective]:
     return class_of(recipe.train.objective, "train.objective", "bertkit.objectives", Objective, "objective")
 
 
-def place_for(place: Place, recipe: Recipe) -> Place:
-    """The place with the fixed shapes that it or the recipe asks for."""
-    return with_shapes(place, recipe.hardware, recipe.train.batch_size, recipe.windows.max_length)
+def setup_for(setup: Place, recipe: Recipe) -> Place:
+    """The setup with the fixed shapes that it or the recipe asks for."""
+    return with_shapes(setup, recipe.hardware, recipe.train.batch_size, recipe.windows.max_length)
 
 
 def make_predictor(
-    task: Task, model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, maker: WindowMaker, place: Place
+    task: Task, model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, maker: WindowMaker, setup: DeviceSetup
 ) -> Predictor:
     """A model, its task and its tokenizer, ready to answer."""
     return Predictor(
@@ -202,8 +204,8 @@ def make_predictor(
         maker=maker,
         pad_id=tokenizer.pad_token_id,
         inputs=forward_inputs(model, tokenizer),
-        accelerator=place.accelerator,
-        budget=place.evaluation,
+        accelerator=setup.accelerator,
+        budget=setup.evaluation,
     )
 
 
@@ -211,7 +213,7 @@ def marks_of(material: Material, prepared: Prepared) -> dict[str, object]:
     """What a checkpoint must share with the run that resumes it; see `recipe.fingerprint`."""
     ready, store = prepared.built.ready, material.train.store
     return fingerprint(prepared.recipe, {
-        "precision": prepared.place.precision,
+        "precision": prepared.setup.precision,
         "dropout": ready.dropout,
         "embeddings": ready.embeddings,
         "model": material.architecture.model_type,

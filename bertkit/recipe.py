@@ -151,7 +151,9 @@ class HardwareConfig(Section):
         "auto", description="device to run on; xla: a TPU, or what PJRT_DEVICE names (needs torch_xla)"
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="arithmetic of the forward pass; weights stay float32. auto: bf16 where the device has it"
+        "auto",
+        description="arithmetic of the forward pass; weights stay float32. "
+        "auto: bf16 where the device has it, else fp16 on GPUs from V100 on",
     )
     threads: PositiveInt | None = Field(None, description="CPU threads; null: one a core")
     micro_batch_tokens: PositiveInt | Literal["auto"] | None = Field(

@@ -125,14 +125,14 @@ def train(name: str, folder: Path, settings: tuple[str, ...], resume: bool = Fal
     began = time.perf_counter()
     bertkit.finetune(recipe, folder, resume=resume, quiet=True)
     seconds = time.perf_counter() - began
-    from bertkit.train.place import choose_place, with_shapes
-    from bertkit.train.xla import graphs_at_most
+    from bertkit.train.device import graphs_at_most
+    from bertkit.train.device_setup import set_up_device, with_shapes
 
-    place = with_shapes(
-        choose_place(recipe.hardware), recipe.hardware, recipe.train.batch_size, recipe.windows.max_length
+    setup = with_shapes(
+        set_up_device(recipe.hardware), recipe.hardware, recipe.train.batch_size, recipe.windows.max_length
     )
     compiled = (xla_metrics.metric_data("CompileTime") or (0,))[0]
-    return seconds, compiled, graphs_at_most(place.training, place.evaluation)
+    return seconds, compiled, graphs_at_most(setup.training, setup.evaluation)
 
 
 def distance(one: object, other: object) -> float:

@@ -108,19 +108,19 @@ def _open(run: str | Path, assignments: Sequence[str], say: Say) -> tuple[Recipe
     from bertkit.data.windows import WindowMaker
     from bertkit.models.load import load_model, load_tokenizer, longest_input
     from bertkit.models.ready import make_answering
-    from bertkit.prepare import make_predictor, place_for
-    from bertkit.train.place import choose_place
+    from bertkit.prepare import make_predictor, setup_for
+    from bertkit.train.device_setup import set_up_device
 
     # half the weights to read, and no casts: autocast is for training, whose weights stay float32
-    place = choose_place(recipe.hardware, autocast=False)
+    setup = set_up_device(recipe.hardware, autocast=False)
     detail = say if asked.log.verbose else sayer(quiet=True)
-    detail(f"device: {place.summary}")
+    detail(f"device: {setup.summary}")
     tokenizer = load_tokenizer(config, words=bool(task.reads.words))
     model = load_model(config, task.head, task.labels, recipe.seed).model
     windows = check_windows(recipe.windows, longest_input(model.config, tokenizer))  # the recipe may have been edited
     recipe = recipe.model_copy(update={"windows": windows})
-    place = place_for(place, recipe)
-    model, chosen = make_answering(model, recipe.hardware, place.accelerator.device, place.precision)
+    setup = setup_for(setup, recipe)
+    model, chosen = make_answering(model, recipe.hardware, setup.accelerator.device, setup.precision)
     detail(f"model: {model.config.model_type}, {chosen}")
     maker = WindowMaker(tokenizer.backend_tokenizer, windows, recipe.hardware.token_cache)
-    return recipe, make_predictor(task, model, tokenizer, maker, place)
+    return recipe, make_predictor(task, model, tokenizer, maker, setup)

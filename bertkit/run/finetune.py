@@ -60,28 +60,28 @@ def _finetune(claim: _Claim, recipe: Recipe, task: Task, resume: bool, quiet: bo
     splits, label_names = read_splits(recipe, task, sayer(quiet))
 
     from bertkit import prepare
+    from bertkit.train.device_setup import set_up_device
     from bertkit.train.observe import check_trackers
-    from bertkit.train.place import choose_place
     from bertkit.train.ranks import check_alike
 
-    place = choose_place(recipe.hardware, check_trackers(recipe.log.trackers), claim.run.path, claim.precision)
+    setup = set_up_device(recipe.hardware, check_trackers(recipe.log.trackers), claim.run.path, claim.precision)
     say, detail = sayer(quiet), sayer(quiet or not recipe.log.verbose)
-    detail(f"device: {place.summary}")
+    detail(f"device: {setup.summary}")
     # everything that can be wrong is found out before anything is written
     material = prepare.read_material(recipe, task, splits, label_names, say)
-    place = prepare.place_for(place, material.recipe)
-    if place.training.widths:
-        detail(f"batches: padded to {place.training.widths}, one shape each")
-    built = prepare.build(material, material.recipe, place)
+    setup = prepare.setup_for(setup, material.recipe)
+    if setup.training.widths:
+        detail(f"batches: padded to {setup.training.widths}, one shape each")
+    built = prepare.build(material, material.recipe, setup)
     background = material.background()
     for name, part in background.covered.items():
         detail(f"{name}: {part.describe()}")
         if losses := part.losses():
             say(f"{name}: {losses}")
-    prepared = prepare.assemble(material, material.recipe, place, built)
+    prepared = prepare.assemble(material, material.recipe, setup, built)
     detail(f"model: {built.summary}")
     rows = ", ".join(f"{part.rows:,} {name} rows" for name, part in background.covered.items())
-    device = place.summary.partition(" (")[0]
+    device = setup.summary.partition(" (")[0]
     say(f"{task.name}: {rows}; {short_name(recipe.model.checkpoint)} on {device}")
     marks = prepare.marks_of(material, prepared)
     check_alike("the run", lambda: marks)
@@ -100,14 +100,20 @@ def _train(
     from bertkit.train.observe import Trackers, make_progress
     from bertkit.train.optim import make_optimizer
 
-    recipe, plan, bare, place = prepared.recipe, prepared.plan, prepared.built.model, prepared.place
-    accelerator, is_main = place.accelerator, place.accelerator.is_main_process
+    recipe, plan, bare, setup = prepared.recipe, prepared.plan, prepared.built.model, prepared.setup
+    accelerator, is_main = setup.accelerator, setup.accelerator.is_main_process
     accelerator.wait_for_everyone()
     optimizer = make_optimizer(bare, recipe.train)
     follow_decay(bare, optimizer)
     model, optimizer = accelerator.prepare(bare, optimizer)
     keeper = keep.Keeper(
-        run=run, model=bare, optimizer=optimizer, recipe=recipe, fingerprint=marks, accelerator=accelerator
+        run=run,
+        model=bare,
+        optimizer=optimizer,
+        recipe=recipe,
+        fingerprint=marks,
+        accelerator=accelerator,
+        loss_scale=setup.loss_scale,
     )
     # a checkpoint of other settings is refused before anything is written
     start = keeper.resume(sayer(quiet)) if resume else 0
@@ -129,7 +135,7 @@ def _train(
             state = prepared.train_state(model, optimizer, watch, keeper.token_budget)
             state.last_saved = keeper.last_saved
             with exhausted:
-                if place.finds_tokens and not keeper.token_budget:
+                if setup.finds_tokens and not keeper.token_budget:
                     state.resize(fit.find_token_budget(state))
                     watch.resized(start, state.budget.tokens, "the fastest that fits")
                 loop.train(state, start)

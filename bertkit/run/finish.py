@@ -32,7 +32,7 @@ PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "nu
 
 def open_run(run: RunDir, prepared: Prepared) -> None:
     """Create the folder, or tidy it; recipe.yaml last, for a folder with a recipe is a run."""
-    recipe, place = prepared.recipe, prepared.place
+    recipe, setup = prepared.recipe, prepared.setup
     with disk_errors(run.path):
         run.checkpoints.mkdir(parents=True, exist_ok=True)
         run.sweep()
@@ -42,11 +42,11 @@ def open_run(run: RunDir, prepared: Prepared) -> None:
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
         "platform": platform.platform(),
-        "device": place.summary,
-        "processes": place.accelerator.num_processes,
+        "device": setup.summary,
+        "processes": setup.accelerator.num_processes,
         "host": platform.node(),
         "steps": prepared.plan.step_count,
-        "precision": place.precision,
+        "precision": setup.precision,
         "began": datetime.now(UTC).isoformat(timespec="seconds"),
         "data": checksums(recipe),
     })  # fmt: skip
@@ -76,7 +76,7 @@ def finish(
 ) -> dict[str, object]:
     """Score the best weights, and write what a reader of the run needs; metrics.json last, for it says "finished"."""
     from bertkit.outcome import Scored, findings, records
-    from bertkit.train.xla import weights_at_hand
+    from bertkit.train.device import weights_at_hand
 
     keeper.load_best()
     predictor = prepared.predictor
@@ -111,6 +111,7 @@ def finish(
         "train": {
             "rows": background.covered["train"].rows, "windows": background.covered["train"].windows,
             "steps": keeper.step, "seconds": round(keeper.seconds(), 1),
+            **({"skipped": keeper.loss_scale.skipped} if keeper.loss_scale.value else {}),
         },
         "seed": prepared.recipe.seed,
     }  # fmt: skip

@@ -17,7 +17,7 @@ def of_first(recipe: Recipe, make: Callable[[], T]) -> T:
     """`ranks.of_first`, which imports torch only where there are several processes."""
     if process_count() == 1:
         return make()
-    from bertkit.train.place import join
+    from bertkit.train.device_setup import join
     from bertkit.train.ranks import of_first
 
     join(recipe.hardware)

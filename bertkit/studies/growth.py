@@ -122,7 +122,7 @@ def train_on(bench: Bench, lane: Lane, count: int) -> dict[str, float]:
             splits = splits._replace(train=repeated(splits.train, count))
             material = replace(bench.material, splits=splits)
             assert material.targets, "windows and targets are made here, to be timed"
-        prepared = assemble(material, lane.prepared.recipe, lane.prepared.place, lane.prepared.built)
+        prepared = assemble(material, lane.prepared.recipe, lane.prepared.setup, lane.prepared.built)
         store, train = material.train.store, prepared.recipe.train
         turn = Turn()
         state = replace(

@@ -22,14 +22,14 @@ from bertkit.inference import Predictor
 from bertkit.models.load import load_model
 from bertkit.models.ready import make_answering, precision_of_answers
 from bertkit.models.vocabulary import follow_decay
-from bertkit.prepare import Built, Material, Prepared, assemble, build, local, place_for, read_material
+from bertkit.prepare import Built, Material, Prepared, assemble, build, local, read_material, setup_for
 from bertkit.recipe import Recipe, load_recipe
 from bertkit.splits import read_splits
 from bertkit.tasks.base import Row, make_task
 from bertkit.train import loop
+from bertkit.train.device_setup import DeviceSetup, set_up_device, way_back
 from bertkit.train.fit import find_token_budget
 from bertkit.train.optim import make_optimizer
-from bertkit.train.place import Place, choose_place, way_back
 from bertkit.train.state import Step, TrainState
 
 FOREVER = 10**6  # epochs; the learning rate then stays in its warm-up, so that all lanes keep the same weights
@@ -70,7 +70,7 @@ class Quantiles(Plan):
         batches = [Plan.batch(self, step) for step in range(max(1, len(self.lengths) // self.batch_size))]
         batches.sort(key=lambda windows: int(self.lengths[windows].sum()))
         count = min(self.shown, len(batches))
-        return [batches[int((place + 0.5) / count * len(batches))] for place in range(count)]
+        return [batches[int((position + 0.5) / count * len(batches))] for position in range(count)]
 
     def batch(self, step: int) -> np.ndarray:
         """The windows of step `step`."""
@@ -139,7 +139,7 @@ class Lane:
     Attributes:
         prepared: its predictor has the model that is trained, as evaluation during training has it.
         answerer: with weights as `bertkit predict` loads them.
-        enter: makes this lane's place the process's; so `enter_answering`.
+        enter: makes this lane's threads and precision the process's; so does `enter_answering`.
     """
 
     bench: Bench
@@ -153,9 +153,9 @@ class Lane:
     done: int = 0
 
     @property
-    def place(self) -> Place:
+    def setup(self) -> DeviceSetup:
         """Device, threads and precision of this lane."""
-        return self.prepared.place
+        return self.prepared.setup
 
     def train(self, count: int) -> Sample:
         """`count` steps further in the plan."""
@@ -229,12 +229,12 @@ def open_lane(bench: Bench, settings: Sequence[str], steps: int) -> Lane:
         BertkitError: a setting that is not there, or not possible here.
     """
     recipe = load_recipe(bench.recipe.tree(), settings)
-    place = place_for(choose_place(recipe.hardware), recipe)
-    accelerator = place.accelerator
+    setup = setup_for(set_up_device(recipe.hardware), recipe)
+    accelerator = setup.accelerator
     if accelerator.num_processes > 1:
         raise BertkitError("bench measures one process", hint="start it without accelerate launch or torchrun")
-    built = _built(bench, recipe, place)
-    prepared = assemble(bench.material, recipe, place, built)
+    built = _built(bench, recipe, setup)
+    prepared = assemble(bench.material, recipe, setup, built)
     is_compact = recipe.hardware.compact_vocabulary
     if is_compact not in bench.trained:
         bench.trained[is_compact] = built.model, make_optimizer(built.model, recipe.train)
@@ -244,10 +244,10 @@ def open_lane(bench: Bench, settings: Sequence[str], steps: int) -> Lane:
         accelerator.prepare(built.model), accelerator.prepare(bench.trained[is_compact][1]), turn
     )
     state.plan = plan_of(prepared, Quantiles, steps)
-    if place.finds_tokens:
+    if setup.finds_tokens:
         state.resize(find_token_budget(state))
     enter = way_back()
-    answering = choose_place(recipe.hardware, autocast=False)
+    answering = set_up_device(recipe.hardware, autocast=False)
     model = _answering_model(bench, recipe, answering)
     answerer = replace(prepared.predictor, model=model, accelerator=answering.accelerator)
     return Lane(
@@ -262,28 +262,28 @@ def plan_of(prepared: Prepared, kind: type[Plan], *more: object) -> Plan:
     return kind(plan.lengths, plan.batch_size, FOREVER, None, plan.order, plan.seed, *more)
 
 
-def _built(bench: Bench, recipe: Recipe, place: Place) -> Built:
+def _built(bench: Bench, recipe: Recipe, setup: DeviceSetup) -> Built:
     """The model of a lane; lanes that differ in none of its settings share one, and all of a kind weights."""
     hardware = recipe.hardware.model_dump(exclude=set(ABOUT_BATCHES))
-    key = repr((recipe.model, recipe.train.order, {**hardware, "precision": place.precision}))
+    key = repr((recipe.model, recipe.train.order, {**hardware, "precision": setup.precision}))
     if key not in bench.built:
-        bench.built[key] = build(bench.material, recipe, place)
+        bench.built[key] = build(bench.material, recipe, setup)
         if like := bench.trained.get(recipe.hardware.compact_vocabulary):
             share_weights(bench.built[key].model, like[0])
     return bench.built[key]
 
 
-def _answering_model(bench: Bench, recipe: Recipe, place: Place) -> nn.Module:
+def _answering_model(bench: Bench, recipe: Recipe, setup: DeviceSetup) -> nn.Module:
     """The model that answers, its weights in the precision itself; only float32 ones are those of training."""
-    precision = precision_of_answers(recipe.hardware, place.precision)
+    precision = precision_of_answers(recipe.hardware, setup.precision)
     key = repr((recipe.model, recipe.hardware.padding_free, recipe.hardware.int8, precision))
     if key not in bench.answering:
         task = bench.material.task
         model = load_model(local(recipe.model), task.head, task.labels, recipe.seed).model
         if precision == "fp32" and not recipe.hardware.int8:
             share_weights(model, next(iter(bench.built.values())).model)
-        device = place.accelerator.device
-        bench.answering[key], _ = make_answering(model, recipe.hardware, device, place.precision)
+        device = setup.accelerator.device
+        bench.answering[key], _ = make_answering(model, recipe.hardware, device, setup.precision)
     return bench.answering[key]
 
 
@@ -353,7 +353,7 @@ def facts(bench: Bench, lane: Lane) -> dict[str, str]:
     lengths = bench.material.train.store.lengths
     return {
         "weights": f"{sum(p.numel() for p in lane.prepared.built.model.parameters()) / 1e6:.1f} M",
-        "device": lane.place.summary,
+        "device": lane.setup.summary,
         "machine": platform.platform(),
         "rows": f"{len(bench.material.train.rows):,}",
         "windows": f"{len(lengths):,} of {lengths.mean():.1f} tokens ({int(lengths.max())} at most)",

@@ -156,13 +156,13 @@ def _open(recipe: Recipe, steps: int, say: Say) -> tuple[Bench, Machine, Lane]:
     import torch
 
     from bertkit.studies import lanes
-    from bertkit.train.place import bf16_gain, choose_place
+    from bertkit.train.device_setup import bf16_gain, set_up_device
 
     bench = lanes.open_bench(recipe, say)
-    place = choose_place(recipe.hardware)
-    device = place.accelerator.device.type
-    say(f"device: {place.summary}")
-    machine = Machine(device, place.precision, bf16_gain(device) > 0, torch.get_num_threads(), os.cpu_count() or 1)
+    setup = set_up_device(recipe.hardware)
+    device = setup.accelerator.device.type
+    say(f"device: {setup.summary}")
+    machine = Machine(device, setup.precision, bf16_gain(device) > 0, torch.get_num_threads(), os.cpu_count() or 1)
     settings = [f"hardware.precision={machine.precision}", f"hardware.threads={machine.threads}"]
     bench.recipe = load_recipe(bench.recipe.tree(), settings)  # `auto` is decided once, for all lanes
     return bench, machine, lanes.open_lane(bench, (), steps)
@@ -253,12 +253,12 @@ def _compare(
             skipped.append(f"{variant.name}: {error.message}")
     rows = (bench.material.splits.validation or bench.material.splits.train)[:EVALUATION_ROWS]
     parts = list(default.answerer.parts(rows))
-    peaks = sorted({(lane.place.precision, lane.threads) for lane in opened.values()} | {("fp32", default.threads)})
+    peaks = sorted({(lane.setup.precision, lane.threads) for lane in opened.values()} | {("fp32", default.threads)})
     turns = _turns(bench, default, opened, peaks, rows, parts, steps)
     say(f"{len(opened)} variants, {rounds} rounds of {steps} training steps and {len(rows)} rows each, and a warm-up")
     samples = dict(zip(turns, interleave(list(turns.values()), rounds, _clock(rounds, say)), strict=True))
     rates = {key: median(sample.count / sample.wall for sample in samples["products", key]) for key in peaks}
-    names = {variant.name: (lane.place.precision, lane.threads) for variant, lane in opened.items()}
+    names = {variant.name: (lane.setup.precision, lane.threads) for variant, lane in opened.items()}
     lines = {
         work: compare(
             {name: samples[work, name] for name in names if (work, name) in samples},
@@ -292,7 +292,7 @@ def _turns(
 
     from bertkit.studies import lanes
 
-    device = default.place.accelerator.device
+    device = default.setup.accelerator.device
     dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     turns: dict[tuple[str, object], Callable[[], Sample]] = {}
     for key in peaks:
@@ -409,7 +409,7 @@ def _peak_table(samples: Mapping, peaks: Sequence[tuple[str, int]]) -> Table:
 
 def _is_busy(samples: Sequence[Sample], peaks: Sequence[tuple[str, int]], rounds: int) -> str:
     """A sentence when the threads did not get the processor they were to have; empty when they did."""
-    wanted = sum(sample.wall * peaks[place // rounds][1] for place, sample in enumerate(samples))
+    wanted = sum(sample.wall * peaks[position // rounds][1] for position, sample in enumerate(samples))
     share = sum(sample.cpu for sample in samples) / max(wanted, 1e-9)
     if share >= BUSY:
         return ""

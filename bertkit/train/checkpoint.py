@@ -19,7 +19,7 @@ from bertkit.disk import disk_errors, written_atomically
 from bertkit.errors import BertkitError
 from bertkit.recipe import differing_keys, digest
 from bertkit.rundir import shaped, step_of, steps
-from bertkit.train.xla import at_hand, weights_at_hand
+from bertkit.train.device import at_hand, weights_at_hand
 
 SCHEMA = 2  # of checkpoints: since 2 with sums, which safetensors files do not have
 WEIGHTS, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"

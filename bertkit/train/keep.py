@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bertkit.objectives.base import Objective
     from bertkit.recipe import Recipe
     from bertkit.rundir import RunDir
+    from bertkit.train.loss_scale import LossScale
     from bertkit.train.observe import Progress, Trackers
     from bertkit.train.state import Step
 
@@ -44,6 +45,7 @@ class Keeper:
     recipe: Recipe
     fingerprint: Mapping[str, object]
     accelerator: Accelerator
+    loss_scale: LossScale
     token_budget: int = 0
     best: dict[str, object] | None = None
     stale: int = 0  # evaluations since the best one
@@ -66,12 +68,12 @@ class Keeper:
         """Write the checkpoint of this step and remove those beyond `train.keep`; returns its name."""
         self.step, self.last_saved = step, checkpoint.step_name(step)
         if self.accelerator.is_main_process:
-            scaler = self.accelerator.scaler.state_dict() if self.accelerator.scaler else None
             self.run.sync_history()
             checkpoint.save_checkpoint(
                 self.run.checkpoints / self.last_saved, self.model, plain(self.optimizer),
                 {"step": step, "best": self.best, "stale": self.stale, "stopped": self.stopped,
-                 "seconds": round(self.seconds(), 3), "scaler": scaler, "fingerprint": dict(self.fingerprint),
+                 "seconds": round(self.seconds(), 3), "scaler": self.loss_scale.state(),
+                 "fingerprint": dict(self.fingerprint),
                  "micro_batch_tokens": {"asked": self.asked, "now": self.token_budget}},
             )  # fmt: skip
             for old in checkpoint.steps(self.run.checkpoints)[: -self.recipe.train.keep]:
@@ -106,8 +108,7 @@ class Keeper:
                 self.run.rewind_history(0)
             return 0
         state = checkpoint.resume(path, self.model, plain(self.optimizer), self.fingerprint)
-        if state["scaler"] and self.accelerator.scaler:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.loss_scale.load(state["scaler"])
         self.best, self.stale, self.stopped, self.step = state["best"], state["stale"], state["stopped"], state["step"]
         self._seconds_before, self.last_saved = state["seconds"], path.name
         if state["micro_batch_tokens"]["asked"] == self.asked:  # asked for anew, they are taken as asked
@@ -156,14 +157,18 @@ class Watch:
 
     def __call__(self, steps: list[Step]) -> bool:
         if self.keeper.accelerator.is_main_process:
-            self.keeper.run.append_history(step._asdict() for step in steps)
+            self.keeper.run.append_history(step.record() for step in steps)
             self.keeper.run.append_pace(
                 {"step": steps[-1].step, "seconds": round(self.keeper.seconds(), 3), **memory.held()}
             )
         self.progress.steps(steps)
         for step in steps:
-            values = step._asdict()
-            self.trackers.log({f"train/{name}": values[name] for name in TRACKED}, step.step)
+            self.trackers.log({f"train/{name}": getattr(step, name) for name in TRACKED}, step.step)
+        if skipped := [str(step.step) for step in steps if step.skipped]:
+            self.progress.say(
+                f"step {', '.join(skipped)} skipped: the gradient overflowed in fp16; "
+                f"losses are scaled by {self.keeper.loss_scale.value:g} from here on"
+            )
         return self.is_due(steps[-1].step) and self._evaluate(steps[-1].step, steps[-1].epoch)
 
     def resized(self, step: int, token_budget: int, reason: str) -> None:

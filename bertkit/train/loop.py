@@ -13,7 +13,8 @@ from torch import Tensor
 from bertkit.data.plan import deal
 from bertkit.errors import BertkitError, Interrupted
 from bertkit.machine import bound_threads
-from bertkit.train import memory, xla
+from bertkit.train import memory
+from bertkit.train.device import at_hand
 from bertkit.train.fit import halve
 from bertkit.train.optim import learning_rate_at
 from bertkit.train.state import Step, TrainState
@@ -26,7 +27,7 @@ def train(state: TrainState, start: int) -> int:
     Returns:
         The number of steps done, from the beginning of the state.
     Raises:
-        BertkitError: the loss is not finite, or one window alone does not fit into memory.
+        BertkitError: the loss is not finite, nor its gradient at any scale; or one window does not fit in memory.
         Interrupted: SIGINT or SIGTERM came; a checkpoint of the last whole step was written.
     """
     state.model.train()
@@ -61,7 +62,7 @@ def _one_step(state: TrainState, step: int, total: int, stop: Stop) -> tuple[Ste
     weight = float(state.objective.weight(step, windows).sum())
     while True:
         # one key for all randomness of the step (dropout): a resumed run sees the same without any saved state
-        xla.seed(key_of(plan.seed, step, accelerator.process_index), accelerator.device)
+        state.device.seed(key_of(plan.seed, step, accelerator.process_index))
         try:
             loss_sum, padded = _add_up(state, step, windows, weight)
             break
@@ -69,35 +70,48 @@ def _one_step(state: TrainState, step: int, total: int, stop: Stop) -> tuple[Ste
             rows, tokens, is_shared = full.rows, full.tokens, full.is_shared
         # out of the `except`, for the exception holds the activations
         halve(state, step + 1, rows, tokens, is_shared)
-    clip = state.config.gradient_clip or math.inf
-    norm = accelerator.clip_grad_norm_(state.model.parameters(), clip)
-    rate = learning_rate_at(step, total, state.config)
-    for group in state.optimizer.param_groups:
-        group["lr"] = xla.number(rate, accelerator.device)
-    with memory.or_else(
-        lambda: f"out of memory as step {step + 1} changed the weights; the last good checkpoint is {state.last_saved}",
-        hint="AdamW holds two numbers beside each weight: take a smaller model, or a device with more memory",
-    ):
-        state.optimizer.step()
-    state.optimizer.zero_grad()
-    xla.cut(accelerator.device)
+    # a step that changed no weight is none for the schedule either
+    rate = learning_rate_at(step - state.loss_scale.skipped, total, state.config)
+    norm, is_update = _update(state, step, rate)
     if accelerator.num_processes > 1:
         # one exchange for both: the loss, and whether a rank was told to stop
         told = torch.tensor(float(stop.is_told), device=accelerator.device)
         loss_sum, asked = accelerator.reduce(torch.stack([loss_sum, told]), "sum")
         stop.add(asked)
     record = Step(
-        step + 1,
-        (step + 1) / plan.steps_per_epoch,
-        weight,
-        rate,
-        0.0,
-        len(windows),
-        int(plan.lengths[windows].sum()),
-        padded,
+        step=step + 1,
+        epoch=(step + 1) / plan.steps_per_epoch,
+        loss=weight,
+        learning_rate=rate,
+        gradient_norm=None,
+        windows=len(windows),
+        tokens=int(plan.lengths[windows].sum()),
+        padded=padded,
+        skipped=not is_update,
     )
     # loss and norm stay on the device: reading them here would wait for the step to end
-    return record, loss_sum, torch.as_tensor(norm)
+    return record, loss_sum, norm
+
+
+def _update(state: TrainState, step: int, rate: float) -> tuple[Tensor, bool]:
+    """Change the weights, unless their gradient overflowed; returns its norm, and whether they changed."""
+    state.loss_scale.unscale(state.optimizer)
+    clip = state.config.gradient_clip or math.inf
+    norm = torch.as_tensor(state.accelerator.clip_grad_norm_(state.model.parameters(), clip))
+    is_update = state.loss_scale.is_update(norm)
+    if is_update:
+        for group in state.optimizer.param_groups:
+            group["lr"] = state.device.number(rate)
+        with memory.or_else(
+            lambda: (
+                f"out of memory as step {step + 1} changed the weights; the last good checkpoint is {state.last_saved}"
+            ),
+            hint="AdamW holds two numbers beside each weight: take a smaller model, or a device with more memory",
+        ):
+            state.optimizer.step()
+    state.optimizer.zero_grad()
+    state.device.cut()
+    return norm, is_update
 
 
 def _add_up(state: TrainState, step: int, windows: np.ndarray, weight: float) -> tuple[Tensor, int]:
@@ -109,11 +123,11 @@ def _add_up(state: TrainState, step: int, windows: np.ndarray, weight: float) ->
     Raises:
         OutOfMemory: what was added up so far is of no use.
     """
-    accelerator, device = state.accelerator, state.accelerator.device
+    accelerator = state.accelerator
     world = accelerator.num_processes
     micro_batches = deal(windows, state.plan.lengths, world, state.budget)[accelerator.process_index]
-    loss_sum = torch.zeros((), device=device)
-    share = xla.number(world / max(weight, 1e-12), device)
+    loss_sum = torch.zeros((), device=accelerator.device)
+    share = state.device.number(world / max(weight, 1e-12))
     padded = 0
     for position, chosen in enumerate(micro_batches):
         is_empty, is_last = len(chosen) == 0, position == len(micro_batches) - 1
@@ -126,9 +140,9 @@ def _add_up(state: TrainState, step: int, windows: np.ndarray, weight: float) ->
                 summed = summed * 0.0 if is_empty else summed
                 is_shared = is_last and world > 1
                 # data-parallel training averages gradients over the ranks, while the loss is a sum
-                accelerator.backward(summed * share)
+                accelerator.backward(state.loss_scale.scaled(summed * share))
             loss_sum += summed.detach()
-            xla.cut(device)
+            state.device.cut()
         except (RuntimeError, MemoryError) as error:
             if not memory.is_exhausted(error):
                 raise
@@ -139,11 +153,11 @@ def _add_up(state: TrainState, step: int, windows: np.ndarray, weight: float) ->
 
 def _read_buffer(state: TrainState) -> list[Step]:
     """Bring the losses since the last call to the host, at once."""
-    pairs = [(xla.at_hand(loss), xla.at_hand(norm)) for _, loss, norm in state.buffer]
+    pairs = [(at_hand(loss), at_hand(norm)) for _, loss, norm in state.buffer]
     numbers = torch.stack([torch.stack([loss.float(), norm.float()]) for loss, norm in pairs]).tolist()
     # until here `loss` held the weight, which divides the sum
     steps = [
-        record._replace(loss=loss / max(record.loss, 1e-12), gradient_norm=norm)
+        record._replace(loss=loss / max(record.loss, 1e-12), gradient_norm=norm if math.isfinite(norm) else None)
         for (record, *_), (loss, norm) in zip(state.buffer, numbers, strict=True)
     ]
     state.buffer.clear()
@@ -153,6 +167,12 @@ def _read_buffer(state: TrainState) -> list[Step]:
                 f"the loss of step {record.step} is {record.loss}; the last good checkpoint is {state.last_saved}",
                 hint="lower train.learning_rate, or use hardware.precision=fp32",
             )
+    if steps[-1].skipped and state.loss_scale.value < 1:
+        raise BertkitError(
+            f"the gradient of step {steps[-1].step} overflows in fp16 whatever its loss is scaled by; "
+            f"the last good checkpoint is {state.last_saved}",
+            hint="use hardware.precision=fp32, or lower train.learning_rate",
+        )
     return steps
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from bertkit.objectives.base import Objective
     from bertkit.recipe import TrainConfig
+    from bertkit.train.device import Device
+    from bertkit.train.loss_scale import LossScale
 
 
 class Step(NamedTuple):
@@ -27,20 +29,26 @@ class Step(NamedTuple):
         epoch: passes over the data so far, in fractions.
         loss: mean loss of the step, over the global batch.
         learning_rate: of this step.
-        gradient_norm: before clipping.
+        gradient_norm: before clipping; None where it is not finite.
         windows: windows of the global batch.
         tokens: their tokens, without padding.
         padded: their tokens, padding included, on this rank.
+        skipped: the gradient overflowed in fp16, and changed no weight.
     """
 
     step: int
     epoch: float
     loss: float
     learning_rate: float
-    gradient_norm: float
+    gradient_norm: float | None
     windows: int
     tokens: int
     padded: int
+    skipped: bool = False
+
+    def record(self) -> dict[str, object]:
+        """The line of history.jsonl; `skipped` is there where it is true."""
+        return {name: value for name, value in self._asdict().items() if name != "skipped" or value}
 
 
 class StepObserver(Protocol):
@@ -74,6 +82,8 @@ class TrainState:
     """
 
     accelerator: Accelerator
+    device: Device
+    loss_scale: LossScale
     model: nn.Module
     optimizer: torch.optim.Optimizer
     plan: Plan

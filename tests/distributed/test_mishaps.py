@@ -27,7 +27,7 @@ SPAWNED = """
         from accelerate import PartialState
         from accelerate.utils import gather_object
         from bertkit.recipe import HardwareConfig
-        from bertkit.train import place
+        from bertkit.train import device_setup
         from bertkit.train.ranks import of_first
         rank = PartialState(cpu=True).process_index
         if kind == "disk":
@@ -36,8 +36,8 @@ SPAWNED = """
         if kind == "settings":
             plan = {**plan, "seed": rank}
         if kind == "precision":
-            place.bf16_gain = lambda device: 10.0 * rank  # as if each had measured something else
-            found = gather_object([place.choose_place(HardwareConfig()).precision])
+            device_setup.bf16_gain = lambda device: 10.0 * rank  # as if each had measured something else
+            found = gather_object([device_setup.set_up_device(HardwareConfig()).precision])
             raise BertkitError(str(found))
         if kind in ("stop", "disk", "data", "settings"):
             finetune(plan, None if kind == "stop" else kind, quiet=True)

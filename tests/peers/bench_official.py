@@ -181,7 +181,7 @@ class Plain:
         import torch
         import transformers
 
-        from bertkit.train.place import WORTHWHILE_GAIN, bf16_gain
+        from bertkit.train.device_setup import WORTHWHILE_GAIN, bf16_gain
 
         best, device = self.side == "c", "cuda" if torch.cuda.is_available() else "cpu"
         classes = {"squad": "QuestionAnswering", "ewt": "TokenClassification"}
@@ -253,7 +253,7 @@ def plain_turns(plain: Plain) -> tuple[Callable, Callable]:
     import torch
 
     from bertkit.studies.lanes import Sample, Watch
-    from bertkit.train.place import way_back
+    from bertkit.train.device_setup import way_back
 
     enter, trainer, batch, count = way_back(), plain.trainer, plain.load.batch, plain.load.steps
     torch.manual_seed(0)

@@ -25,7 +25,7 @@ from bertkit.tasks.nli import NLI
 from bertkit.tasks.pos import Pos
 from bertkit.tasks.qa import QA
 from bertkit.tasks.sentiment import Sentiment
-from bertkit.train.place import choose_place
+from bertkit.train.device_setup import set_up_device
 from tests.families import FAMILIES, tokenizer_of
 
 SIZES = (3, 60, 0, 17, 1, 90, 8)  # in words: one window or many, in no order
@@ -72,7 +72,7 @@ def predictor(tiny):
             maker = WindowMaker(tokenizer.backend_tokenizer, WindowsConfig(max_length=32, stride=8))
             inputs = forward_inputs(model, tokenizer)
             # a new Accelerator would keep the precision of whatever ran before in this process
-            accelerator = choose_place(HardwareConfig(device="cpu", precision="fp32")).accelerator
+            accelerator = set_up_device(HardwareConfig(device="cpu", precision="fp32")).accelerator
             made[task, family] = Predictor(
                 task, model, maker, tokenizer.pad_token_id, inputs, accelerator, Budget(4096, 48)
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -239,13 +240,13 @@ def test_a_size_that_is_no_faster_is_not_taken(tmp_path: Path, monkeypatch: pyte
 
 
 def test_auto_finds_the_size_once_and_a_resumed_run_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bertkit.train import place
+    from bertkit.train import device_setup
 
-    choose = place.choose_place
+    choose = device_setup.set_up_device
     asked = []
 
-    def as_on_a_gpu(*arguments: object, **options: object) -> place.Place:
-        return choose(*arguments, **options)._replace(finds_tokens=True)
+    def as_on_a_gpu(*arguments: object, **options: object) -> device_setup.DeviceSetup:
+        return replace(choose(*arguments, **options), finds_tokens=True)
 
     def find(run: TrainState) -> int:
         asked.append(run)
@@ -253,7 +254,7 @@ def test_auto_finds_the_size_once_and_a_resumed_run_keeps_it(tmp_path: Path, mon
 
     plan = recipe("sentiment", steps=6, checkpoint_every=2)
     plan["hardware"]["micro_batch_tokens"] = "auto"
-    monkeypatch.setattr(place, "choose_place", as_on_a_gpu)
+    monkeypatch.setattr(device_setup, "set_up_device", as_on_a_gpu)
     monkeypatch.setattr(fit, "find_token_budget", find)
     with monkeypatch.context() as patch:
         kill_after(4, patch)
@@ -266,9 +267,9 @@ def test_auto_finds_the_size_once_and_a_resumed_run_keeps_it(tmp_path: Path, mon
 
 def test_on_a_cpu_auto_is_the_rule_for_cpus(tmp_path: Path) -> None:
     from bertkit.recipe import HardwareConfig
-    from bertkit.train.place import BUDGETS, choose_place
+    from bertkit.train.device_setup import BUDGETS, set_up_device
 
-    chosen = choose_place(HardwareConfig(device="cpu", precision="fp32", micro_batch_tokens="auto"))
+    chosen = set_up_device(HardwareConfig(device="cpu", precision="fp32", micro_batch_tokens="auto"))
     assert not chosen.finds_tokens
     assert chosen.training == BUDGETS["cpu"][0]
 

@@ -27,13 +27,13 @@ from bertkit.models.load import load_model
 from bertkit.models.ready import make_trainable
 from bertkit.recipe import HardwareConfig, ModelConfig, TrainConfig, load_recipe
 from bertkit.run import finetune
-from bertkit.train import loop, optim, place, xla
+from bertkit.train import device, device_setup, loop, optim
 from bertkit.train.checkpoint import load_weights, save_checkpoint
+from bertkit.train.loss_scale import LossScale
 from bertkit.train.state import TrainState
 
 XLA, CPU = torch.device("xla"), torch.device("cpu")
 BUNDLED = {"sentiment": "sentiment.csv", "nli": "nli.jsonl", "pos": "pos.conllu", "qa": "qa.json"}
-NUMBER = xla.number
 
 
 @pytest.mark.parametrize(
@@ -64,34 +64,40 @@ def test_where_there_is_no_torch_xla_nothing_is_set(monkeypatch):
 
 def test_a_process_is_on_xla_or_it_is_not(monkeypatch):
     with pytest.raises(BertkitError, match="there is no xla device here"):
-        place._device(HardwareConfig(device="xla"))
+        device_setup._device(HardwareConfig(device="xla"))
     monkeypatch.setattr(accelerate.utils, "is_torch_xla_available", lambda: True)
-    assert [place._device(HardwareConfig(device=name)) for name in ("auto", "xla")] == ["xla", "xla"]
+    assert [device_setup._device(HardwareConfig(device=name)) for name in ("auto", "xla")] == ["xla", "xla"]
     with pytest.raises(BertkitError) as caught:
-        place._device(HardwareConfig(device="cpu"))
+        device_setup._device(HardwareConfig(device="cpu"))
     assert caught.value.hint == "set USE_TORCH_XLA=0 in its environment"
 
 
 def test_xla_runs_in_float32(monkeypatch):
-    monkeypatch.setattr(place, "bf16_gain", None)  # nothing is measured
-    assert [place._precision(HardwareConfig(precision=name), "xla")[0] for name in ("auto", "fp32")] == ["fp32"] * 2
+    monkeypatch.setattr(device_setup, "bf16_gain", None)  # nothing is measured
+    assert [device_setup._precision(HardwareConfig(precision=name), "xla")[0] for name in ("auto", "fp32")] == [
+        "fp32"
+    ] * 2
     for name in ("bf16", "fp16"):
         with pytest.raises(BertkitError, match=f"XLA runs in fp32, not {name}"):
-            place._precision(HardwareConfig(precision=name), "xla")
+            device_setup._precision(HardwareConfig(precision=name), "xla")
 
 
 def test_shapes_are_fixed_on_xla_unless_the_recipe_says_no():
-    there = place.Place(SimpleNamespace(device=XLA, num_processes=1), "fp32", *place.BUDGETS["xla"], False, "")
-    fixed = place.with_shapes(there, HardwareConfig(), 32, 384)
+    training, evaluation = device_setup.BUDGETS["xla"]
+    there = device_setup.DeviceSetup(
+        accelerator=SimpleNamespace(device=XLA, num_processes=1), device=device.device_of(XLA), precision="fp32",
+        loss_scale=LossScale(), training=training, evaluation=evaluation, finds_tokens=False, summary="",
+    )  # fmt: skip
+    fixed = device_setup.with_shapes(there, HardwareConfig(), 32, 384)
     assert fixed.training.widths == fixed.evaluation.widths == (16, 32, 64, 128, 256, 384)
-    assert xla.graphs_at_most(fixed.training, fixed.evaluation) == 2 * 6 + 6 + 3
-    assert place.with_shapes(there, HardwareConfig(fixed_shapes=False), 32, 384) == there
+    assert device.graphs_at_most(fixed.training, fixed.evaluation) == 2 * 6 + 6 + 3
+    assert device_setup.with_shapes(there, HardwareConfig(fixed_shapes=False), 32, 384) == there
 
 
 def test_the_optimizer_counts_on_the_device_and_is_not_fused(monkeypatch):
     monkeypatch.setattr(optim.torch.optim, "AdamW", lambda groups, **settings: settings)
-    for device, chosen in ((XLA, (False, True)), (CPU, (True, False))):
-        weight = SimpleNamespace(device=device, ndim=2, requires_grad=True)
+    for where, chosen in ((XLA, (False, True)), (CPU, (True, False))):
+        weight = SimpleNamespace(device=where, ndim=2, requires_grad=True)
         # anew each time, for the parameters of a model are an iterator
         settings = optim.make_optimizer(SimpleNamespace(parameters=lambda one=weight: iter([one])), TrainConfig())
         assert (settings["fused"], settings["capturable"]) == chosen
@@ -124,7 +130,7 @@ def test_a_model_for_xla_answers_the_same_and_never_looks_into_its_mask(tiny, ar
     for mask, logits in zip(masks, before, strict=True):
         with graphs:
             after = model(input_ids=ids, attention_mask=mask).logits
-        graphs.cut(CPU)
+        graphs.cut()
         torch.testing.assert_close(after, logits, rtol=0, atol=1e-6)
     assert len(set(graphs.found)) == 1
 
@@ -132,7 +138,7 @@ def test_a_model_for_xla_answers_the_same_and_never_looks_into_its_mask(tiny, ar
 def test_weights_that_are_shared_are_written_once_and_read_back(tmp_path: Path):
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     model[1].weight = model[0].weight
-    found = xla.weights_at_hand(model)
+    found = device.weights_at_hand(model)
     assert found.keys() == model.state_dict().keys()
     assert found["0.weight"] is found["1.weight"]
     save_checkpoint(tmp_path / "step-000001", model, None, {"step": 1})
@@ -148,9 +154,9 @@ def test_graphs_are_cut_and_seeds_set_on_xla_alone(monkeypatch):
         sync=lambda: calls.append("cut"), manual_seed=lambda key, device: calls.append((key, device))
     )
     monkeypatch.setitem(sys.modules, "torch_xla", stand_in)
-    for device in (CPU, XLA):
-        xla.cut(device)
-        xla.seed(7, device)
+    for where in (CPU, XLA):
+        device.device_of(where).cut()
+        device.device_of(where).seed(7)
         assert torch.initial_seed() == 7
     assert calls == ["cut", (7, XLA)]
 
@@ -174,15 +180,37 @@ class Graphs(TorchDispatchMode):
             self.now.append((name, *given))
         return function(*args, **(kwargs or {}))
 
-    def begin(self, *given: object) -> None:
+    def begin(self) -> None:
         self.now = []
 
-    def cut(self, device: torch.device) -> None:
+    def cut(self) -> None:
         self.found.append(tuple(self.now))
         self.now = []
 
 
-def recorded(task: str, out: Path, monkeypatch: pytest.MonkeyPatch, number=None) -> tuple[Graphs, int]:
+class Recording(device.XlaDevice):
+    """An XLA device on the CPU, whose graphs are recorded."""
+
+    def __init__(self, graphs: Graphs) -> None:
+        super().__init__(CPU)
+        self.graphs = graphs
+
+    def seed(self, key: int) -> None:
+        torch.manual_seed(key)
+        self.graphs.begin()
+
+    def cut(self) -> None:
+        if self.graphs.now:
+            self.graphs.cut()
+
+
+class WithConstants(Recording):
+    number = device.Device.number
+
+
+def recorded(
+    task: str, out: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Recording] = Recording
+) -> tuple[Graphs, int]:
     """Train as on XLA, on the CPU; returns the graphs and how many there may be."""
     graphs, budgets = Graphs(), []
 
@@ -202,10 +230,8 @@ def recorded(task: str, out: Path, monkeypatch: pytest.MonkeyPatch, number=None)
     train_before, forward_before = loop.train, inference.Predictor._forward
     monkeypatch.setattr(loop, "train", train)
     monkeypatch.setattr(inference.Predictor, "_forward", forward)
-    monkeypatch.setattr(xla, "number", number or (lambda value, device: torch.tensor(value, dtype=torch.float32)))
-    monkeypatch.setattr(xla, "cut", graphs.cut)
-    monkeypatch.setattr(inference, "cut", lambda device: graphs.cut(device) if graphs.now else None)
-    monkeypatch.setattr(xla, "seed", lambda key, device: (torch.manual_seed(key), graphs.begin()))
+    for module in (device_setup, inference):
+        monkeypatch.setattr(module, "device_of", lambda where: kind(graphs))
     monkeypatch.setattr(optim, "make_optimizer", as_on_xla)
     monkeypatch.setattr(sys.modules["torch.optim.adam"], "_get_capturable_supported_devices", lambda **others: ["cpu"])
     monkeypatch.setattr(ready, "speed_up", lambda model: on_xla.fit_xla(model, CPU) or "xla")
@@ -223,7 +249,7 @@ def recorded(task: str, out: Path, monkeypatch: pytest.MonkeyPatch, number=None)
     finetune(recipe, out, quiet=True)
     training = budgets[0]
     (evaluation,) = {budget for budget in budgets if budget != training}
-    return graphs, xla.graphs_at_most(training, evaluation)
+    return graphs, device.graphs_at_most(training, evaluation)
 
 
 @pytest.mark.parametrize("task", BUNDLED)
@@ -236,9 +262,9 @@ def test_a_run_compiles_a_bounded_number_of_graphs(tmp_path, monkeypatch, task):
 
 
 def test_a_number_that_differs_from_step_to_step_would_be_compiled_again(tmp_path, monkeypatch):
-    graphs, most = recorded("sentiment", tmp_path / "run", monkeypatch, NUMBER)
+    graphs, most = recorded("sentiment", tmp_path / "run", monkeypatch, WithConstants)
     assert len(set(graphs.found)) > most
 
 
 def test_the_bound_follows_the_shapes():
-    assert xla.graphs_at_most(Budget(256, 0, (16, 32), 4), Budget(256, 0, (16, 32, 48), 8)) == 2 * 2 + 3 + 3
+    assert device.graphs_at_most(Budget(256, 0, (16, 32), 4), Budget(256, 0, (16, 32, 48), 8)) == 2 * 2 + 3 + 3

@@ -1,4 +1,4 @@
-"""Where a run takes place: device, threads and precision, chosen once and said."""
+"""Where a run runs: device, threads and precision, chosen once and said."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch.distributed import PrefixStore, TCPStore
@@ -17,6 +18,8 @@ from torch.nn import functional
 from bertkit.data.plan import Budget
 from bertkit.errors import BertkitError
 from bertkit.launch import is_told_cpu, process_count, restarts
+from bertkit.train.device import Device, device_of
+from bertkit.train.loss_scale import LossScale, make_scaler
 from bertkit.train.ranks import of_first
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 TOGETHER = timedelta(minutes=5)  # for all processes to come
 WORTHWHILE_GAIN = 1.3  # below it, casts eat what the products gain
+FAST_FP16 = (7, 0)  # NVIDIA's compute capability from which on fp16 products have units of their own (V100, T4)
 SHORTEST = 16  # tokens, of fixed shapes
 # of training and of evaluation. On a CPU a pass was measured to cost as much as 50 to 120 tokens (30 to 50 without
 # gradients) at 384 and at 768 hidden, and a token the more, the larger the pass; a GPU waits for launches, not tokens
@@ -39,12 +43,15 @@ BUDGETS = {
 }
 
 
-class Place(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class DeviceSetup:
     """What was chosen.
 
     Attributes:
         accelerator: accelerate's object for this process.
+        device: as the loop sees it.
         precision: of the forward pass.
+        loss_scale: for small gradients in fp16; elsewhere it does nothing.
         training: what one forward and backward pass may hold.
         evaluation: what one forward pass without gradients may hold.
         finds_tokens: whether the tokens of training are to be found before the first step; on a CPU they never are, nor
@@ -53,20 +60,22 @@ class Place(NamedTuple):
     """
 
     accelerator: Accelerator
+    device: Device
     precision: Precision
+    loss_scale: LossScale
     training: Budget
     evaluation: Budget
     finds_tokens: bool
     summary: str
 
 
-def choose_place(
+def set_up_device(
     config: HardwareConfig,
     trackers: Sequence[str] = (),
     folder: Path | None = None,
     before: str | None = None,
     autocast: bool = True,
-) -> Place:
+) -> DeviceSetup:
     """Set up this process.
 
     Args:
@@ -79,7 +88,7 @@ def choose_place(
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
-    from accelerate.utils import DistributedDataParallelKwargs, ProjectConfiguration
+    from accelerate.utils import DistributedDataParallelKwargs, GradScalerKwargs, ProjectConfiguration
 
     # in worker processes the tokenizer's own threads would only warn
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
@@ -95,21 +104,27 @@ def choose_place(
         cpu=device == "cpu",
         mixed_precision=precision if autocast and precision != "fp32" else "no",
         log_with=list(trackers) or None,
-        # buffers are constants here; sent with the first forward pass of a step, they would keep a rank that ran out of
-        # memory from beginning the step again on its own
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+        kwargs_handlers=[
+            # buffers are constants here; sent with the first forward pass of a step, they would keep a rank that ran
+            # out of memory from beginning the step again on its own
+            DistributedDataParallelKwargs(broadcast_buffers=False),
+            # accelerate does not see that fused AdamW skips a step: `loss_scale` takes the place of its scaler
+            GradScalerKwargs(enabled=False),
+        ],
         project_config=ProjectConfiguration(project_dir=str(folder), logging_dir=str(folder)) if trackers else None,
     )
     count = f"{accelerator.num_processes} processes, each on " if accelerator.num_processes > 1 else ""
     threads = f", {torch.get_num_threads()} threads" if device == "cpu" else ""
     training, evaluation = BUDGETS.get(device, BUDGETS["gpu"])
-    return Place(
-        accelerator,
-        precision,
-        _budget(training, config.micro_batch_tokens, config.pass_overhead),
-        _budget(evaluation, config.evaluation_tokens, config.pass_overhead),
-        config.micro_batch_tokens == "auto" and device not in ("cpu", "xla"),
-        f"{count}{device_name(device)}{threads}, {precision} ({reason})",
+    return DeviceSetup(
+        accelerator=accelerator,
+        device=device_of(accelerator.device),
+        precision=precision,
+        loss_scale=LossScale(make_scaler(precision, accelerator.device)),
+        training=_budget(training, config.micro_batch_tokens, config.pass_overhead),
+        evaluation=_budget(evaluation, config.evaluation_tokens, config.pass_overhead),
+        finds_tokens=config.micro_batch_tokens == "auto" and device not in ("cpu", "xla"),
+        summary=f"{count}{device_name(device)}{threads}, {precision} ({reason})",
     )
 
 
@@ -143,8 +158,8 @@ def _meeting_point() -> dict[str, object]:
     return {"store": part, "rank": rank, "world_size": world}
 
 
-def with_shapes(place: Place, config: HardwareConfig, batch_size: int, longest: int) -> Place:
-    """The place, with fixed shapes where its device or the recipe asks for them.
+def with_shapes(setup: DeviceSetup, config: HardwareConfig, batch_size: int, longest: int) -> DeviceSetup:
+    """The setup, with fixed shapes where its device or the recipe asks for them.
 
     Lengths double from SHORTEST to `longest`. Each has one number of rows: the share of a process in a batch, or as
     many as the budget holds. So there are few shapes to compile, and a text is padded to less than twice its length.
@@ -153,34 +168,35 @@ def with_shapes(place: Place, config: HardwareConfig, batch_size: int, longest: 
         batch_size: windows of a step, over all processes.
         longest: tokens of the longest window that there can be.
     """
-    is_compiled = config.compile or place.accelerator.device.type == "xla"
+    is_compiled = config.compile or setup.accelerator.device.type == "xla"
     if not (is_compiled if config.fixed_shapes == "auto" else config.fixed_shapes):
-        return place
+        return setup
     widths = [SHORTEST]
     while widths[-1] < longest:
         widths.append(2 * widths[-1])
     lengths = tuple(min(width, longest) for width in widths)
-    rows = -(-batch_size // place.accelerator.num_processes)
-    return place._replace(
-        training=place.training._replace(widths=lengths, rows=rows),
-        evaluation=place.evaluation._replace(widths=lengths, rows=place.evaluation.tokens),
+    rows = -(-batch_size // setup.accelerator.num_processes)
+    return replace(
+        setup,
+        training=setup.training._replace(widths=lengths, rows=rows),
+        evaluation=setup.evaluation._replace(widths=lengths, rows=setup.evaluation.tokens),
     )
 
 
-def without_padding(place: Place, config: HardwareConfig) -> Place:
-    """The place for a model that computes no padding, whose passes may hold texts of all lengths.
+def without_padding(setup: DeviceSetup, config: HardwareConfig) -> DeviceSetup:
+    """The setup for a model that computes no padding, whose passes may hold texts of all lengths.
 
     On a CPU few and full passes were then the fastest, by 12 % over those that are cut for padding.
     """
     if config.pass_overhead is not None:
-        return place
-    return place._replace(training=place.training._replace(overhead=place.training.tokens))
+        return setup
+    return replace(setup, training=setup.training._replace(overhead=setup.training.tokens))
 
 
 def way_back() -> Callable[[], None]:
-    """A function that makes the place chosen last the process's again, after others: its threads and its precision.
+    """A function that gives the process the threads and the precision again that it has now.
 
-    accelerate keeps one precision for all of a process; whoever works in several places in turn needs this.
+    accelerate keeps one precision for the whole process; whoever works with several in turn needs this.
     """
     from accelerate.state import AcceleratorState
 
@@ -271,7 +287,11 @@ def _precision(config: HardwareConfig, device: str) -> tuple[Precision, str]:
     if config.precision == "auto":
         gain = bf16_gain(device)
         reason = f"bf16 products run at {gain:.1f} times the speed here" if gain and device == "cpu" else "native bf16"
-        return ("bf16", reason) if gain > WORTHWHILE_GAIN else ("fp32", reason if gain else "no native bf16")
+        if gain > WORTHWHILE_GAIN:
+            return "bf16", reason
+        if device == "cuda" and torch.cuda.get_device_capability() >= FAST_FP16:
+            return "fp16", "no native bf16"
+        return "fp32", reason if gain else "no native bf16"
     if config.precision == "fp16" and device == "cpu":
         raise BertkitError(
             "hardware.precision: fp16 needs a GPU, and this run is on the CPU", hint="use bf16 or fp32, or leave it out"

@@ -1,4 +1,4 @@
-"""Where a run takes place: chosen once, by rules, and said."""
+"""Where a run takes device_setup: chosen once, by rules, and said."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 from bertkit.data.plan import Budget
 from bertkit.errors import BertkitError
 from bertkit.recipe import HardwareConfig
-from bertkit.train import place
-from bertkit.train.place import BUDGETS, choose_place
+from bertkit.train import device_setup
+from bertkit.train.device_setup import BUDGETS, set_up_device
 
 
 def on_cpu(**settings: object) -> HardwareConfig:
@@ -25,8 +25,8 @@ def on_cpu(**settings: object) -> HardwareConfig:
     ],
 )
 def test_bf16_is_taken_where_it_is_measured_to_be_faster(monkeypatch, gain, precision, reason):
-    monkeypatch.setattr(place, "bf16_gain", lambda device: gain)
-    chosen = choose_place(on_cpu())
+    monkeypatch.setattr(device_setup, "bf16_gain", lambda device: gain)
+    chosen = set_up_device(on_cpu())
     assert chosen.precision == precision
     assert f"{precision} ({reason}" in chosen.summary
     assert chosen.accelerator.mixed_precision == {"fp32": "no"}.get(precision, precision)
@@ -34,14 +34,14 @@ def test_bf16_is_taken_where_it_is_measured_to_be_faster(monkeypatch, gain, prec
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_what_is_asked_for_or_was_begun_with_is_not_measured(monkeypatch, precision):
-    monkeypatch.setattr(place, "bf16_gain", None)
-    assert choose_place(on_cpu(precision=precision)).summary.endswith(f"{precision} (as asked)")
-    assert choose_place(on_cpu(), before=precision).summary.endswith(f"{precision} (as the run began)")
+    monkeypatch.setattr(device_setup, "bf16_gain", None)
+    assert set_up_device(on_cpu(precision=precision)).summary.endswith(f"{precision} (as asked)")
+    assert set_up_device(on_cpu(), before=precision).summary.endswith(f"{precision} (as the run began)")
 
 
 def test_the_same_process_may_choose_anew():
     for precision in ("bf16", "fp32", "bf16"):
-        chosen = choose_place(on_cpu(precision=precision))
+        chosen = set_up_device(on_cpu(precision=precision))
         with chosen.accelerator.autocast():
             product = torch.ones(2, 2) @ torch.ones(2, 2)
         assert product.dtype == (torch.bfloat16 if precision == "bf16" else torch.float32)
@@ -49,7 +49,7 @@ def test_the_same_process_may_choose_anew():
 
 def test_fp16_needs_a_gpu():
     with pytest.raises(BertkitError) as caught:
-        choose_place(on_cpu(precision="fp16"))
+        set_up_device(on_cpu(precision="fp16"))
     assert caught.value.message == "hardware.precision: fp16 needs a GPU, and this run is on the CPU"
     assert caught.value.hint == "use bf16 or fp32, or leave it out"
 
@@ -57,7 +57,7 @@ def test_fp16_needs_a_gpu():
 def test_a_device_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(BertkitError) as caught:
-        choose_place(HardwareConfig(device="cuda"))
+        set_up_device(HardwareConfig(device="cuda"))
     assert caught.value.message == "hardware.device: there is no cuda device here"
     assert caught.value.hint == "see `bertkit doctor`, or use cpu"
 
@@ -65,14 +65,14 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch):
 def test_threads_are_as_asked():
     before = torch.get_num_threads()
     try:
-        assert ", 1 threads, fp32 (as asked)" in choose_place(on_cpu(threads=1, precision="fp32")).summary
+        assert ", 1 threads, fp32 (as asked)" in set_up_device(on_cpu(threads=1, precision="fp32")).summary
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
 
 
 def test_passes_hold_what_the_device_takes_unless_they_are_told():
-    usual = choose_place(on_cpu(precision="fp32"))
+    usual = set_up_device(on_cpu(precision="fp32"))
     assert (usual.training, usual.evaluation) == BUDGETS["cpu"]
-    asked = choose_place(on_cpu(precision="fp32", micro_batch_tokens=77, evaluation_tokens=99, pass_overhead=0))
+    asked = set_up_device(on_cpu(precision="fp32", micro_batch_tokens=77, evaluation_tokens=99, pass_overhead=0))
     assert (asked.training, asked.evaluation) == (Budget(77, 0), Budget(99, 0))
