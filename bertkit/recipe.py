@@ -1,4 +1,4 @@
-"""Every knob of the toolkit on one page: the Recipe and its sections, typed and frozen."""
+"""Every setting of the toolkit on one page: the Recipe and its sections, typed and frozen."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from bertkit.config import Section, Tree, flatten, override, read_yaml, validate
 from bertkit.errors import BertkitError
 
 Share = Annotated[float, Field(ge=0, lt=1)]
-# `log.trackers=wandb` is short for `log.trackers=[wandb]`
+# `log.trackers=wandb` stands for `log.trackers=[wandb]`
 Many = Annotated[tuple[str, ...], BeforeValidator(lambda value: value if isinstance(value, list | tuple) else (value,))]
 Folder = Annotated[str, AfterValidator(lambda name: str(Path(name).expanduser()) if name.startswith("~") else name)]
 
 
 class ModelConfig(Section):
-    """Which checkpoint, and what of it is new."""
+    """The checkpoint, and what is new in it."""
 
     checkpoint: Folder = Field(
         "google-bert/bert-base-uncased", description="Hub id or folder with config, safetensors weights and tokenizer"
@@ -43,7 +43,7 @@ class ModelConfig(Section):
         False, description="allow a head of another size in the checkpoint to be replaced by a new one"
     )
     lowercase: bool | None = Field(
-        None, description="lowercase the text; null: as the tokenizer's files say, or as its vocabulary looks"
+        None, description="lowercase the text; null: as the tokenizer's files say, or its vocabulary suggests"
     )
     dropout: Share | None = Field(
         None, description="one rate for every dropout of the model; null: as the checkpoint says"
@@ -57,11 +57,11 @@ class ModelConfig(Section):
         "auto",
         description="transformers' attention implementation; auto: sdpa, and on a CPU a faster dropout than torch's",
     )
-    trust_remote_code: bool = Field(False, description="run Python code that a Hub repository brings along")
+    trust_remote_code: bool = Field(False, description="run Python code from a Hub repository")
 
 
 class DataConfig(Section):
-    """Where the rows are and which columns hold what."""
+    """Where the rows are, and what their columns hold."""
 
     source: str | None = Field(
         None, description="Hub dataset id or folder; train, validation and test then name its splits"
@@ -71,7 +71,7 @@ class DataConfig(Section):
         None, description="training file (csv tsv jsonl json parquet conllu, also .gz .xz) or split"
     )
     validation: str | None = Field(None, description="validation file or split; null: a share of train is held back")
-    test: str | None = Field(None, description="test file or split, scored once, with the best checkpoint")
+    test: str | None = Field(None, description="test file or split; scored once, with the best weights")
     columns: dict[str, str | StrictInt] = Field(
         default_factory=dict,
         description="task column: column of the file (a name, or a position when it has no header)",
@@ -92,7 +92,7 @@ class DataConfig(Section):
 
 
 class WindowsConfig(Section):
-    """How long texts are read: overlapping windows of tokens."""
+    """How long texts are read: in overlapping windows of tokens."""
 
     max_length: PositiveInt = Field(
         384, ge=5, description="tokens of a window, special tokens included; clamped to what the model can read"
@@ -166,12 +166,12 @@ class HardwareConfig(Section):
     )
     pass_overhead: NonNegativeInt | None = Field(
         None,
-        description="what a pass costs beside its tokens, as tokens: batches are cut where that and padding cost "
-        "least together; null: by device",
+        description="fixed cost of a pass, in tokens: batches are cut where that and padding cost least together; "
+        "null: by device",
     )
     padding_free: Literal["auto", True, False] = Field(
         "auto",
-        description="compute tokens and no padding within the encoder; auto: on GPUs that have a "
+        description="compute no padding within the encoder; auto: on GPUs that have a "
         "kernel for it, and in training on CPUs with order=random",
     )
     fixed_shapes: Literal["auto", True, False] = Field(
@@ -193,7 +193,7 @@ class HardwareConfig(Section):
 
 
 class LogConfig(Section):
-    """Who is told how the run goes."""
+    """What a run reports, and to whom."""
 
     every: PositiveInt = Field(10, description="steps between log lines")
     verbose: bool = Field(False, description="also say the device, the model, and the windows of each split")
@@ -202,7 +202,7 @@ class LogConfig(Section):
 
 
 class Recipe(Section):
-    """A run, completely described."""
+    """The complete description of a run."""
 
     task: dict[str, object] = Field(description="name of the task and its own settings")
     model: ModelConfig = ModelConfig()
@@ -216,7 +216,7 @@ class Recipe(Section):
     @field_validator("task", mode="before")
     @classmethod
     def _named(cls, value: object) -> object:
-        # `task: qa` and `task=qa` are short for `task: {name: qa}`
+        # `task: qa` and `task=qa` stand for `task: {name: qa}`
         return {"name": value} if isinstance(value, str) else value
 
     @field_validator("task")
@@ -249,9 +249,9 @@ def load_recipe(source: str | Path | Mapping[str, object], assignments: Sequence
 def fingerprint(recipe: Recipe, resolved: Mapping[str, object]) -> dict[str, object]:
     """What a checkpoint must share with the run that resumes it: flat keys and values.
 
-    `hardware` and `log` change speed and place, not numbers, and stay out; the precision and attention that
-    were chosen on this machine enter through `resolved`. File names stay out as well, for files move:
-    `resolved` brings a hash of what was read instead.
+    `hardware` and `log` change speed and reports, not numbers, and stay out; the precision and attention chosen on
+    this machine enter through `resolved`. File names stay out because files move: `resolved` has a hash of what was
+    read instead.
     """
     tree = recipe.tree()
     for section in ("hardware", "log"):

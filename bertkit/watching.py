@@ -1,4 +1,4 @@
-"""A run looked at from outside, while it trains or later: only the files of its folder are read."""
+"""A run seen from outside, while it trains or later, through the files of its folder alone."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from bertkit.rundir import HISTORY, PACE, RunDir
 from bertkit.rundir import steps as checkpoints_of
 
 SECONDS = 1.0  # between two looks
-SECONDS_OF_LINES = 10.0  # between two plain lines
-RECENT = 12  # lines of pace.jsonl whose speed is told
+SECONDS_OF_LINES = 10.0  # between two lines of a log
+RECENT = 12  # lines of pace.jsonl that the speed is taken from
 BARS = "▁▂▃▄▅▆▇█"
 
 State = Literal["not begun", "starting", "running", "running elsewhere", "finished", "gone"]
 
 
 class Look(NamedTuple):
-    """What a run's folder says at one moment; None is what it does not say yet.
+    """What a run's folder says at one moment; None where it says nothing yet.
 
     Attributes:
-        state: `gone` when the process that trained it is not there any more; `running elsewhere` when it is on another
-            machine, where nobody can see from here whether it is.
+        state: `gone` if the process that trained it is gone; `running elsewhere` if it began on another machine, whose
+            processes cannot be seen from here.
         steps: of the whole run.
         losses: of every step so far.
-        windows_a_second: lately.
+        windows_a_second: over the last lines of pace.jsonl.
         seconds_left: of training.
-        validation: scores of the last evaluation, which was after step `evaluated`.
-        checkpoint: the last one to resume from.
+        validation: scores of the last evaluation, after step `evaluated`.
+        checkpoint: the last one that can be resumed from.
         resident_mb: memory of the process.
-        micro_batch_tokens: what they were found or halved to.
+        micro_batch_tokens: the size that was found, or halved to.
     """
 
     run: str
@@ -56,7 +56,7 @@ class Look(NamedTuple):
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether nothing more will happen."""
         return self.state in ("finished", "gone")
 
     def to_json(self) -> dict[str, object]:
@@ -67,7 +67,7 @@ class Look(NamedTuple):
 
 
 class Follower:
-    """The lines of a file that grows, each read once; from the start again when the file was replaced."""
+    """The lines of a growing file, each read once; a file that was replaced is read from its start."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.records = path, []
@@ -101,9 +101,9 @@ class Watcher:
         """The run as it is now.
 
         Raises:
-            BertkitError: a file of it is broken.
+            BertkitError: one of its files is broken.
         """
-        # asked before the files are read: what ends in between has written all of them
+        # the state comes before the files: a run that ends in between has written all of them
         state = self._state()
         if state == "not begun":
             return Look(str(self.run.path), state)
@@ -124,14 +124,16 @@ class Watcher:
             left = (steps - step) * seconds / len(done) if steps and step and done else None
         checkpoints = checkpoints_of(self.run.checkpoints)
         return Look(
-            str(self.run.path), state, step, steps, last.get("epoch"), tuple(record["loss"] for record in trained),
-            last.get("learning_rate"), speed, left, evaluated.get("step"), evaluated.get("validation"),
-            checkpoints[-1].name if checkpoints else None, timed[-1].get("resident_mb") if timed else None,
-            sizes[-1] if sizes else None,
+            run=str(self.run.path), state=state, step=step, steps=steps, epoch=last.get("epoch"),
+            losses=tuple(record["loss"] for record in trained), learning_rate=last.get("learning_rate"),
+            windows_a_second=speed, seconds_left=left, evaluated=evaluated.get("step"),
+            validation=evaluated.get("validation"), checkpoint=checkpoints[-1].name if checkpoints else None,
+            resident_mb=timed[-1].get("resident_mb") if timed else None,
+            micro_batch_tokens=sizes[-1] if sizes else None,
         )  # fmt: skip
 
     def looks(self, wait: Callable[[float], None] = time.sleep) -> Iterator[Look]:
-        """Look after look, until the run is over."""
+        """One look after another, until the run is over."""
         while True:
             look = self.look()
             yield look
@@ -146,7 +148,7 @@ class Watcher:
             return "not begun"
         at_work = self.run.is_at_work()
         if at_work is False:
-            # it may have written its results just now
+            # it may just have written its results
             return "finished" if self.run["metrics.json"].exists() else "gone"
         if at_work is None:
             return "running elsewhere"
@@ -154,10 +156,10 @@ class Watcher:
 
 
 def watch(run: str | Path, as_json: bool = False) -> None:
-    """Show a run until it is over: a live view on a terminal, lines elsewhere, or one object of JSON.
+    """Show a run until it is over: as a live view on a terminal, else as lines; or once, as a JSON object.
 
     Raises:
-        BertkitError: its process is gone, before the run was finished.
+        BertkitError: its process ended before the run was finished.
     """
     watcher = Watcher(RunDir(run))
     if watcher.run.path.is_file():
@@ -168,28 +170,28 @@ def watch(run: str | Path, as_json: bool = False) -> None:
     try:
         look = _live(watcher) if sys.stdout.isatty() else _lines(watcher)
     except KeyboardInterrupt:
-        print("no longer watching; the run is as it was", file=sys.stderr)
+        print("stopped watching; the run goes on", file=sys.stderr)
         return
     if look.state == "gone":
         raise BertkitError(
             f"{run}: the process that trained it is gone; the last checkpoint is {look.checkpoint or 'none'}",
-            hint="go on with the command that started it and --resume",
+            hint="continue with the command that started it and --resume",
         )
 
 
 def sparkline(values: tuple[float, ...], width: int = 40) -> str:
-    """Values as a row of bars, means of as many as share one."""
+    """Values as a row of bars; each bar is a mean if there are more values than bars."""
     if not values:
         return ""
     count = min(width, len(values))
-    parts = [values[len(values) * place // count : len(values) * (place + 1) // count] for place in range(count)]
+    parts = [values[len(values) * bar // count : len(values) * (bar + 1) // count] for bar in range(count)]
     means = [sum(part) / len(part) for part in parts]
     low, high = min(means), max(means)
     return "".join(BARS[round((mean - low) / (high - low) * 7) if high > low else 0] for mean in means)
 
 
 def facts(look: Look) -> dict[str, str]:
-    """What a look says, in words; what is not known is left out."""
+    """What a look says, in words, without what is not known."""
     found = {
         "step": look.step is not None and f"{look.step:,}" + (f" of {look.steps:,}" if look.steps else ""),
         "epoch": look.epoch is not None and f"{look.epoch:.2f}",
@@ -228,7 +230,7 @@ def _table(look: Look) -> object:
 def _lines(watcher: Watcher) -> Look:
     told, shown = 0.0, None
     for look in watcher.looks():
-        # a new state, a new evaluation, or some time later
+        # at a new state, at a new evaluation, and every few seconds
         new = (look.state, look.evaluated)
         if new != shown or time.monotonic() - told >= SECONDS_OF_LINES:
             told, shown = time.monotonic(), new

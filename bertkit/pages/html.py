@@ -81,9 +81,9 @@ def cells(table: Table) -> list[list[tuple[str, str]]]:
     ]
     return [
         [
-            (_cell(value, name in table.plain, is_score[place]),
-             "missing" if _is_missing(value) else "number" if is_number[place] else "word")
-            for place, (name, value) in enumerate(zip(table.columns, row, strict=True))
+            (_cell(value, name in table.plain, is_score[index]),
+             "missing" if _is_missing(value) else "number" if is_number[index] else "word")
+            for index, (name, value) in enumerate(zip(table.columns, row, strict=True))
         ]
         for row in table.rows
     ]  # fmt: skip
@@ -104,7 +104,7 @@ def _cell(value: Cell, is_plain: bool, is_score: bool) -> str:
 def pieces(text: str, spans: Sequence[Span], begin: int = 0, end: int | None = None) -> list[tuple[str, str]]:
     """`text[begin:end]` cut where a mark begins or ends, as (piece, marks such as `gold predicted`)."""
     end = len(text) if end is None else end
-    cuts = {begin, end, *(place for span in spans for place in (span.start, span.end) if begin < place < end)}
+    cuts = {begin, end, *(cut for span in spans for cut in (span.start, span.end) if begin < cut < end)}
     return [
         (text[a:b], " ".join(sorted({span.kind for span in spans if span.start <= a and b <= span.end})))
         for a, b in pairwise(sorted(cuts))

@@ -93,16 +93,16 @@ def thin(x: Sequence[float], y: Sequence[float], most: int = POINTS) -> tuple[li
     stretch = math.ceil(2 * len(x) / most)
     kept = {0, len(x) - 1}
     for begin in range(0, len(x), stretch):
-        places = range(begin, min(begin + stretch, len(x)))
-        kept |= {min(places, key=y.__getitem__), max(places, key=y.__getitem__)}
-    return [x[place] for place in sorted(kept)], [y[place] for place in sorted(kept)]
+        positions = range(begin, min(begin + stretch, len(x)))
+        kept |= {min(positions, key=y.__getitem__), max(positions, key=y.__getitem__)}
+    return [x[position] for position in sorted(kept)], [y[position] for position in sorted(kept)]
 
 
 def running_mean(y: Sequence[float], width: int) -> list[float]:
     """The mean of the `width` (odd) values around each; fewer at the ends."""
     reach = width // 2
     total = [0.0, *accumulate(y)]
-    windows = ((max(0, place - reach), min(len(y), place + reach + 1)) for place in range(len(y)))
+    windows = ((max(0, position - reach), min(len(y), position + reach + 1)) for position in range(len(y)))
     return [(total[end] - total[begin]) / (end - begin) for begin, end in windows]
 
 
@@ -151,15 +151,15 @@ def _series(figure: Figure, finding: Series) -> bool:
 def _dots(figure: Figure, finding: Dots) -> bool:
     from matplotlib.lines import Line2D
 
-    places = range(len(finding.x))
-    figure.set_size_inches(max(3, 0.75 * len(places)), 3.8)
+    positions = range(len(finding.x))
+    figure.set_size_inches(max(3, 0.75 * len(positions)), 3.8)
     axes = figure.add_axes((0, 0, 1, 1))
-    for place in places[1::2]:
-        axes.axvspan(place - 0.5, place + 0.5, color=FAINT, alpha=0.25, linewidth=0)
+    for position in positions[1::2]:
+        axes.axvspan(position - 0.5, position + 0.5, color=FAINT, alpha=0.25, linewidth=0)
     people = {"color": INK, "linewidth": 1, "linestyle": (0, (5, 3))}
     axes.axhline(finding.reference, **people)
     average = {"color": INK, "alpha": 0.75, "linewidth": 1.8, "marker": "_", "markersize": 13, "markeredgewidth": 2.2}
-    points = _points(places, finding.curve)
+    points = _points(positions, finding.curve)
     axes.plot(*zip(*points, strict=True) if points else ((), ()), **average)
     legend = [
         Line2D([], [], **average, label=label(finding.curve_label)),
@@ -171,17 +171,17 @@ def _dots(figure: Figure, finding: Dots) -> bool:
         look["markersize"] = 7.5 if look["marker"] in "PX*" else 6  # thin markers need more room to look hollow
         legend.append(Line2D([], [], **look, label=label(group)))
         shift = 0.7 * ((number + 0.5) / len(finding.groups) - 0.5)  # equal scores stand side by side
-        for place, value in _points(places, values):
-            fill = {"markerfacecolor": "none"} if finding.x[place] in finding.published else {}
-            axes.plot([place + shift], [value], **look, **fill, markeredgewidth=1.1)
+        for position, value in _points(positions, values):
+            fill = {"markerfacecolor": "none"} if finding.x[position] in finding.published else {}
+            axes.plot([position + shift], [value], **look, **fill, markeredgewidth=1.1)
             is_drawn = True
     if finding.published:
         hollow = {"marker": "o", "markersize": 6, "markerfacecolor": "none", "markeredgewidth": 1.1, "linestyle": ""}
         legend.append(Line2D([], [], color=INK, **hollow, label="hollow: published by others"))
     names = [label(name, 36) + (", published" if name in finding.published else "") for name in finding.x]
-    axes.set_xticks(places, names, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_xticks(positions, names, rotation=40, ha="right", rotation_mode="anchor")
     axes.tick_params(axis="x", length=0)
-    axes.set_xlim(-0.5, len(places) - 0.5)
+    axes.set_xlim(-0.5, len(positions) - 0.5)
     axes.set_ylabel(label(finding.y_label, 60))
     axes.yaxis.set_major_formatter(_number)
     axes.grid(axis="y")

@@ -72,7 +72,7 @@ def test_a_run_is_watched_from_before_it_begins_until_its_process_is_gone(bertki
         watching.kill()
     assert watching.returncode == 2
     assert err.startswith(f"error: {run}: the process that trained it is gone; the last checkpoint is step-")
-    assert "hint: go on with the command that started it and --resume" in err
+    assert "hint: continue with the command that started it and --resume" in err
     states = [line.split("  ")[0].strip() for line in [*seen, *out.splitlines()]]
     assert states[0] == "not begun"
     assert states[-1] == "gone"
@@ -85,7 +85,7 @@ def test_ctrl_c_ends_the_looking_and_not_the_run(monkeypatch, capsys, tmp_path):
 
     monkeypatch.setattr(Watcher, "looks", interrupted)
     watch(tmp_path / "run")
-    assert capsys.readouterr().err == "no longer watching; the run is as it was\n"
+    assert capsys.readouterr().err == "stopped watching; the run goes on\n"
 
 
 def test_a_file_is_no_run(bertkit, write):
