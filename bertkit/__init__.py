@@ -23,21 +23,17 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 # no public name is the name of a module: importing that would hide it
-_HOMES = {
-    "BertkitError": "errors",
-    "Findings": "pages.notebook",
-    "Predictor": "inference",
-    "Recipe": "recipe",
-    "Task": "tasks.base",
-    "evaluate": "run",
-    "finetune": "run",
-    "load": "run",
-    "load_recipe": "recipe",
-    "predict": "run",
-    "report": "pages.notebook",
-    "spawn": "launch",
-    "watch": "watching",
+_NAMES = {
+    "errors": "BertkitError",
+    "inference": "Predictor",
+    "launch": "spawn",
+    "pages.notebook": "Findings report",
+    "recipe": "Recipe load_recipe",
+    "run": "evaluate finetune load predict",
+    "tasks.base": "Task",
+    "watching": "watch",
 }
+_HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
 __all__ = ["__version__", *_HOMES]
 
 

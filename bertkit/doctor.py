@@ -11,16 +11,7 @@ from pathlib import Path
 
 from bertkit.errors import BertkitError
 
-PACKAGES = (
-    "torch",
-    "transformers",
-    "tokenizers",
-    "accelerate",
-    "datasets",
-    "evaluate",
-    "pydantic",
-    "typer",
-)
+PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "evaluate", "pydantic", "typer")
 EXTRAS = {
     "tensorboard": "log.trackers=tensorboard",
     "wandb": "log.trackers=wandb",

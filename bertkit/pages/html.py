@@ -20,16 +20,7 @@ AROUND = 150  # characters on either side of a span in an excerpt
 
 
 def write_report(directory: str | Path, out: str | Path | None = None) -> Path:
-    """Write the page of a run or a study.
-
-    Args:
-        directory: folder of a finished run, or of a study.
-        out: the file; None means `report.html` in the folder.
-    Returns:
-        the file.
-    Raises:
-        BertkitError: the folder is no run and no study, or the run did not finish, or a file of it is broken.
-    """
+    """Write the page of a run or a study, and return its file; see `notebook.report`."""
     target = Path(out) if out is not None else Path(directory) / "report.html"
     if target.is_dir():
         raise BertkitError(f"--out: {target} is a folder", hint="give the name of an .html file")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import NamedTuple
 
 from bertkit.errors import BertkitError
 from bertkit.findings import Finding
@@ -34,10 +34,6 @@ class Findings(Sequence[Finding]):
             raise BertkitError(f"{directory} has no findings.json", hint="give the folder of a finished run or a study")
         return cls(read_findings(path))
 
-    @overload
-    def __getitem__(self, which: int) -> Finding: ...
-    @overload
-    def __getitem__(self, which: slice | str) -> Findings: ...
     def __getitem__(self, which: int | slice | str) -> Finding | Findings:
         if isinstance(which, int):
             return self._all[which]

@@ -57,7 +57,7 @@ def test_a_run_is_watched_from_before_it_begins_until_its_process_is_gone(bertki
             time.sleep(0.05)
         look = json.loads(bertkit("watch", run, "--json").out)
         assert look["state"] == "running"
-        assert look["steps"] == 1500
+        assert look["steps"] == json.loads((run / "environment.json").read_text())["steps"] >= look["step"]
         assert look["step"] >= 1
         seen = []
         for line in watching.stdout:
