@@ -9,6 +9,7 @@ from importlib.util import find_spec
 
 FOLLOW = "BERTKIT_FOLLOW"  # set for a process that is to end with the one that started it
 RANKS = "BERTKIT_RANKS"  # set for the processes of a launch of ours: the folder where one that fails says why
+SPAWNED = "BERTKIT_SPAWNED"  # set for the processes of a notebook's function
 USE_CPU = "ACCELERATE_USE_CPU"
 
 
@@ -53,6 +54,11 @@ def follow_parent() -> None:
 def is_rank() -> bool:
     """Whether this process was started by a launcher, ours or another."""
     return "LOCAL_RANK" in os.environ or RANKS in os.environ
+
+
+def is_spawned() -> bool:
+    """Whether this process runs a notebook's function."""
+    return SPAWNED in os.environ
 
 
 def process_count() -> int:

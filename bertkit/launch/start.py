@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bertkit.errors import BertkitError
 from bertkit.launch.plan import Asked, Launch, plan_launch, program
-from bertkit.launch.ranks import FOLLOW, RANKS, follow_parent, is_rank
+from bertkit.launch.ranks import FOLLOW, RANKS, SPAWNED, follow_parent, is_rank
 from bertkit.machine import check_gpus, gpu_count, has_tpu
 
 
@@ -86,6 +86,8 @@ def spawn(function: Callable[..., object], processes: int | None = None, *argume
         ) from None
     if torch := sys.modules.get("torch"):
         torch.cuda.empty_cache()  # the processes share the GPU with what this one keeps
+    # unbuffered, so that what the function prints is seen as it is printed
+    launch = launch._replace(environment={**launch.environment, SPAWNED: "1", "PYTHONUNBUFFERED": "1"})
     print(launch.summary, file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix="bertkit-") as folder:
         sent, result = Path(folder, "call"), Path(folder, "result")

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from bertkit.errors import BertkitError, did_you_mean
+from bertkit.launch import is_spawned
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -55,10 +56,33 @@ class Lines(Silent):
         now = time.monotonic()
         if now - self._last >= self.seconds_between or steps[-1].step == self._rate.total:
             self._last = now
-            self.say(f"step {steps[-1].step}/{self._rate.total}  {self._rate.describe(steps)}")
+            self.show(f"step {steps[-1].step}/{self._rate.total}  {self._rate.describe(steps)}")
+
+    def show(self, text: str) -> None:
+        """Show how far the run is."""
+        self.say(text)
 
     def say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
+
+
+class OneLine(Lines):
+    """One line that is written over, for a notebook and the processes that it spawns."""
+
+    seconds_between = 1.0
+    width = 0
+
+    def show(self, text: str) -> None:
+        print(text.ljust(self.width), end="\r", file=sys.stderr, flush=True)
+        self.width = len(text)
+
+    def say(self, text: str) -> None:
+        super().say(text.ljust(self.width))
+        self.width = 0
+
+    def close(self) -> None:
+        if self.width:
+            print(file=sys.stderr, flush=True)
 
 
 class Bar(Silent):
@@ -88,9 +112,11 @@ class Bar(Silent):
 
 
 def make_progress(total: int, start: int = 0, quiet: bool = False) -> Progress:
-    """A bar on a terminal, lines elsewhere."""
+    """A bar on a terminal, one line in a notebook, lines elsewhere."""
     if quiet:
         return Silent()
+    if "ipykernel" in sys.modules or is_spawned():
+        return OneLine(total, start)
     return Bar(total, start) if sys.stderr.isatty() else Lines(total, start)
 
 

@@ -22,7 +22,7 @@ NOTEBOOK = """
     plan, lock = json.loads(sys.argv[1]), threading.Lock()
 
     def train(out):
-        steps = bertkit.finetune(plan, out, quiet=True)["train"]["steps"]
+        steps = bertkit.finetune(plan, out, quiet=out != "shown")["train"]["steps"]
         print(f"trained {out}")
         return Found(int(os.environ.get("WORLD_SIZE", "1")), steps)
 
@@ -49,6 +49,7 @@ NOTEBOOK = """
     found["is Found"] = isinstance(found["spawned"], Found)
     found["misses"], found["nests"] = refused(misses, 2), refused(nests, 2)
     found["cannot go"], found["cannot return"] = refused(lambda: lock, 2), refused(threading.Lock, 2)
+    bertkit.spawn(train, 2, "shown", cpu=True)
     found["is as it was"] = state() == was
     found["after"] = train("after")
     print(json.dumps(found))
@@ -62,7 +63,13 @@ def test_spawn_works_after_training_brings_the_result_back_and_leaves_the_notebo
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     *said, found = out.splitlines()
-    assert said == ["trained before", "trained spawned", "trained one", "trained after"]  # once, whatever runs it
+    assert said == [
+        "trained before",
+        "trained spawned",
+        "trained one",
+        "trained shown",
+        "trained after",
+    ]  # once, whatever runs it
     cannot_go, cannot_return = (json.loads(found).pop(name) for name in ("cannot go", "cannot return"))
     assert cannot_go.startswith("spawn: <lambda> cannot be sent to other processes (cannot pickle '_thread.lock'")
     assert cannot_return.startswith("spawn: what the function returned cannot be sent back (cannot pickle '_thread.")
@@ -76,4 +83,5 @@ def test_spawn_works_after_training_brings_the_result_back_and_leaves_the_notebo
         "is as it was": True,
         "after": [1, 3],
     }
-    assert err.splitlines() == ["launch: 2 processes on the CPU"] * 4  # nothing is started that cannot go
+    assert err.count("launch: 2 processes on the CPU\n") == 5  # nothing is started that cannot go
+    assert err.count("step 3/3 ") == 1
