@@ -189,7 +189,7 @@ def objective_of(recipe: Recipe) -> type[Objective]:
     return class_of(recipe.train.objective, "train.objective", "bertkit.objectives", Objective, "objective")
 
 
-def setup_for(setup: Place, recipe: Recipe) -> Place:
+def setup_for(setup: DeviceSetup, recipe: Recipe) -> DeviceSetup:
     """The setup with the fixed shapes that it or the recipe asks for."""
     return with_shapes(setup, recipe.hardware, recipe.train.batch_size, recipe.windows.max_length)
 
