@@ -67,6 +67,7 @@ FOREIGN_NAMES = {
     "windows.max_length": "max_seq_length",
     "windows.stride (the overlap, in tokens)": "doc_stride",
 }
+REMOVED = {"int8": "it was removed with the part of torch that it used; leave it out"}
 
 
 class Section(BaseModel):
@@ -266,6 +267,8 @@ def _location(tree: object, detail: ErrorDetails) -> list[str]:
 
 def _suggest(model: type[BaseModel], parent: type[BaseModel] | None, path: str, key: str) -> str:
     """What an unknown key may mean: our name for a foreign one, a key of another section, or the nearest name."""
+    if key in REMOVED:
+        return REMOVED[key]
     ours = next((name for name, foreign in FOREIGN_NAMES.items() if key in foreign.split()), None)
     if ours is None:
         homes = {name: _section_at(model, [name]) for name in model.model_fields}

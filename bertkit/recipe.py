@@ -18,6 +18,7 @@ from pydantic import (
     PositiveInt,
     StrictInt,
     field_validator,
+    model_validator,
 )
 
 from bertkit.config import Section, Tree, flatten, override, read_yaml, validate
@@ -183,13 +184,17 @@ class HardwareConfig(Section):
     compact_vocabulary: bool = Field(
         True, description="train only the word embeddings that the training rows use; the others would only decay"
     )
-    int8: bool = Field(
-        False, description="evaluate and predict with int8 weights and activations (CPU): faster, not quite the same"
-    )
     token_cache: bool = Field(
         True, description="keep the tokens of large data on disk (in $BERTKIT_CACHE, else ~/.cache/bertkit)"
     )
     gradient_checkpointing: bool = Field(False, description="recompute activations in the backward pass to save memory")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_older_runs(cls, value: object) -> object:
+        # recipe.yaml of older runs names a setting that is gone
+        is_off = isinstance(value, dict) and value.get("int8") is False
+        return {name: given for name, given in value.items() if name != "int8"} if is_off else value
 
 
 class LogConfig(Section):

@@ -10,7 +10,6 @@ from transformers import PreTrainedModel
 
 from bertkit.errors import BertkitError
 from bertkit.models.dropout import speed_up
-from bertkit.models.int8 import to_int8
 from bertkit.models.load import DTYPES
 from bertkit.models.on_xla import fit_xla
 from bertkit.models.padding_free import choose_padding
@@ -66,26 +65,19 @@ def make_trainable(
     return Ready(dropout, padding, "used" if uses_some else "all")
 
 
-def precision_of_answers(hardware: HardwareConfig, precision: str) -> str:
-    """The precision of the weights that answer; int8 begins from float32."""
-    return "fp32" if hardware.int8 else precision
-
-
 def make_answering(
     model: PreTrainedModel, hardware: HardwareConfig, device: torch.device, precision: str
 ) -> tuple[PreTrainedModel, str]:
-    """A model on its device that answers with weights of the precision itself, or in int8, and what was chosen.
+    """A model on its device that answers with weights of the precision itself, and what was chosen.
 
     Raises:
-        BertkitError: `hardware.padding_free` or `hardware.int8` is asked for, and this model or device cannot.
+        BertkitError: `hardware.padding_free` is asked for, and this model cannot.
     """
-    model = model.eval().to(device, DTYPES[precision_of_answers(hardware, precision)])
+    model = model.eval().to(device, DTYPES[precision])
     if device.type == "xla":
         fit_xla(model, device)
     padding = _choose_padding(hardware, model, device, precision, None)
     _compile(model, hardware, device)
-    if hardware.int8:
-        return to_int8(model, device), f"{padding}, int8"
     return model, padding
 
 

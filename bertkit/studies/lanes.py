@@ -20,7 +20,7 @@ from bertkit.encode import Part
 from bertkit.errors import BertkitError
 from bertkit.inference import Predictor
 from bertkit.models.load import load_model
-from bertkit.models.ready import make_answering, precision_of_answers
+from bertkit.models.ready import make_answering
 from bertkit.models.vocabulary import follow_decay
 from bertkit.prepare import Built, Material, Prepared, assemble, build, local, read_material, setup_for
 from bertkit.recipe import Recipe, load_recipe
@@ -275,12 +275,11 @@ def _built(bench: Bench, recipe: Recipe, setup: DeviceSetup) -> Built:
 
 def _answering_model(bench: Bench, recipe: Recipe, setup: DeviceSetup) -> nn.Module:
     """The model that answers, its weights in the precision itself; only float32 ones are those of training."""
-    precision = precision_of_answers(recipe.hardware, setup.precision)
-    key = repr((recipe.model, recipe.hardware.padding_free, recipe.hardware.int8, precision))
+    key = repr((recipe.model, recipe.hardware.padding_free, setup.precision))
     if key not in bench.answering:
         task = bench.material.task
         model = load_model(local(recipe.model), task.head, task.labels, recipe.seed).model
-        if precision == "fp32" and not recipe.hardware.int8:
+        if setup.precision == "fp32":
             share_weights(model, next(iter(bench.built.values())).model)
         device = setup.accelerator.device
         bench.answering[key], _ = make_answering(model, recipe.hardware, device, setup.precision)

@@ -194,7 +194,6 @@ def variants(recipe: Recipe, machine: Machine, longest: int) -> tuple[list[Varia
         # auto: on in training with batches in random order
         is_free = asked is True or (asked == "auto" and recipe.train.order == "random")
         found.append(switched("hardware.padding_free", is_free))
-        found.append(switched("hardware.int8", recipe.hardware.int8, ("predict",)))
         other = "auto" if recipe.model.attention == "sdpa" else "sdpa"
         found.append(Variant(f"model.attention={other}", (f"model.attention={other}",), ("train",)))
     if machine.device == "cuda":

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from bertkit.models.load import load_model
-from bertkit.models.ready import make_answering, make_trainable
+from bertkit.models.ready import make_trainable
 from bertkit.recipe import HardwareConfig, ModelConfig, load_recipe
 from bertkit.studies.lanes import open_bench, open_lane
 
@@ -29,12 +29,3 @@ def test_a_benchmark_trains_the_model_that_a_run_trains(tiny):
     })  # fmt: skip
     lane = open_lane(open_bench(recipe, lambda text: None), ["hardware.padding_free=true"], 1)
     assert lane.state.model.config._attn_implementation == "padding_free_bertkit_dropout"
-
-
-def test_int8_begins_from_float32(tiny):
-    config = ModelConfig(checkpoint=str(tiny("bert")))
-    model = load_model(config, "class", ("a", "b"), 0).model
-    answering, chosen = make_answering(model, HardwareConfig(int8=True), CPU, "bf16")
-    assert chosen.endswith(", int8")
-    assert answering.dtype == torch.float32
-    assert not answering.training

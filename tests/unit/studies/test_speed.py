@@ -52,7 +52,7 @@ def test_each_switch_is_put_the_other_way_once():
     found, skipped = variants(load_recipe(RECIPE), CPU, longest=48)
     assert found[0] == (speed.AS_GIVEN, (), ("train", "evaluate", "predict"))
     assert [setting for variant in found for setting in variant.settings] == [
-        "train.order=length", "hardware.precision=bf16", "hardware.padding_free=false", "hardware.int8=true",
+        "train.order=length", "hardware.precision=bf16", "hardware.padding_free=false",
         "model.attention=sdpa", "hardware.threads=1", "hardware.compact_vocabulary=false",
         "hardware.micro_batch_tokens=192", "hardware.evaluation_tokens=192", "hardware.pass_overhead=192",
         "model.dropout=0",
