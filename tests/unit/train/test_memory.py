@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from bertkit.data.collate import Collator
 from bertkit.data.plan import Budget
 from bertkit.errors import BertkitError
 from bertkit.inference import Predictor
@@ -169,20 +168,21 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def test_predictions_that_do_not_fit_are_made_in_halves_and_are_the_same(
-    trained: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def passes_of(limit: int, error: Exception) -> Callable:
+    """A hook of a model whose passes of more than `limit` padded tokens do not fit."""
+
+    def check(model: torch.nn.Module, given: tuple, named: dict[str, torch.Tensor]) -> None:
+        if named["input_ids"].numel() > limit:
+            raise error
+
+    return check
+
+
+def test_predictions_that_do_not_fit_are_made_in_halves_and_are_the_same(trained: Path) -> None:
     predictor = load(trained, ["hardware.pass_overhead=4096"])
     rows = [{"id": str(n), "question": "Who sleeps?", "context": "The old dog sleeps. " * n} for n in range(1, 12)]
     roomy = list(predictor.predict(rows))
-    answer = Predictor._forward
-
-    def full(self: Predictor, collate: Collator, batch: np.ndarray, budget: Budget) -> list:
-        if math.prod(budget.shape(len(batch), collate.store.lengths[batch].max())) > 200:
-            raise ERRORS[1]
-        return answer(self, collate, batch, budget)
-
-    monkeypatch.setattr(Predictor, "_forward", full)
+    predictor.model.register_forward_pre_hook(passes_of(200, ERRORS[1]), with_kwargs=True)
     with pytest.warns(UserWarning, match="did not fit into memory; going on with"):
         tight = list(predictor.predict(rows))
     assert [entry["answer"] for entry in tight] == [entry["answer"] for entry in roomy]
@@ -190,13 +190,11 @@ def test_predictions_that_do_not_fit_are_made_in_halves_and_are_the_same(
         assert one["probability"] == pytest.approx(other["probability"], abs=1e-5)
 
 
-def test_one_window_that_cannot_be_predicted_is_an_error(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*arguments: object) -> list:
-        raise ERRORS[2]
-
-    monkeypatch.setattr(Predictor, "_forward", full)
+def test_one_window_that_cannot_be_predicted_is_an_error(trained: Path) -> None:
+    predictor = load(trained)
+    predictor.model.register_forward_pre_hook(passes_of(0, ERRORS[2]), with_kwargs=True)
     with pytest.raises(BertkitError, match="out of memory with one window of"), pytest.warns(UserWarning, match="fit"):
-        list(load(trained).predict([("Who sleeps?", "The dog."), ("Who?", "The dog sleeps.")]))
+        list(predictor.predict([("Who sleeps?", "The dog."), ("Who?", "The dog sleeps.")]))
 
 
 @pytest.mark.parametrize(("limit", "most"), [(99, 8), (8, 8), (7.9, 4), (3, 2), (1, 1), (0.5, 1)])
