@@ -53,7 +53,7 @@ def small_memory(limit: int, monkeypatch: pytest.MonkeyPatch, error: Exception =
 def test_a_step_that_does_not_fit_is_done_again_in_halves_with_the_same_loss(
     error: Exception, late: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    plan = recipe("sentiment", steps=4)
+    plan = recipe("sentiment", steps=3)
     plan["model"]["dropout"] = 0.0
     plan["hardware"] |= {"micro_batch_tokens": 4096, "pass_overhead": 4096}
     finetune(plan, tmp_path / "roomy", quiet=True)
