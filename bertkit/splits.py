@@ -35,30 +35,39 @@ class Splits(NamedTuple):
     left_out: dict[str, str]
 
 
-def read_splits(recipe: Recipe, task: Task, say: Callable[[str], None]) -> tuple[Splits, tuple[str, ...] | None]:
+def read_splits(
+    recipe: Recipe, task: Task, say: Callable[[str], None], rows: Mapping[str, object] | None = None
+) -> tuple[Splits, tuple[str, ...] | None]:
     """The rows of all splits, and the class names that the source declares.
 
+    Args:
+        rows: split -> rows in memory, in place of all that the recipe names.
     Raises:
         BertkitError: no training rows, or anything wrong in a source.
     """
     data = recipe.data
-    names = {"train": data.train, "validation": data.validation, "test": data.test}
+    names: dict[str, object] = {"train": data.train, "validation": data.validation, "test": data.test}
     if data.source:
         names["train"] = data.train or "train"
-    if not names["train"]:
+    if rows is not None:
+        if unknown := [split for split in rows if split not in names]:
+            raise BertkitError(f"rows: there is no split {unknown[0]!r}", hint=did_you_mean(str(unknown[0]), names))
+        names = {split: rows.get(split) for split in names}
+    if names["train"] is None:
         raise BertkitError("data.train: no training rows are given", hint="add --train FILE, or data.source=HUB_ID")
     found: dict[str, Rows] = {}
     for split, name in names.items():
         if name is not None:
-            source, part = (data.source, name) if data.source else (name, split)
-            group_by = group_column(recipe, task) if split == "train" else None
+            source, part = (data.source, name) if data.source and rows is None else (name, split)
+            group_by = group_column(recipe, task) if split == "train" and names["validation"] is None else None
             known = labels_in(task, found["train"].rows) if split != "train" else ()
             found[split] = read_split(recipe, task, source, part, group_by=group_by, known=known)
-            say_skipped(found[split], name, say)
+            say_skipped(found[split], called(name, split), say)
     rows = {split: found[split].rows if split in found else [] for split in names}
     labels = labels_in(task, rows["train"])
-    if data.validation is None:
-        rows["train"], rows["validation"] = part_rows(recipe, task, names["train"], rows["train"], say)
+    if names["validation"] is None:
+        name = called(names["train"], "train")
+        rows["train"], rows["validation"] = part_rows(recipe, task, name, rows["train"], say)
     for split, wanted in (("train", data.train_rows), ("validation", data.validation_rows)):
         if wanted is not None:
             chosen = subset(list(map(task.labels_of, rows[split])), wanted, recipe.seed, split)
@@ -72,11 +81,16 @@ def read_splits(recipe: Recipe, task: Task, say: Callable[[str], None]) -> tuple
     return Splits(**rows, labels=labels, left_out=left_out), found["train"].label_names
 
 
+def called(source: object, split: str) -> str:
+    """What messages call a source: rows in memory have no name but their split's."""
+    return str(source) if isinstance(source, str | Path) else split
+
+
 def group_column(recipe: Recipe, task: Task) -> str | None:
     """The column of the source that is read for grouping alone."""
     name, columns = recipe.data.group_by, task.reads
     is_read = name in ("auto", "none", "id", *columns.text, *columns.words, *(part for part in columns[2:-1] if part))
-    return None if is_read or recipe.data.validation is not None else name
+    return None if is_read else name
 
 
 def part_rows(
@@ -165,7 +179,7 @@ def path_of(name: str) -> str:
 def read_split(
     recipe: Recipe,
     task: Task,
-    source: str,
+    source: object,
     split: str,
     require_gold: bool = True,
     group_by: str | None = None,
@@ -179,8 +193,9 @@ def read_split(
     data = recipe.data
     if data.labels and not (task.reads.label or task.reads.labels or task.reads.tags):
         raise BertkitError(f"data.labels: {task.name} has no labels", hint="leave it out")
+    source = path_of(str(source)) if isinstance(source, str | Path) else source
     found = read_rows(
-        path_of(source), task.reads, mapping=data.columns, split=split, config=data.config, require_gold=require_gold,
+        source, task.reads, mapping=data.columns, split=split, config=data.config, require_gold=require_gold,
         ignore_labels=data.ignore_labels, skip_bad_rows=data.skip_bad_rows,
         unanswerable=bool(getattr(task, "unanswerable", False)), tag_names=task.labels,
         group_by=group_by,
@@ -193,7 +208,7 @@ def read_split(
         rename(task, row, renamed)
     notes = [f"the label {name!r} is read as {other!r} ({counts[name]:,} rows)" for name, other in renamed.items()]
     if not (task.labels or known):
-        check_spelling({name: count for name, count in counts.items() if name not in renamed}, source)
+        check_spelling({n: count for n, count in counts.items() if n not in renamed}, called(source, split))
     return found._replace(notes=(*found.notes, *notes))
 
 

@@ -207,7 +207,7 @@ KEPT = {"text"}.union(*ENTITY_NAMES)  # what words and tags may be called where 
 
 
 def kept(file: File, names: Iterable[str]) -> list[str]:
-    return [name for name in names if name in KEPT or name in file.wanted.values()]
+    return [name for name in names if file.is_kept or name in KEPT or name in file.wanted.values()]
 
 
 def declared_classes(features: Mapping[str, object]) -> dict[str, tuple[str, ...]]:

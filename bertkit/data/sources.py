@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from bertkit.data.columns import is_column_file
 from bertkit.data.files import BadRow, File, Table, cut, name_parts, no_rows, show
+from bertkit.data.memory import table_of
 from bertkit.data.opening import READERS, ending_of, find, open_table, read_pipe
 from bertkit.data.rules import SEVERAL, Columns, EmptyText, IgnoredLabel, Rules
 from bertkit.data.tagged import entity_names
@@ -48,7 +49,7 @@ class Rows(NamedTuple):
 
 
 def read_rows(
-    source: str,
+    source: str | object,
     columns: Columns,
     *,
     mapping: Mapping[str, str | int] = MappingProxyType({}),
@@ -65,7 +66,8 @@ def read_rows(
 
     Args:
         source: a file; `-` or a pipe of the shell; a folder (with a file `{split}.tsv` or the like, of `save_to_disk`,
-            or as `load_dataset` takes it); anything else is a Hub id.
+            or as `load_dataset` takes it); any other string is a Hub id. Or rows in memory, as `memory.table_of` takes
+            them, which messages call by the split.
         columns: what the task reads.
         mapping: task column (or `id`) -> column of the source. A number in it, `3` or `"3"`, says that a csv or tsv
             file has no header line; positions count from 0.
@@ -88,7 +90,7 @@ def read_rows(
     if group_by is not None:
         known, mapping = [*known, "group"], {**mapping, "group": group_by}
     file = to_file(source, columns, known, mapping, split)._replace(is_kept=not require_gold)
-    table = open_table(file, split, config)
+    table = open_table(file, split, config) if isinstance(source, str) else table_of(file, source)
     if columns.entities:
         names = entity_names(table.names, mapping, (*columns.words, columns.tags))
         file = file._replace(wanted={**file.wanted, **names})
@@ -105,11 +107,15 @@ def read_rows(
     return found
 
 
-def to_file(source: str, columns: Columns, known: Sequence[str], mapping: Mapping[str, str | int], split: str) -> File:
+def to_file(
+    source: str | object, columns: Columns, known: Sequence[str], mapping: Mapping[str, str | int], split: str
+) -> File:
     """The source, and under which names its kind of file has the task's columns."""
+    wanted = {column: str(mapping.get(column, column)) for column in known}
+    if not isinstance(source, str):
+        return File(split, "", "", "", wanted, None)
     name, path = find(source, split)
     _, ending, packing = name_parts(path)
-    wanted = {column: str(mapping.get(column, column)) for column in known}
     header, content = None, read_pipe(name, path)
     if content is not None:
         ending = ending_of(content, [wanted[column] for column in (*columns.text, *columns.words)])

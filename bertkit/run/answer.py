@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from bertkit.config import validate
 from bertkit.data.labels import check_labels
+from bertkit.data.memory import is_table
 from bertkit.data.writing import beside
 from bertkit.errors import BertkitError
 from bertkit.launch import settle_xla
 from bertkit.recipe import ModelConfig, Recipe, check_windows, digest, load_recipe
 from bertkit.run.shared import Say, sayer
 from bertkit.rundir import RunDir
-from bertkit.splits import labels_in, read_split, say_skipped
+from bertkit.splits import called, labels_in, read_split, say_skipped
 from bertkit.tasks.base import Prediction, Row, task_class
 
 if TYPE_CHECKING:
@@ -22,12 +23,13 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    run: str | Path, data: str, *, assignments: Sequence[str] = (), split: str = "test", quiet: bool = False
+    run: str | Path, data: object, *, assignments: Sequence[str] = (), split: str = "test", quiet: bool = False
 ) -> dict[str, object]:
     """Score a finished run on other rows.
 
     Args:
-        data: a file, a folder or a Hub id, with the columns that the run's recipe names.
+        data: a file, a folder or a Hub id, with the columns that the run's recipe names; or rows in memory, as
+            `finetune` takes them.
         assignments: `data.*` and `hardware.*` settings that differ from the run's, such as `data.columns.text=review`.
         split: of a folder or a Hub id.
     Returns:
@@ -36,6 +38,7 @@ def evaluate(
     say = sayer(quiet)
     recipe, predictor = _open(run, assignments, say)
     found = read_split(recipe, predictor.task, data, split)
+    data = called(data, split)
     say_skipped(found, data, say)
     check_labels(labels_in(predictor.task, found.rows), predictor.task.labels, data)
     from bertkit.encode import cover
@@ -52,7 +55,7 @@ def evaluate(
 
 def predict(
     run: str | Path,
-    rows: str | Iterable[Row | str],
+    rows: object | Iterable[Row | str],
     *,
     assignments: Sequence[str] = (),
     split: str = "test",
@@ -62,20 +65,22 @@ def predict(
 
     Args:
         rows: a file (csv, tsv, jsonl, conllu, SQuAD json, txt, ...) or `-` for standard input, whose predictions carry
-            the row's `id` and columns; or rows in memory, as `Predictor.predict` takes them.
+            the row's `id` and columns; so do those of rows in memory, as `finetune` takes them. Or texts, as
+            `Predictor.predict` takes them.
         assignments: settings that differ from the run's, such as `data.columns.text=review`.
         split: of a folder or a Hub id.
     """
     say = sayer(quiet)
     recipe, predictor = _open(run, assignments, say)
-    if not isinstance(rows, str):
+    if not (isinstance(rows, str | Path) or is_table(rows)):
         yield from predictor.predict(rows)
         return
     found = read_split(recipe, predictor.task, rows, split, require_gold=False)
-    say_skipped(found, rows, say)
+    name = called(rows, split)
+    say_skipped(found, name, say)
     from bertkit.train.ranks import check_alike
 
-    check_alike(rows, lambda: {"rows": digest({"rows": found.rows})})
+    check_alike(name, lambda: {"rows": digest({"rows": found.rows})})
     for row, given, prediction in zip(found.rows, found.given, predictor.predict(found.rows), strict=True):
         yield beside(given, {"id": row["id"], **prediction})
 

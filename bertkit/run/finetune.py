@@ -27,6 +27,7 @@ def finetune(
     recipe: Recipe | str | Path | Mapping[str, object],
     out: str | Path | None = None,
     *,
+    rows: Mapping[str, object] | None = None,
     resume: bool = False,
     quiet: bool = False,
 ) -> dict[str, object]:
@@ -35,6 +36,8 @@ def finetune(
     Args:
         recipe: a Recipe, the path of one, or a tree of plain values.
         out: folder of the run; None takes the next free name under `runs/`.
+        rows: train, and maybe validation and test, in memory: lists of mappings, frames of pandas or polars, or
+            data sets of `datasets`; they take the place of all sources that the recipe names.
         resume: go on from the last checkpoint in `out`, to the same digits; starts anew when there is none.
         quiet: show no progress.
     Returns:
@@ -44,20 +47,25 @@ def finetune(
         Interrupted: SIGINT or SIGTERM; a checkpoint was written.
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    if rows is not None:
+        sources = dict.fromkeys(("source", "config", "train", "validation", "test"))
+        recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update=sources)})
     task = make_task(recipe.task)
     resume = resume or restarts() > 0
     settle_xla(recipe.hardware.device)
     with ExitStack() as held:  # the folder, by the first process
         claim = of_first(recipe, lambda: _claim(recipe, task, out, resume, held))
         if claim.finished is None:
-            return _finetune(claim, recipe, task, resume, quiet)
+            return _finetune(claim, recipe, task, rows, resume, quiet)
         sayer(quiet)(f"{claim.run.path} is finished already; these are its results")
         return claim.finished
 
 
-def _finetune(claim: _Claim, recipe: Recipe, task: Task, resume: bool, quiet: bool) -> dict[str, object]:
+def _finetune(
+    claim: _Claim, recipe: Recipe, task: Task, rows: Mapping[str, object] | None, resume: bool, quiet: bool
+) -> dict[str, object]:
     """Prepare, train and finish a run whose folder is held."""
-    splits, label_names = read_splits(recipe, task, sayer(quiet))
+    splits, label_names = read_splits(recipe, task, sayer(quiet), rows)
 
     from bertkit import prepare
     from bertkit.train.device_setup import set_up_device
