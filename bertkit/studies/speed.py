@@ -129,7 +129,7 @@ def _run(
         raise Interrupted("stopped; nothing is written", hint="fewer --rounds and --steps take less time") from None
     facts["command"] = "bertkit bench --growth" if growth else f"bertkit bench --rounds {rounds} --steps {steps}"
     results = {"schema": 1, "facts": facts, **results}
-    found = [*(Note(title="Mind", text=text) for text in notes), *found]
+    found = [*(Note(title="Caveat", text=text) for text in notes), *found]
     title = f"{'Growth' if growth else 'Speed'}: {bench.material.task.name}, {short_name(recipe.model.checkpoint)}"
     study = Study(folder.path, "speed", title)
     study.conclude(found, results, headline=headline, facts=facts)
