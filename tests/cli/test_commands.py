@@ -454,7 +454,8 @@ def test_a_stopped_run_goes_on_to_the_same_digits(bertkit, tmp_path, monkeypatch
     monkeypatch.undo()
     assert (done.code, done.out) == (130, "")
     assert done.err == (
-        "error: stopped at step 4 of 8; checkpoint step-000004 is saved\n"
+        # told as step 4 was saved, it stops after the next one
+        "error: stopped at step 5 of 8; checkpoint step-000005 is saved\n"
         "hint: go on with the same command and --resume\n"
     )
     assert not (cut / "metrics.json").exists()
