@@ -13,22 +13,18 @@ import transformers
 from tokenizers.pre_tokenizers import PreTokenizer
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from bertkit.bounded import parse, read_whole
 from bertkit.errors import BertkitError
 from bertkit.heads import HEADS
+from bertkit.models.source import check_folder, check_safe, reading
 
 if TYPE_CHECKING:
     from bertkit.recipe import ModelConfig
-
-transformers.utils.logging.set_verbosity_error()
-transformers.utils.logging.disable_progress_bar()
 
 UNLIMITED = 10**9  # tokenizers without a declared length say 1e30
 POSITIONS_BEHIND_PADDING = frozenset({
     "roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "mpnet", "longformer", "xmod",
     "data2vec-text", "ibert", "luke",
 })  # fmt: skip
-PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")  # and other kinds that are not read
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 PROBLEMS = {  # how other programs read the logits: Hugging Face's pipelines follow it
     "class": "single_label_classification",
@@ -57,11 +53,9 @@ def load_config(config: ModelConfig) -> PretrainedConfig:
     Raises:
         BertkitError: the folder or Hub id cannot be loaded.
     """
-    _check_folder(config.checkpoint, config.init == "pretrained", config.trust_remote_code)
-    with _hub_errors(config.checkpoint):
-        return AutoConfig.from_pretrained(
-            config.checkpoint, revision=config.revision, trust_remote_code=config.trust_remote_code
-        )
+    check_folder(config.checkpoint, config.init == "pretrained", config.trust_remote_code)
+    with reading(config) as options:
+        return AutoConfig.from_pretrained(config.checkpoint, **options)
 
 
 def load_tokenizer(config: ModelConfig, words: bool = False) -> PreTrainedTokenizerBase:
@@ -73,9 +67,9 @@ def load_tokenizer(config: ModelConfig, words: bool = False) -> PreTrainedTokeni
         BertkitError: the folder holds no tokenizer, or none that can give offsets.
     """
     path = Path(config.checkpoint)
-    options: dict[str, object] = {"trust_remote_code": config.trust_remote_code, "revision": config.revision}
+    settings: dict[str, object] = {}
     if path.is_dir():
-        _check_safe(path, config.trust_remote_code)
+        check_safe(path, config.trust_remote_code)
         known = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model", "spm.model")
         files = [name for name in known if (path / name).exists()]
         if not files:
@@ -85,20 +79,21 @@ def load_tokenizer(config: ModelConfig, words: bool = False) -> PreTrainedTokeni
             )
         if files == ["vocab.txt"] and config.lowercase is None and not (path / "tokenizer_config.json").exists():
             # transformers would lowercase whatever the checkpoint was
-            with _hub_errors(config.checkpoint):
-                options["do_lower_case"] = not _has_capitals(path / "vocab.txt")
+            with reading(config):
+                settings["do_lower_case"] = not _has_capitals(path / "vocab.txt")
             warnings.warn(
                 f"{path} does not say whether its text is lowercased; by its vocabulary it is "
-                f"{'' if options['do_lower_case'] else 'not '}(set model.lowercase to be sure)",
+                f"{'' if settings['do_lower_case'] else 'not '}(set model.lowercase to be sure)",
                 stacklevel=2,
             )
     if config.lowercase is not None:
-        options["do_lower_case"] = config.lowercase
-    with _hub_errors(config.checkpoint):
-        tokenizer = AutoTokenizer.from_pretrained(config.checkpoint, **options)
+        settings["do_lower_case"] = config.lowercase
+    with reading(config) as options:
+        settings |= options
+        tokenizer = AutoTokenizer.from_pretrained(config.checkpoint, **settings)
         if words and (changed := _spaced_words(tokenizer)):
             # some classes build their pre-tokenizer from this option, others from tokenizer.json alone
-            tokenizer = AutoTokenizer.from_pretrained(config.checkpoint, add_prefix_space=True, **options)
+            tokenizer = AutoTokenizer.from_pretrained(config.checkpoint, add_prefix_space=True, **settings)
             tokenizer.backend_tokenizer.pre_tokenizer = changed
     if not tokenizer.is_fast:
         raise BertkitError(
@@ -157,28 +152,28 @@ def load_model(config: ModelConfig, head: str, labels: Sequence[str], seed: int)
     if config.attention_dropout is not None:
         set_dropout(architecture, config.attention_dropout, of="attention")
     auto_class = getattr(transformers, HEADS[head].auto_class)
-    options: dict[str, object] = {"trust_remote_code": config.trust_remote_code}
-    if config.attention != "auto":
-        options["attn_implementation"] = config.attention
+    attention = {} if config.attention == "auto" else {"attn_implementation": config.attention}
     torch.manual_seed(seed)  # the head is drawn from here
     if config.init == "scratch":
-        with _hub_errors(config.checkpoint):
+        with reading(config):
             # a bf16 configuration would otherwise build bf16 weights
-            model = auto_class.from_config(architecture, dtype=torch.float32, **options)
+            model = auto_class.from_config(
+                architecture, dtype=torch.float32, trust_remote_code=config.trust_remote_code, **attention
+            )
         count = sum(parameter.numel() for parameter in model.parameters())
         names = tuple(name for name, _ in model.named_parameters())
         summary = f"{architecture.model_type}: all {count / 1e6:.1f} M weights are new (init=scratch)"
         return Loaded(model, summary, names)
-    with _hub_errors(config.checkpoint):
+    with reading(config) as options:
         model, info = auto_class.from_pretrained(
             config.checkpoint,
             config=architecture,
-            revision=config.revision,
             dtype=torch.float32,  # a bf16 checkpoint would otherwise be trained in pure bf16
             use_safetensors=True,  # never unpickle
             ignore_mismatched_sizes=True,  # checked below, with an error of our own
             output_loading_info=True,
             **options,
+            **attention,
         )
     mismatched = sorted(entry[0] if isinstance(entry, tuple) else entry for entry in info["mismatched_keys"])
     new = tuple(sorted({*info["missing_keys"], *mismatched}))
@@ -262,81 +257,3 @@ def _lowercases(tokenizer: PreTrainedTokenizerBase) -> bool:
 def _has_capitals(vocabulary: Path) -> bool:
     pieces = vocabulary.read_text(encoding="utf-8").split("\n")
     return any(piece != piece.lower() for piece in pieces if not piece.startswith("["))
-
-
-def _check_folder(checkpoint: str, with_weights: bool, trusted: bool) -> None:
-    path = Path(checkpoint)
-    if not path.is_dir():
-        if path.exists() or checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") > 1:
-            raise BertkitError(
-                f"model.checkpoint: there is no folder {checkpoint}",
-                hint="give a folder with config.json, model.safetensors and a tokenizer, or a Hub id",
-            )
-        return
-    if not (path / "config.json").exists():
-        raise BertkitError(
-            f"model.checkpoint: {path} has no config.json", hint="give the folder that holds the checkpoint itself"
-        )
-    _check_safe(path, trusted)
-    if with_weights and not any(path.glob("*.safetensors")):
-        pickled = next((file for ending in PICKLED for file in sorted(path.glob(ending))), None)
-        raise BertkitError(
-            f"model.checkpoint: {path} has no weights in safetensors format"
-            + (f" ({pickled.name} is a pickle, which can run code and is not read)" if pickled else ""),
-            hint="where you trust its origin, load it in transformers and save the model again with save_pretrained"
-            if pickled
-            else "the folder should hold model.safetensors; model.init=scratch starts without weights",
-        )  # fmt: skip
-
-
-def _check_safe(path: Path, trusted: bool) -> None:
-    """Refuse a folder whose files would hold a reader up, or lead it to code or weights elsewhere."""
-    # a pipe would make its reader wait, a device would never end
-    if odd := next((entry for entry in sorted(path.iterdir()) if entry.exists() and not _is_plain(entry)), None):
-        raise BertkitError(f"model.checkpoint: {odd} is a pipe or a device, not a file", hint="remove it")
-    if (path / "adapter_config.json").exists():
-        raise BertkitError(
-            f"model.checkpoint: {path} is an adapter for another checkpoint (adapter_config.json)",
-            hint="put it into that one: peft's merge_and_unload, then save_pretrained",
-        )
-    for name in ("config.json", "tokenizer_config.json"):
-        if not trusted and "auto_map" in _tree(path / name):
-            raise BertkitError(
-                f"model.checkpoint: {path} brings Python code of its own ({name} has auto_map), which is not run",
-                hint="use a checkpoint that transformers knows by itself; or read its code, then set "
-                "model.trust_remote_code=true",
-            )
-
-
-def _is_plain(path: Path) -> bool:
-    return path.is_file() or path.is_dir()
-
-
-def _tree(path: Path) -> dict:
-    """What a configuration holds; nothing, where it is missing or transformers has to say what is wrong with it."""
-    try:
-        found = parse(read_whole(path))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-class _hub_errors:  # reads as a phrase: with _hub_errors(...)
-    """Turns what transformers and the Hub client raise for a missing or broken checkpoint into one error."""
-
-    def __init__(self, checkpoint: str) -> None:
-        self.checkpoint = checkpoint
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type | None, error: BaseException | None, traceback: object) -> None:
-        # whatever a broken file leads these libraries to; tokenizers may also panic, which is no Exception
-        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
-            reason = (str(error).strip() or type(error).__name__).split("\n")[0][:300]
-            is_folder = Path(self.checkpoint).is_dir()
-            raise BertkitError(
-                f"model.checkpoint: {self.checkpoint} cannot be loaded ({reason})",
-                hint="check the files in the folder" if is_folder
-                else "without the network, give a folder: --model FOLDER (see `bertkit doctor`)",
-            ) from error  # fmt: skip

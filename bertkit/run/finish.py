@@ -75,6 +75,7 @@ def finish(
     say: Say,
 ) -> dict[str, object]:
     """Score the best weights, and write what a reader of the run needs; metrics.json last, for it says "finished"."""
+    from bertkit.models.source import quiet
     from bertkit.outcome import Scored, findings, records
     from bertkit.train.device import weights_at_hand
 
@@ -122,7 +123,7 @@ def finish(
         for note in found:
             if isinstance(note, Note):
                 say(f"{note.title}: {note.text}")
-        with written_atomically(run.model) as temporary:
+        with written_atomically(run.model) as temporary, quiet():
             predictor.model.save_pretrained(temporary, state_dict=weights_at_hand(predictor.model))
             tokenizer.save_pretrained(temporary)
         run.write_json("metrics.json", metrics)

@@ -65,7 +65,7 @@ ROOMS = {  # library -> where it may be imported; inside functions only, where t
     "matplotlib": {"pages*"},
     "jinja2": {"pages*"},
     "datasets": {"data.opening*", "metrics*"},
-    "huggingface_hub": {"doctor*"},
+    "huggingface_hub": {"models", "doctor*"},
 }
 
 

@@ -1,0 +1,132 @@
+"""Where a checkpoint comes from, a folder or the Hub: looked at before anything is read, and read quietly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from huggingface_hub import get_hf_file_metadata, hf_hub_url
+from huggingface_hub.constants import is_offline_mode
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from transformers.utils import logging
+
+from bertkit.bounded import parse, read_whole
+from bertkit.errors import BertkitError
+
+if TYPE_CHECKING:
+    from bertkit.recipe import ModelConfig
+
+PATIENCE = 5.0  # seconds for the Hub to answer
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")  # and other kinds that are not read
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """transformers' log and progress bars are off within the block alone."""
+    verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if has_bars:
+            logging.enable_progress_bar()
+
+
+@contextmanager
+def reading(config: ModelConfig) -> Iterator[dict[str, object]]:
+    """What transformers is to read a checkpoint with, quietly.
+
+    Raises:
+        BertkitError: whatever transformers and the Hub client raise for a missing or broken checkpoint.
+    """
+    is_folder = Path(config.checkpoint).is_dir()
+    options = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
+    try:
+        with quiet():
+            yield {**options, "local_files_only": not is_folder and not _answers(config)}
+    except BaseException as error:
+        # whatever a broken file leads these libraries to; tokenizers may also panic, which is no Exception
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        reason = (str(error).strip() or type(error).__name__).split("\n")[0][:300]
+        raise BertkitError(
+            f"model.checkpoint: {config.checkpoint} cannot be loaded ({reason})",
+            hint="check the files in the folder"
+            if is_folder
+            else "without the network, give a folder: --model FOLDER (see `bertkit doctor`)",
+        ) from error
+
+
+def _answers(config: ModelConfig) -> bool:
+    """Whether the Hub answers at all: where it does not, its client tries six times, in half a minute."""
+    if is_offline_mode():
+        return False
+    try:
+        get_hf_file_metadata(hf_hub_url(config.checkpoint, "config.json", revision=config.revision), timeout=PATIENCE)
+    except (HfHubHTTPError, HFValidationError):
+        return True  # and transformers says what is wrong
+    except Exception:  # the network's, a proxy's, a certificate's
+        return False
+    return True
+
+
+def check_folder(checkpoint: str, with_weights: bool, trusted: bool) -> None:
+    """Refuse a folder that is not there, or lacks what a checkpoint has; a Hub id passes."""
+    path = Path(checkpoint)
+    if not path.is_dir():
+        if path.exists() or checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") > 1:
+            raise BertkitError(
+                f"model.checkpoint: there is no folder {checkpoint}",
+                hint="give a folder with config.json, model.safetensors and a tokenizer, or a Hub id",
+            )
+        return
+    if not (path / "config.json").exists():
+        raise BertkitError(
+            f"model.checkpoint: {path} has no config.json", hint="give the folder that holds the checkpoint itself"
+        )
+    check_safe(path, trusted)
+    if with_weights and not any(path.glob("*.safetensors")):
+        pickled = next((file for ending in PICKLED for file in sorted(path.glob(ending))), None)
+        raise BertkitError(
+            f"model.checkpoint: {path} has no weights in safetensors format"
+            + (f" ({pickled.name} is a pickle, which can run code and is not read)" if pickled else ""),
+            hint="where you trust its origin, load it in transformers and save the model again with save_pretrained"
+            if pickled
+            else "the folder should hold model.safetensors; model.init=scratch starts without weights",
+        )  # fmt: skip
+
+
+def check_safe(path: Path, trusted: bool) -> None:
+    """Refuse a folder whose files would hold a reader up, or lead it to code or weights elsewhere."""
+    # a pipe would make its reader wait, a device would never end
+    if odd := next((entry for entry in sorted(path.iterdir()) if entry.exists() and not _is_plain(entry)), None):
+        raise BertkitError(f"model.checkpoint: {odd} is a pipe or a device, not a file", hint="remove it")
+    if (path / "adapter_config.json").exists():
+        raise BertkitError(
+            f"model.checkpoint: {path} is an adapter for another checkpoint (adapter_config.json)",
+            hint="put it into that one: peft's merge_and_unload, then save_pretrained",
+        )
+    for name in ("config.json", "tokenizer_config.json"):
+        if not trusted and "auto_map" in _tree(path / name):
+            raise BertkitError(
+                f"model.checkpoint: {path} brings Python code of its own ({name} has auto_map), which is not run",
+                hint="use a checkpoint that transformers knows by itself; or read its code, then set "
+                "model.trust_remote_code=true",
+            )
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_file() or path.is_dir()
+
+
+def _tree(path: Path) -> dict:
+    """What a configuration holds; nothing, where it is missing or transformers has to say what is wrong with it."""
+    try:
+        found = parse(read_whole(path))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
