@@ -54,8 +54,8 @@ def bench(
     """
     from bertkit.findings import Note, Table, from_json
     from bertkit.folders import next_folder
-    from bertkit.studies import speed
     from bertkit.studies.base import aligned
+    from bertkit.studies.bench import lines, speed
 
     if "=" in what:  # the task was left out: this is the first setting
         what, settings = "sentiment", [what, *settings]
@@ -74,6 +74,6 @@ def bench(
         elif isinstance(finding, Note):
             print(f"{finding.title}: {finding.text}\n")
         else:
-            print("\n".join([finding.title, *aligned(speed.as_table(finding)), ""]))
+            print("\n".join([finding.title, *aligned(lines.as_table(finding)), ""]))
     if not quiet:
         say(f"report: {folder / 'report.html'}")

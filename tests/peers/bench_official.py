@@ -252,7 +252,7 @@ def plain_turns(plain: Plain) -> tuple[Callable, Callable]:
     import numpy as np
     import torch
 
-    from bertkit.studies.lanes import Sample, Watch
+    from bertkit.studies.bench.counting import Sample, Stopwatch
     from bertkit.train.device_setup import way_back
 
     enter, trainer, batch, count = way_back(), plain.trainer, plain.load.batch, plain.load.steps
@@ -287,7 +287,7 @@ def plain_turns(plain: Plain) -> tuple[Callable, Callable]:
 
     def evaluate() -> Sample:
         enter()
-        with Watch() as watch:
+        with Stopwatch() as watch:
             plain.score()
         return watch.sample(len(plain.rows[1]), sum(evaluated))
 
@@ -312,7 +312,7 @@ def our_turns(
 ) -> tuple[Callable, Callable, float]:
     """(train, evaluate, mean tokens of a window) of bertkit, for turns within one process."""
     from bertkit.recipe import load_recipe
-    from bertkit.studies.lanes import open_bench, open_lane
+    from bertkit.studies.bench.lanes import open_bench, open_lane
 
     task, *settings = settings_of(load, side, files, model, 0, threads)
     bench = open_bench(load_recipe({"task": task}, settings), say=lambda text: None)
@@ -331,7 +331,7 @@ def our_turns(
 
 def in_turns(load: Load, files: Sequence[Path], model: str, rounds: int, threads: int, folder: Path) -> dict:
     """Training steps and evaluation of all sides, in turns within this process."""
-    from bertkit.studies.speed import interleave
+    from bertkit.studies.bench.speed import interleave
 
     turns, means = {}, {}
     for side in sides_of(load):

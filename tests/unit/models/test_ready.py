@@ -8,7 +8,7 @@ import torch
 from bertkit.models.load import load_model
 from bertkit.models.ready import make_trainable
 from bertkit.recipe import HardwareConfig, ModelConfig, load_recipe
-from bertkit.studies.lanes import open_bench, open_lane
+from bertkit.studies.bench.lanes import open_bench, open_lane
 
 CPU = torch.device("cpu")
 

@@ -11,18 +11,12 @@ from bertkit.data.plan import Plan
 from bertkit.recipe import load_recipe
 from bertkit.run import finetune
 from bertkit.rundir import RunDir
-from bertkit.studies import growth, speed
-from bertkit.studies.lanes import (
-    Quantiles,
-    Sample,
-    Shape,
-    forward_operations,
-    open_bench,
-    open_lane,
-    shape_of,
-    share_weights,
-)
-from bertkit.studies.speed import Machine, compare, interleave, table, variants
+from bertkit.studies.bench import growth, speed
+from bertkit.studies.bench.counting import Sample, Shape, forward_operations, shape_of
+from bertkit.studies.bench.lanes import Quantiles, open_bench, open_lane, share_weights
+from bertkit.studies.bench.lines import compare, table
+from bertkit.studies.bench.speed import interleave
+from bertkit.studies.bench.variants import AS_GIVEN, Machine, variants
 
 RECIPE = {
     "task": "sentiment", "model": {"checkpoint": "bundled:tiny", "init": "scratch"}, "seed": 3,
@@ -50,7 +44,7 @@ def test_variants_take_turns_and_the_first_round_is_not_kept():
 
 def test_each_switch_is_put_the_other_way_once():
     found, skipped = variants(load_recipe(RECIPE), CPU, longest=48)
-    assert found[0] == (speed.AS_GIVEN, (), ("train", "evaluate", "predict"))
+    assert found[0] == (AS_GIVEN, (), ("train", "evaluate", "predict"))
     assert [setting for variant in found for setting in variant.settings] == [
         "train.order=length", "hardware.precision=bf16", "hardware.padding_free=false",
         "model.attention=sdpa", "hardware.threads=1", "hardware.compact_vocabulary=false",
@@ -78,7 +72,7 @@ def test_ratios_are_to_the_recipe_as_given_round_by_round():
     # the machine is twice as slow in the second round, which no ratio shows
     base = [Sample(1, 2, 10, 100, 125, 1e9), Sample(2, 4, 10, 100, 125, 1e9), Sample(1, 2, 10, 100, 125, 1e9)]
     other = [Sample(0.5, 2, 10, 100, 100, 1e9), Sample(1, 4, 10, 100, 100, 1e9), Sample(0.25, 1, 10, 100, 100, 1e9)]
-    first, second = compare({speed.AS_GIVEN: base, "b": other}, {speed.AS_GIVEN: 4e9, "b": 8e9})
+    first, second = compare({AS_GIVEN: base, "b": other}, {AS_GIVEN: 4e9, "b": 8e9})
     assert first[1:9] == (10, 100, 1, 1, 1, 1, pytest.approx(0.2), 0.25)
     assert second[1:9] == (20, 200, 2, 2, 4, 1, 0, 0.25)
 

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import platform
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
-from transformers import PreTrainedModel
+from torch import nn
 
 from bertkit.data.plan import Plan
 from bertkit.encode import Part
@@ -25,6 +21,7 @@ from bertkit.models.vocabulary import follow_decay
 from bertkit.prepare import Built, Material, Prepared, assemble, build, local, read_material, setup_for
 from bertkit.recipe import Recipe, load_recipe
 from bertkit.splits import read_splits
+from bertkit.studies.bench.counting import Sample, Shape, Stopwatch, forward_operations, shape_of
 from bertkit.tasks.base import Row, make_task
 from bertkit.train import loop
 from bertkit.train.device_setup import DeviceSetup, set_up_device, way_back
@@ -34,27 +31,6 @@ from bertkit.train.state import Step, TrainState
 
 FOREVER = 10**6  # epochs; the learning rate then stays in its warm-up, so that all lanes keep the same weights
 ABOUT_BATCHES = ("threads", "micro_batch_tokens", "evaluation_tokens", "pass_overhead")  # settings that no model knows
-PRODUCT_ROWS, PRODUCT_CALLS = 1024, 8
-
-
-class Sample(NamedTuple):
-    """One measured turn.
-
-    Attributes:
-        wall: seconds.
-        cpu: seconds of this process on all its threads.
-        count: windows of training, rows of evaluation, or floating-point operations of matrix products.
-        tokens: useful ones, without padding.
-        padded: with padding.
-        operations: floating-point operations that the useful tokens need.
-    """
-
-    wall: float
-    cpu: float
-    count: int
-    tokens: int = 0
-    padded: int = 0
-    operations: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,15 +51,6 @@ class Quantiles(Plan):
     def batch(self, step: int) -> np.ndarray:
         """The windows of step `step`."""
         return self.chosen[step % len(self.chosen)]
-
-
-class Shape(NamedTuple):
-    """What of a model counts for its operations: weights of its matrices, layers, width, and width between."""
-
-    matrices: int
-    layers: int
-    hidden: int
-    inner: int
 
 
 @dataclass
@@ -162,7 +129,7 @@ class Lane:
         self.enter()
         self.turn.steps.clear()
         self.turn.until = self.done + count
-        with Watch() as watch:
+        with Stopwatch() as watch:
             self.done = loop.train(self.state, self.done)
         steps, plan = self.turn.steps, self.state.plan
         lengths = [plan.lengths[plan.batch(step.step - 1)] for step in steps]
@@ -186,27 +153,12 @@ class Lane:
         hook = predictor.model.register_forward_pre_hook(
             lambda model, args, inputs: seen.append(inputs["input_ids"].numel()), with_kwargs=True
         )
-        with Watch() as watch:
+        with Stopwatch() as watch:
             work()
         hook.remove()
         lengths = np.concatenate([part.store.lengths for part in parts])
         rows = sum(len(part.rows) for part in parts)
         return watch.sample(rows, int(lengths.sum()), sum(seen), forward_operations(lengths, self.bench.shape))
-
-
-class Watch:
-    """Takes the time of a block: `with Watch() as watch: ...`."""
-
-    def __enter__(self) -> Watch:
-        self.wall, self.cpu = time.perf_counter(), time.process_time()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.wall, self.cpu = time.perf_counter() - self.wall, time.process_time() - self.cpu
-
-    def sample(self, count: int, tokens: int = 0, padded: int = 0, operations: float = 0.0) -> Sample:
-        """What was measured, with what was done in that time."""
-        return Sample(self.wall, self.cpu, count, tokens, padded, operations)
 
 
 def open_bench(recipe: Recipe, say: Callable[[str], None]) -> Bench:
@@ -292,59 +244,6 @@ def share_weights(model: nn.Module, other: nn.Module) -> None:
     for name, _ in list(model.named_parameters(remove_duplicate=False)):
         path, _, key = name.rpartition(".")
         setattr(model.get_submodule(path), key, shared[name])
-
-
-def shape_of(model: PreTrainedModel) -> Shape:
-    """Counted in one forward pass of a few tokens, so that layers which share weights count as often as they work."""
-    weights: list[int] = []
-    length = 5
-
-    def count(module: nn.Linear, inputs: tuple[Tensor, ...]) -> None:
-        if inputs[0].shape[:-1].numel() == length:  # the pooler and the head of a text see one token of it
-            weights.append(module.weight.numel())
-
-    hooks = [module.register_forward_pre_hook(count) for module in model.modules() if isinstance(module, nn.Linear)]
-    was_training = model.training
-    tokens = torch.ones(1, length, dtype=torch.long, device=model.device)
-    with torch.inference_mode():
-        model.eval()(input_ids=tokens, attention_mask=torch.ones_like(tokens))
-    model.train(was_training)
-    for hook in hooks:
-        hook.remove()
-    config = model.config
-    inner = getattr(config, "intermediate_size", None) or getattr(config, "hidden_dim", 4 * config.hidden_size)
-    return Shape(sum(weights), config.num_hidden_layers, config.hidden_size, inner)
-
-
-def forward_operations(lengths: np.ndarray, shape: Shape) -> float:
-    """Floating-point operations of one forward pass over windows of these lengths; training takes three times as many.
-
-    2 * matrices * L + 4 * layers * hidden * L**2 for a window of L tokens: a multiplication and an addition for each
-    weight of a matrix and token, and the products of queries with keys and of probabilities with values. The backward
-    pass takes twice the forward pass, so training comes to 6 * matrices for a token. Only useful tokens count, not
-    padding; embeddings, norms and activations are left out, as is usual, and what is computed twice to save memory.
-
-    Source: Kaplan et al. 2020, section 2.1 (6 N a token); Chowdhery et al. 2022, appendix B (with attention, and as a
-    share of the peak).
-    """
-    lengths = lengths.astype(np.float64)
-    return float((2 * shape.matrices * lengths + 4 * shape.layers * shape.hidden * lengths**2).sum())
-
-
-def products(shape: Shape, dtype: torch.dtype, threads: int, device: torch.device) -> Sample:
-    """Matrix products as large as those of the model's feed-forward layers; the fastest call counts."""
-    torch.set_num_threads(threads)
-    rows = torch.randn(PRODUCT_ROWS, shape.hidden, device=device).to(dtype)
-    weight = torch.randn(shape.inner, shape.hidden, device=device).to(dtype)
-    found = []
-    with torch.inference_mode():
-        for _ in range(PRODUCT_CALLS):
-            with Watch() as watch:
-                functional.linear(rows, weight)
-                if device.type != "cpu":
-                    torch.accelerator.synchronize()
-            found.append(watch.sample(2 * PRODUCT_ROWS * shape.hidden * shape.inner))
-    return min(found)
 
 
 def facts(bench: Bench, lane: Lane) -> dict[str, str]:

@@ -14,11 +14,13 @@ import psutil
 from bertkit.data.plan import Plan
 from bertkit.findings import Finding, Note, Series
 from bertkit.prepare import assemble
-from bertkit.studies.lanes import Turn, Watch, plan_of
+from bertkit.studies.bench.counting import Stopwatch
+from bertkit.studies.bench.lanes import Turn, plan_of
 from bertkit.tasks.base import Row
 
 if TYPE_CHECKING:
-    from bertkit.studies.lanes import Bench, Lane
+    from bertkit.studies.bench.counting import Stopwatch
+from bertkit.studies.bench.lanes import Bench, Lane
 
 SMALLEST = 1000
 STEPS, WARM_UP = 20, 3
@@ -117,7 +119,7 @@ class Memory:
 def train_on(bench: Bench, lane: Lane, count: int) -> dict[str, float]:
     """Seconds of a step, and of making the windows, with this many training rows."""
     with Memory() as memory:
-        with Watch() as cutting:
+        with Stopwatch() as cutting:
             splits = bench.material.splits
             splits = splits._replace(train=repeated(splits.train, count))
             material = replace(bench.material, splits=splits)
@@ -129,7 +131,7 @@ def train_on(bench: Bench, lane: Lane, count: int) -> dict[str, float]:
             lane.state, plan=plan_of(prepared, Plan), objective=prepared.objective, observer=turn, buffer=[]
         )
         measured = replace(lane, prepared=prepared, state=state, turn=turn, done=0)
-        with Watch() as first:
+        with Stopwatch() as first:
             measured.train(1)
         measured.train(WARM_UP - 1)
         sample = measured.train(STEPS)
@@ -146,7 +148,7 @@ def evaluate_on(bench: Bench, lane: Lane, count: int) -> dict[str, float]:
     """Memory and seconds of an evaluation of this many rows; windows are made and let go part by part."""
     rows = repeated(bench.material.splits.validation or bench.material.splits.train, count)
     lane.enter_answering()
-    with Memory() as memory, Watch() as watch:
+    with Memory() as memory, Stopwatch() as watch:
         lane.answerer.evaluate(lane.answerer.parts(rows))
     return {"memory": memory.most / MEGABYTE, "wall": watch.wall, "CPU": watch.cpu}
 
@@ -155,7 +157,7 @@ def answer(bench: Bench, lane: Lane, length: int) -> dict[str, float]:
     """Memory and seconds of predicting for one document of this many characters."""
     row = long_row(bench, length)
     lane.enter_answering()
-    with Memory() as memory, Watch() as watch:
+    with Memory() as memory, Stopwatch() as watch:
         list(lane.answerer.predict([row]))
     return {"memory": memory.most / MEGABYTE, "wall": watch.wall, "CPU": watch.cpu}
 
