@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -130,11 +130,17 @@ def build(material: Material, recipe: Recipe, setup: DeviceSetup) -> Built:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What trains, but for the optimiser and who watches."""
+    """What trains, but for the optimiser and who watches.
+
+    Attributes:
+        scored: rows to score as windows, by split.
+    """
 
     recipe: Recipe
     setup: DeviceSetup
     built: Built
+    tokenizer: PreTrainedTokenizerBase
+    scored: Mapping[str, Sequence[Part]]
     predictor: Predictor
     objective: Objective
     plan: Plan
@@ -178,9 +184,18 @@ def assemble(material: Material, recipe: Recipe, setup: DeviceSetup, built: Buil
         recipe=recipe,
         setup=setup,
         built=built,
+        tokenizer=material.tokenizer,
+        scored=material.scored,
         predictor=predictor,
         objective=objective_of(recipe).of(material, recipe, predictor),
-        plan=Plan(lengths, train.batch_size, train.epochs, train.steps, train.order, recipe.seed),
+        plan=Plan(
+            lengths=lengths,
+            batch_size=train.batch_size,
+            epochs=train.epochs,
+            steps=train.steps,
+            order=train.order,
+            seed=recipe.seed,
+        ),
     )
 
 

@@ -47,10 +47,16 @@ class Labelled(Objective):
     def of(cls, material: Material, recipe: Recipe, predictor: Predictor) -> Self:
         task, targets, store = material.task, material.targets, material.train.store
         head, settings = HEADS[task.head], loss_settings(recipe.train, task, material.train, targets)
-        device = predictor.accelerator.device
         return cls(
             head=head,
-            collate=Collator(store, predictor.pad_id, predictor.inputs, targets, head.per_token_targets, device),
+            collate=Collator(
+                store=store,
+                pad_id=predictor.pad_id,
+                inputs=predictor.inputs,
+                targets=targets,
+                per_token=head.per_token_targets,
+                device=predictor.accelerator.device,
+            ),
             settings=settings,
             weights=head.weights(targets, store, settings),
             best_by=material.best_by,

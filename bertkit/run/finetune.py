@@ -93,10 +93,9 @@ def _finetune(
     say(f"{task.name}: {rows}; {short_name(recipe.model.checkpoint)} on {device}")
     marks = prepare.marks_of(material, prepared)
     check_alike("the run", lambda: marks)
-    tokenizer, parts = material.tokenizer, material.scored
     del splits, material  # training needs the windows, not the rows
     keeper, watch = _train(claim.run, prepared, marks, resume, quiet)
-    return finish(claim.run, prepared, tokenizer, parts, keeper, watch, background, say)
+    return finish(claim.run, prepared, keeper, watch, background, say)
 
 
 def _train(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -20,11 +20,9 @@ from bertkit.rundir import PACE, SCHEMA, RunDir
 from bertkit.splits import checksums
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-    from bertkit.encode import Part
-    from bertkit.outcome import Background
+    from bertkit.outcome import Background, Scored
     from bertkit.prepare import Prepared
+    from bertkit.tasks.base import Task
     from bertkit.train.keep import Keeper, Watch
 
 PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "numpy")
@@ -65,69 +63,80 @@ def check_shared(run: RunDir, recipe: Recipe) -> None:
 
 
 def finish(
-    run: RunDir,
-    prepared: Prepared,
-    tokenizer: PreTrainedTokenizerBase,
-    parts: Mapping[str, Sequence[Part]],
-    keeper: Keeper,
-    watch: Watch,
-    background: Background,
-    say: Say,
+    run: RunDir, prepared: Prepared, keeper: Keeper, watch: Watch, background: Background, say: Say
 ) -> dict[str, object]:
     """Score the best weights, and write what a reader of the run needs; metrics.json last, for it says "finished"."""
     from bertkit.models.source import quiet
-    from bertkit.outcome import Scored, findings, records
+    from bertkit.outcome import findings, records
     from bertkit.train.device import weights_at_hand
 
     keeper.load_best()
-    predictor = prepared.predictor
-    results: dict[str, object] = {}
-    scored: Scored | None = None
-    is_main = predictor.accelerator.is_main_process
-    for name, some in parts.items():
-        rows = [row for part in some for row in part.rows]
-        is_fresh = name == "validation" and watch.best_predictions is not None
-        predictions = watch.best_predictions if is_fresh else predictor.evaluate(some)[1]
-        if name == "validation":
-            # settings that are chosen on validation, such as a threshold; they hold for test and from now on
-            predictor = replace(predictor, task=predictor.task.tuned(predictions, rows))
-            predictions = predictor.task.settled(predictions)
-        scores = predictor.task.score(predictions, rows)
-        results[name] = {**scores, "rows": len(rows)}
-        window_counts = [count for part in some for count in part.store.counts.tolist()]
-        scored = Scored(name, predictor.task, rows, predictions, scores, window_counts, background.tags_seen)
-        if is_main:
-            is_last = name == next(reversed(parts))
-            run.write_jsonl(
-                f"predictions{'' if is_last else f'.{name}'}.jsonl", records(predictor.task, rows, predictions)
-            )
-    split = next(reversed(results), None)
-    metrics = {
-        "headline": predictor.task.headline,
-        "split": split,
-        **(results[split] if split else {}),
-        "splits": results,
-        "step": keeper.best["step"] if keeper.best else keeper.step,  # whose weights these are
-        "best": keeper.best,
-        "train": {
-            "rows": background.covered["train"].rows, "windows": background.covered["train"].windows,
-            "steps": keeper.step, "seconds": round(keeper.seconds(), 1),
-            **({"skipped": keeper.loss_scale.skipped} if keeper.loss_scale.value else {}),
-        },
-        "seed": prepared.recipe.seed,
-    }  # fmt: skip
-    if is_main:
-        run.write_json("task.json", predictor.task.model_dump(mode="json"))
-        found = findings(scored, background, run.read_history(), prepared.objective.best_by, run.read_history(PACE))
+    scored = score(prepared, watch, background)
+    last = scored[-1] if scored else None
+    task = last.task if last else prepared.predictor.task
+    metrics = metrics_of(scored, task, keeper, background, prepared.recipe.seed)
+    accelerator, model = prepared.setup.accelerator, prepared.built.model
+    if accelerator.is_main_process:
+        for one in scored:
+            name = "predictions.jsonl" if one is last else f"predictions.{one.split}.jsonl"
+            run.write_jsonl(name, records(task, one.rows, one.predictions))
+        run.write_json("task.json", task.model_dump(mode="json"))
+        found = findings(last, background, run.read_history(), prepared.objective.best_by, run.read_history(PACE))
         run.write_json("findings.json", to_json(found))
         for note in found:
             if isinstance(note, Note):
                 say(f"{note.title}: {note.text}")
         with written_atomically(run.model) as temporary, quiet():
-            predictor.model.save_pretrained(temporary, state_dict=weights_at_hand(predictor.model))
-            tokenizer.save_pretrained(temporary)
+            model.save_pretrained(temporary, state_dict=weights_at_hand(model))
+            prepared.tokenizer.save_pretrained(temporary)
         run.write_json("metrics.json", metrics)
         run.sweep()
-    predictor.accelerator.wait_for_everyone()
+    accelerator.wait_for_everyone()
     say(f"run: {run.path}")
     return metrics
+
+
+def score(prepared: Prepared, watch: Watch, background: Background) -> list[Scored]:
+    """Validation and test, answered by the best weights."""
+    from bertkit.outcome import Scored
+
+    predictor, found = prepared.predictor, []
+    for name, parts in prepared.scored.items():
+        rows = [row for part in parts for row in part.rows]
+        is_fresh = name == "validation" and watch.best_predictions is not None
+        predictions = watch.best_predictions if is_fresh else predictor.evaluate(parts)[1]
+        if name == "validation":
+            # settings that are chosen on validation, such as a threshold; they hold for test and from now on
+            predictor = replace(predictor, task=predictor.task.tuned(predictions, rows))
+            predictions = predictor.task.settled(predictions)
+        found.append(Scored(
+            split=name,
+            task=predictor.task,
+            rows=rows,
+            predictions=predictions,
+            scores=predictor.task.score(predictions, rows),
+            window_counts=[count for part in parts for count in part.store.counts.tolist()],
+            tags_seen=background.tags_seen,
+        ))  # fmt: skip
+    return found
+
+
+def metrics_of(
+    scored: Sequence[Scored], task: Task, keeper: Keeper, background: Background, seed: int
+) -> dict[str, object]:
+    """What metrics.json holds: the scores of the last split, then of all, and which weights have them."""
+    results = {one.split: {**one.scores, "rows": len(one.rows)} for one in scored}
+    split = next(reversed(results), None)
+    train = background.covered["train"]
+    skipped = {"skipped": keeper.loss_scale.skipped} if keeper.loss_scale.value else {}
+    seconds = round(keeper.seconds(), 1)
+    return {
+        "headline": task.headline,
+        "split": split,
+        **(results[split] if split else {}),
+        "splits": results,
+        "step": keeper.best["step"] if keeper.best else keeper.step,  # whose weights these are
+        "best": keeper.best,
+        "train": {"rows": train.rows, "windows": train.windows, "steps": keeper.step, "seconds": seconds, **skipped},
+        "seed": seed,
+    }

@@ -195,7 +195,7 @@ def open_lane(bench: Bench, settings: Sequence[str], steps: int) -> Lane:
     state = prepared.train_state(
         accelerator.prepare(built.model), accelerator.prepare(bench.trained[is_compact][1]), turn
     )
-    state.plan = plan_of(prepared, Quantiles, steps)
+    state.plan = plan_of(prepared, Quantiles, shown=steps)
     if setup.finds_tokens:
         state.resize(find_token_budget(state))
     enter = way_back()
@@ -208,10 +208,9 @@ def open_lane(bench: Bench, settings: Sequence[str], steps: int) -> Lane:
     )  # fmt: skip
 
 
-def plan_of(prepared: Prepared, kind: type[Plan], *more: object) -> Plan:
+def plan_of(prepared: Prepared, kind: type[Plan], **more: object) -> Plan:
     """The plan of a training without an end."""
-    plan = prepared.plan
-    return kind(plan.lengths, plan.batch_size, FOREVER, None, plan.order, plan.seed, *more)
+    return kind(**{**vars(prepared.plan), "epochs": FOREVER, "steps": None, **more})
 
 
 def _built(bench: Bench, recipe: Recipe, setup: DeviceSetup) -> Built:
