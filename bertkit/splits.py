@@ -14,7 +14,7 @@ from bertkit.data.draws import content, group_keys, group_rows, hold_back, subse
 from bertkit.data.labels import check_labels, check_spelling, resolve_labels, same_values
 from bertkit.data.sources import Rows, read_rows
 from bertkit.errors import BertkitError, did_you_mean
-from bertkit.recipe import Recipe
+from bertkit.recipe import DataConfig, Recipe
 from bertkit.tasks.base import Row, Task
 
 BUNDLED = "bundled:"  # `bundled:sentiment.csv` and `bundled:tiny` come with the package
@@ -53,6 +53,8 @@ def read_splits(
         if unknown := [split for split in rows if split not in names]:
             raise BertkitError(f"rows: there is no split {unknown[0]!r}", hint=did_you_mean(str(unknown[0]), names))
         names = {split: rows.get(split) for split in names}
+    if names["validation"] is not None:
+        check_idle(recipe)
     if names["train"] is None:
         raise BertkitError("data.train: no training rows are given", hint="add --train FILE, or data.source=HUB_ID")
     found: dict[str, Rows] = {}
@@ -79,6 +81,15 @@ def read_splits(
             say(f"{split}: {text}")
     left_out = {split: text for split, some in found.items() if (text := describe_left_out(some))}
     return Splits(**rows, labels=labels, left_out=left_out), found["train"].label_names
+
+
+def check_idle(recipe: Recipe) -> None:
+    """Refuse settings that say what is held back of train where nothing is."""
+    for name in ("group_by", "validation_share"):
+        value = getattr(recipe.data, name)
+        if value != DataConfig.model_fields[name].default:
+            message = f"data.{name}: {value!r} has no effect, because validation rows are given"
+            raise BertkitError(message, hint=f"leave out data.{name}, or the validation rows")
 
 
 def called(source: object, split: str) -> str:

@@ -79,6 +79,14 @@ def test_a_column_that_parts_no_rows_is_refused(read, column, message, hint):
     assert hint in caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"), [("group_by", "guest"), ("group_by", "none"), ("validation_share", "0.2")]
+)
+def test_how_rows_are_held_back_is_refused_where_none_are(read, setting, value):
+    with pytest.raises(BertkitError, match=f"data.{setting}: .*{value}.* has no effect, because validation rows are"):
+        read("sentiment", reviews(*"abab"), reviews(*"ab"), **{setting: value})
+
+
 def test_with_none_equal_texts_may_stand_on_both_sides_and_are_counted(read):
     rows = [{"text": f"t{n % 6}", "label": n % 2} for n in range(60)]
     _, _, said = read("sentiment", rows, group_by="none")
