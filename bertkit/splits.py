@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bertkit.config import validate
-from bertkit.data.draws import content, group_keys, group_rows, hold_back, subset, unit_of
+from bertkit.data.draws import content, folded, group_keys, group_rows, hold_back, subset, unit_of
 from bertkit.data.labels import check_labels, check_spelling, resolve_labels, same_values
 from bertkit.data.sources import Rows, read_rows
 from bertkit.errors import BertkitError, did_you_mean
@@ -128,12 +128,13 @@ def part_rows(
 
 
 def groups_of(recipe: Recipe, task: Task, rows: Sequence[Row]) -> list[int]:
-    """The group of each row; a row without a value in the column is a group of its own."""
+    """The group of each row, without regard to case and white space; without a value it is a group of its own."""
     if recipe.data.group_by == "auto":
         return group_rows(group_keys(task.reads, row) for row in rows)
     column = "group" if group_column(recipe, task) else recipe.data.group_by
     values = [row.get(column) for row in rows]
-    return group_rows(() if value in (None, "") or value != value else (str(value),) for value in values)
+    names = ("" if value is None or value != value else folded(str(value)) for value in values)
+    return group_rows((name,) if name else () for name in names)
 
 
 def say_unseen(task: Task, rows: Mapping[str, list[Row]], labels: Collection[str], say: Callable[[str], None]) -> None:

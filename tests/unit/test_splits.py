@@ -87,6 +87,13 @@ def test_how_rows_are_held_back_is_refused_where_none_are(read, setting, value):
         read("sentiment", reviews(*"abab"), reviews(*"ab"), **{setting: value})
 
 
+def test_white_space_and_case_part_no_group(read):
+    rows = [{**row, "guest": f"{'Gg'[n % 2]}{n // 2 % 3}{' ' * (n % 2)}"} for n, row in enumerate(reviews(*"aabb" * 6))]
+    splits, _, said = read("sentiment", rows, group_by="guest")
+    assert said == ["validation: 8 of 24 training rows are held back by guest (1 of 3, seed 0)"]
+    assert len({row["group"] for row in splits.validation}) == 2  # two spellings of one guest
+
+
 def test_with_none_equal_texts_may_stand_on_both_sides_and_are_counted(read):
     rows = [{"text": f"t{n % 6}", "label": n % 2} for n in range(60)]
     _, _, said = read("sentiment", rows, group_by="none")
