@@ -65,6 +65,10 @@ def read_splits(
             known = labels_in(task, found["train"].rows) if split != "train" else ()
             found[split] = read_split(recipe, task, source, part, group_by=group_by, known=known)
             say_skipped(found[split], called(name, split), say)
+    for label in data.labels:
+        if all(label in some.unused for some in found.values()):
+            hint = did_you_mean(label, labels_in(task, found["train"].rows))
+            raise BertkitError(f"data.labels: no row has the label {label!r}", hint=hint)
     rows = {split: found[split].rows if split in found else [] for split in names}
     labels = labels_in(task, rows["train"])
     if names["validation"] is None:
@@ -160,11 +164,12 @@ def bind_labels(
         splits.labels, recipe=task.labels, checkpoint=checkpoint, features=features,
         inventory=task.inventory,
     )  # fmt: skip
+    # validated again, for settings that name a label
+    task = validate(type(task), {**task.model_dump(), "labels": labels}, where="task")
     for name in ("validation", "test"):
         file = getattr(recipe.data, name)
         check_labels(labels_in(task, getattr(splits, name)), labels, f"{name} ({file})" if file else name)
-    # validated again, for settings that name a label
-    return validate(type(task), {**task.model_dump(), "labels": labels}, where="task")
+    return task
 
 
 def labels_in(task: Task, rows: Sequence[Row]) -> dict[str, str]:
@@ -203,7 +208,7 @@ def read_split(
         known: labels that are decided already, where the task does not name them.
     """
     data = recipe.data
-    if data.labels and not (task.reads.label or task.reads.labels or task.reads.tags):
+    if data.labels and not has_labels(task):
         raise BertkitError(f"data.labels: {task.name} has no labels", hint="leave it out")
     source = path_of(str(source)) if isinstance(source, str | Path) else source
     found = read_rows(
@@ -212,16 +217,27 @@ def read_split(
         unanswerable=bool(getattr(task, "unanswerable", False)), tag_names=task.labels,
         group_by=group_by,
     )  # fmt: skip
+    unused = data.labels.keys() - count_labels(task, found.rows)
     for row in found.rows:
         rename(task, row, data.labels)
-    counts = Counter(chain.from_iterable(task.labels_of(row) for row in found.rows if row.get(task.gold) is not None))
+    counts = count_labels(task, found.rows)
     renamed = same_values(counts, task.labels or known)
     for row in found.rows if renamed else ():
         rename(task, row, renamed)
     notes = [f"the label {name!r} is read as {other!r} ({counts[name]:,} rows)" for name, other in renamed.items()]
     if not (task.labels or known):
         check_spelling({n: count for n, count in counts.items() if n not in renamed}, called(source, split))
-    return found._replace(notes=(*found.notes, *notes))
+    return found._replace(notes=(*found.notes, *notes), unused=frozenset(unused))
+
+
+def has_labels(task: Task) -> bool:
+    return bool(task.reads.label or task.reads.labels or task.reads.tags)
+
+
+def count_labels(task: Task, rows: Sequence[Row]) -> Counter[str]:
+    """How often each label stands in some rows, as it is spelt there."""
+    values = (row.get(task.gold) for row in rows) if has_labels(task) else ()
+    return Counter(chain.from_iterable((value,) if isinstance(value, str) else value or () for value in values))
 
 
 def rename(task: Task, row: Row, names: Mapping[str, str]) -> None:

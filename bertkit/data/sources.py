@@ -46,6 +46,7 @@ class Rows(NamedTuple):
     hint: str  # what to do about the first bad row
     empty: tuple[str, ...]  # `FILE:LINE` of each row left out because a text is empty or white space
     notes: tuple[str, ...]  # what else was done to the rows, a sentence each
+    unused: frozenset[str] = frozenset()  # keys of `data.labels` that no row has
 
 
 def read_rows(

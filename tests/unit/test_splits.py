@@ -192,6 +192,22 @@ def test_a_map_of_labels_is_refused_where_there_are_none(read):
         read("qa", questions(4, 2), **{"labels.a": "b"})
 
 
+def test_a_label_in_the_map_that_no_row_of_any_split_has_is_refused(read):
+    train, validation = reviews(*"abab"), reviews(*"abc")
+    assert read("sentiment", train, validation, **{"labels.c": "b"})[1].labels == ("a", "b")
+    with pytest.raises(BertkitError, match=r"data\.labels: no row has the label 'bb'") as caught:
+        read("sentiment", train, validation, **{"labels.bb": "b", "labels.c": "b"})
+    assert "did you mean 'b'?" in caught.value.hint
+
+
+def test_only_tags_that_stand_in_a_row_are_counted_and_looked_for(read):
+    train = [{"words": ["a", "b", "c"], "tags": ["B-X", "M-X", "E-X"]}] * 3
+    single = {"words": ["d"], "tags": ["S-X"]}
+    assert read("ner", train, [single, *train])[1].labels == ("B-X", "E-X", "M-X", "S-X")
+    with pytest.raises(BertkitError, match=r"labels 'B-X' \(3 times\) and 'b-X' \(1 times\) differ"):
+        read("ner", [*train, {"words": ["d"], "tags": ["b-X"]}])
+
+
 def test_labels_that_differ_in_white_space_only_are_one_class_and_that_is_said(read):
     _, task, said = read("sentiment", reviews(*["not good", "not  good", "fine", "fine "] * 3))
     assert task.labels == ("fine", "not good")
