@@ -7,7 +7,7 @@ import os
 import platform
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from pydantic import BaseModel, Field, JsonValue, ValidationError
@@ -94,11 +94,14 @@ class RunDir:
     def claim(self, resume: bool) -> Iterator[RunDir]:
         """Hold the folder for this process while the block runs; a new folder that stays empty is removed.
 
+        A finished run where nothing can be written is not held: it has nothing left to do.
+
         Raises:
             BertkitError: the path is a file, holds another run, or holds files that are no run; or another process is
                 at work in it.
         """
-        with held(self.path, is_needed=False):
+        is_settled = resume and self["metrics.json"].exists() and not os.access(self.path, os.W_OK)
+        with nullcontext() if is_settled else held(self.path, is_needed=False):
             self._refuse(resume)
             yield self
 

@@ -158,6 +158,17 @@ def test_a_run_that_was_killed_while_it_was_opened_goes_on(tmp_path):
     assert refusal_of(killed, True).message == f"{tmp_path} is not empty and holds no run"
 
 
+def test_a_finished_run_is_resumed_where_nothing_can_be_written(run, monkeypatch):
+    run.write_json("metrics.json", {"headline": "f1"})
+    before = names(run.path)
+    with run.claim(resume=True):
+        assert is_held(run.path)
+    monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)  # as on a disk mounted read-only
+    with run.claim(resume=True):
+        assert names(run.path) == before
+    assert "--resume" in refusal_of(run, resume=False).hint
+
+
 def test_only_a_run_of_this_schema_opens(run, tmp_path):
     assert run.open() is run
     error = error_of(RunDir(tmp_path).open)
