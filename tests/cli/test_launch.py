@@ -136,9 +136,9 @@ def test_glue_spreads_its_runs_over_the_gpus_asked_for(bertkit, four_gpus, tmp_p
 
     monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    seen = [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in make_slots(2, [], gpus=2)]
+    seen = [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in make_slots(2, gpus=2)]
     assert seen == ["0", "0", "1", "1"]
-    assert len(make_slots(1, [])) == 4
+    assert len(make_slots(1)) == 4
     done = bertkit("glue", "run", "-m", "bundled:tiny", "--data", "bundled:glue", "-o", tmp_path / "x", "--gpus", "5")
     check(done, "--gpus 5: there are 4 here", "doctor")
     assert not (tmp_path / "x").exists()

@@ -145,7 +145,7 @@ def test_a_study_that_is_killed_leaves_no_job_behind_and_goes_on(cluster, second
 def test_a_node_that_does_not_see_the_folder_is_named_before_any_job(cluster, tmp_path):
     command = (
         "import os, sys\nfrom bertkit.studies.runner import cluster\nfrom pathlib import Path\n"
-        f"with cluster.connected({cluster.address!r}): cluster.make_slots(Path({str(tmp_path)!r}), 1, [])"
+        f"with cluster.connected({cluster.address!r}): cluster.make_slots(Path({str(tmp_path)!r}), 1)"
     )
     done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, timeout=120)
     # nobody holds the lock: to the nodes it looks as on a disk whose locks end at the machine

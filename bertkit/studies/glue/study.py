@@ -88,7 +88,7 @@ def run(
     with held(work.folder):
         work.refuse(resume)
         check_model(model, chosen, settings)
-        with room.slots(work.folder, assignments) as slots:
+        with room.slots(work.folder) as slots:
             jobs = work.begin(source, is_part=bool(tasks), say=say)
             runner = Runner(jobs, slots, make_board(describe_job, quiet), work.conclude)
             try:

@@ -88,7 +88,7 @@ def submit(
     seeds = best_seeds(folder, results, wanted)
     check_sizes(folder, wanted, any_size)
     runs = {file: run_of(folder, file.model, seeds[file.model]) for file in wanted}
-    with held(folder), room.slots(folder, assignments) as slots:
+    with held(folder), room.slots(folder) as slots:
         jobs = [answering(folder, run, file.task, file.split, settings=assignments) for file, run in runs.items()]
         try:
             Runner(jobs, slots, make_board(lambda job: job.result.name, quiet)).run()

@@ -27,7 +27,7 @@ from bertkit.folders import is_held
 from bertkit.launch import FOLLOW
 from bertkit.rundir import RunDir
 from bertkit.studies.runner.jobs import Job
-from bertkit.studies.runner.slots import Slot, threads_of
+from bertkit.studies.runner.slots import Slot, share_of
 
 REACHED = 10.0  # seconds in which the address of a cluster must answer: Ray itself would try for minutes
 LOST = "its node or the worker on it was lost"
@@ -52,7 +52,7 @@ class Worker:
             return __version__, error.message
         return __version__, ""
 
-    def run(self, command: Sequence[str], log: str, run: str, work: str) -> int:
+    def run(self, command: Sequence[str], log: str, run: str, work: str, environment: Mapping[str, str] = {}) -> int:
         """Run a job to its end, once an earlier process of it is gone; returns its exit code."""
         is_said = False
         while RunDir(run).is_at_work() and not self.told:
@@ -66,7 +66,7 @@ class Worker:
         with Path(log).open("ab") as file:
             self.process = subprocess.Popen(  # noqa: S603 the study's own command line, by this node's interpreter
                 [sys.executable, *command[1:]], stdin=subprocess.PIPE, stdout=file, stderr=file, cwd=work,
-                env={**os.environ, FOLLOW: "1"}, start_new_session=True,
+                env={**os.environ, **environment, FOLLOW: "1"}, start_new_session=True,
             )  # fmt: skip
             if self.told:
                 self.process.send_signal(self.told)
@@ -151,7 +151,7 @@ class RemoteSlot(Slot):
         if free.get("CPU", 0) < self.need.cpus or free.get("GPU", 0) < self.need.gpus:
             return "waits for room on the cluster"
         worker = actor(self.need).remote()
-        call = ([*job.command, *self.settings], str(job.log), str(job.run.path), os.getcwd())
+        call = (job.command, str(job.log), str(job.run.path), os.getcwd(), self.environment)
         return Remote(worker, worker.tell.remote(0), worker.run.remote(*call))
 
 
@@ -211,7 +211,7 @@ def _check_address(address: str, hint: str) -> None:
         raise BertkitError(f"--address: what answers at {address} is no Ray cluster of this version", hint)
 
 
-def make_slots(folder: Path, jobs_per_device: int, settings: Sequence[str]) -> list[Slot]:
+def make_slots(folder: Path, jobs_per_device: int) -> list[Slot]:
     """The slots of the cluster: so many jobs on each GPU, or on each node's CPU cores where there is no GPU.
 
     Args:
@@ -226,8 +226,8 @@ def make_slots(folder: Path, jobs_per_device: int, settings: Sequence[str]) -> l
     if not need.slots:
         raise BertkitError("--executor ray: no node of the cluster has CPU cores to give", hint="add a node")
     _check_nodes(nodes, folder)
-    threads = [] if need.gpus else threads_of(need.cpus, settings)
-    return [RemoteSlot({}, threads, need=need) for _ in range(need.slots)]
+    share = {} if need.gpus else share_of(need.cpus)
+    return [RemoteSlot(share, need=need) for _ in range(need.slots)]
 
 
 def _check_nodes(nodes: Sequence[Mapping], folder: Path) -> None:

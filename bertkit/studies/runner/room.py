@@ -36,8 +36,8 @@ class Room(NamedTuple):
             check_gpus(self.gpus)
 
     @contextmanager
-    def slots(self, folder: Path, settings: Sequence[str]) -> Iterator[Sequence[Slot]]:
-        """The slots for jobs with these settings.
+    def slots(self, folder: Path) -> Iterator[Sequence[Slot]]:
+        """The slots for jobs of a study.
 
         Args:
             folder: of the study, which this process holds.
@@ -45,7 +45,7 @@ class Room(NamedTuple):
             BertkitError: the cluster does not answer, or cannot run jobs.
         """
         if self.executor == "local":
-            yield make_slots(self.jobs, settings, self.gpus)
+            yield make_slots(self.jobs, self.gpus)
             return
         with cluster.connected(self.address):
-            yield cluster.make_slots(folder, self.jobs, settings)
+            yield cluster.make_slots(folder, self.jobs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bertkit.launch import FOLLOW
@@ -32,11 +32,9 @@ class Slot:
 
     Attributes:
         environment: variables that its process gets.
-        settings: settings that it needs here.
     """
 
     environment: Mapping[str, str]
-    settings: Sequence[str] = ()
     job: Job | None = None
     process: Process | None = None
 
@@ -47,13 +45,13 @@ class Slot:
             return "waits for its earlier process to end"
         with job.log.open("ab") as log:
             return Process(
-                [*job.command, *self.settings], stdin=subprocess.PIPE, stdout=log, stderr=log,
+                job.command, stdin=subprocess.PIPE, stdout=log, stderr=log,
                 env={**os.environ, **self.environment, FOLLOW: "1"},
                 start_new_session=True,  # the terminal's Ctrl-C is for us
             )  # fmt: skip
 
 
-def make_slots(jobs_per_device: int, settings: Sequence[str], gpus: int | None = None) -> list[Slot]:
+def make_slots(jobs_per_device: int, gpus: int | None = None) -> list[Slot]:
     """The slots of this machine: so many jobs on each GPU, or on the CPU, whose cores they share.
 
     Args:
@@ -66,11 +64,10 @@ def make_slots(jobs_per_device: int, settings: Sequence[str], gpus: int | None =
         seen = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
         names = seen if len(seen) == there else [str(number) for number in range(there)]
         return [Slot({"CUDA_VISIBLE_DEVICES": name}) for name in names[:gpus] for _ in range(jobs_per_device)]
-    threads = [] if jobs_per_device == 1 else threads_of(core_count() // jobs_per_device, settings)
-    return [Slot({}, threads) for _ in range(jobs_per_device)]
+    share = {} if jobs_per_device == 1 else share_of(core_count() // jobs_per_device)
+    return [Slot(share) for _ in range(jobs_per_device)]
 
 
-def threads_of(cores: int, settings: Sequence[str]) -> list[str]:
-    """The setting that gives a job its share of the cores, unless the user has set the threads."""
-    is_set = any(setting.startswith("hardware.threads=") for setting in settings)
-    return [] if is_set else [f"hardware.threads={max(1, cores)}"]
+def share_of(cores: int) -> dict[str, str]:
+    """The variable that gives a job its share of the cores; the setting `hardware.threads` wins over it."""
+    return {"OMP_NUM_THREADS": str(max(1, cores))}

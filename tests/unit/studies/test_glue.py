@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from bertkit.studies.glue.jobs import plan_jobs
 from bertkit.studies.glue.plan import Asked, GlueConfig, Settings
 from bertkit.studies.glue.study import Work
 from bertkit.studies.runner.jobs import Runner
+from bertkit.studies.runner.slots import Slot, share_of
 from bertkit.tasks.base import make_task
 
 ASKED = Asked(model="models/tiny", data="data", tasks=["mnli", "rte", "cola"], seeds=[0, 1], glue=GlueConfig())
@@ -76,6 +79,24 @@ def test_a_quick_run_costs_what_it_reads(tmp_path):
     assert jobs["rte-0"].cost == 1500
     jobs = {job.run.path.name: job for job in plan(tmp_path, "train.steps=5", "train.batch_size=10", "train.epochs=3")}
     assert (jobs["rte-0"].cost, jobs["rte-0"].length, jobs["rte-0"].by_steps) == (1500, 5, True)
+
+
+def test_a_task_keeps_its_threads_where_jobs_share_the_cores(tmp_path):
+    jobs = plan(tmp_path, "hardware.device=cpu", "hardware.precision=fp32", "rte.hardware.threads=3")
+    code = """
+import sys, torch
+from bertkit.cli.recipes import read_recipe
+from bertkit.train.device_setup import set_up_device
+set_up_device(read_recipe(sys.argv[2], [given for given in sys.argv if "=" in given]).hardware)
+print(torch.get_num_threads())
+"""
+    counts = []
+    for job in (jobs[0], jobs[2]):
+        process = Slot(share_of(1)).start(replace(job, command=[sys.executable, "-c", code, *job.command[3:]]))
+        assert process.wait(60) == 0, job.log.read_text()
+        process.release()
+        counts.append(job.log.read_text().strip())
+    assert counts == ["1", "3"]  # MNLI, RTE
 
 
 def test_from_mnli_starts_rte_from_the_model_of_the_same_seed(tmp_path):

@@ -238,17 +238,16 @@ def is_alive(pid: int) -> bool:
 def test_jobs_on_a_cpu_share_its_cores(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
-    assert [slot.settings for slot in make_slots(1, [])] == [[]]
-    assert [slot.settings for slot in make_slots(3, [])] == [["hardware.threads=2"]] * 3
-    assert [slot.settings for slot in make_slots(2, ["hardware.threads=1"])] == [[], []]
+    assert [slot.environment for slot in make_slots(1)] == [{}]
+    assert [slot.environment for slot in make_slots(3)] == [{"OMP_NUM_THREADS": "2"}] * 3
 
 
 def test_each_gpu_gets_its_jobs(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in make_slots(2, [])] == ["0", "0", "1", "1"]
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in make_slots(2)] == ["0", "0", "1", "1"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in make_slots(1, [])] == ["3", "5"]
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in make_slots(1)] == ["3", "5"]
 
 
 def test_the_reason_of_a_death_is_the_last_error_line(tmp_path):
