@@ -55,7 +55,7 @@ class DeviceSetup:
         training: what one forward and backward pass may hold.
         evaluation: what one forward pass without gradients may hold.
         finds_tokens: whether the tokens of training are to be found before the first step; on a CPU they never are, nor
-            on XLA, where every size that is tried would be compiled.
+            where shapes are fixed: every size that is tried would be compiled.
         summary: one line for people.
     """
 
@@ -180,6 +180,7 @@ def with_shapes(setup: DeviceSetup, config: HardwareConfig, batch_size: int, lon
         setup,
         training=setup.training._replace(widths=lengths, rows=rows),
         evaluation=setup.evaluation._replace(widths=lengths, rows=setup.evaluation.tokens),
+        finds_tokens=False,
     )
 
 

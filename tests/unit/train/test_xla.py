@@ -86,10 +86,11 @@ def test_shapes_are_fixed_on_xla_unless_the_recipe_says_no():
     training, evaluation = device_setup.BUDGETS["xla"]
     there = device_setup.DeviceSetup(
         accelerator=SimpleNamespace(device=XLA, num_processes=1), device=device.device_of(XLA), precision="fp32",
-        loss_scale=LossScale(), training=training, evaluation=evaluation, finds_tokens=False, summary="",
+        loss_scale=LossScale(), training=training, evaluation=evaluation, finds_tokens=True, summary="",
     )  # fmt: skip
     fixed = device_setup.with_shapes(there, HardwareConfig(), 32, 384)
     assert fixed.training.widths == fixed.evaluation.widths == (16, 32, 64, 128, 256, 384)
+    assert not fixed.finds_tokens
     assert device.graphs_at_most(fixed.training, fixed.evaluation) == 2 * 6 + 6 + 3
     assert device_setup.with_shapes(there, HardwareConfig(fixed_shapes=False), 32, 384) == there
 
