@@ -16,6 +16,7 @@ from bertkit.models.padding_free import choose_padding
 from bertkit.models.vocabulary import train_used_rows
 from bertkit.recipe import HardwareConfig, ModelConfig
 
+GRAPHS = 256  # that torch compiles of a model, two a shape; by itself it runs all but the first eight uncompiled
 COMPILER = {"cuda": {"mode": "reduce-overhead"}}  # by device: one CUDA graph a shape, instead of a launch an operation
 
 
@@ -104,4 +105,5 @@ def _choose_padding(
 def _compile(model: PreTrainedModel, hardware: HardwareConfig, device: torch.device) -> None:
     """Compile in place, so that names, modes and files of the model stay as they are."""
     if hardware.compile:
+        torch._dynamo.config.recompile_limit = GRAPHS
         model.compile(dynamic=False, **COMPILER.get(device.type, {}))

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from bertkit.models.load import load_model
-from bertkit.models.ready import make_trainable
+from bertkit.models.ready import COMPILER, make_trainable
 from bertkit.recipe import HardwareConfig, ModelConfig, load_recipe
 from bertkit.studies.bench.lanes import open_bench, open_lane
 
@@ -19,6 +19,22 @@ def test_a_padding_free_model_keeps_the_faster_dropout(tiny):
     ready = make_trainable(model, config, HardwareConfig(padding_free=True), CPU, "fp32", np.arange(9), "length")
     assert ready == ("sfc64", "padding-free (as asked)", "used")
     assert model.config._attn_implementation == "padding_free_bertkit_dropout"
+
+
+def test_every_shape_of_training_and_evaluation_is_compiled(tiny, monkeypatch):
+    torch.compiler.reset()
+    config = ModelConfig(checkpoint=str(tiny("bert")))
+    model = load_model(config, "class", ("a", "b"), 0).model
+    graphs = []
+    monkeypatch.setitem(COMPILER, "cpu", {"backend": lambda graph, inputs: graphs.append(graph) or graph.forward})
+    make_trainable(model, config, HardwareConfig(compile=True), CPU, "fp32", np.arange(9), "length")
+    for training in (True, False):
+        model.train(training)
+        for length in range(10, 16):
+            ids = torch.ones(2, length, dtype=torch.long)
+            with torch.inference_mode(not training):
+                model(input_ids=ids, attention_mask=ids)
+    assert len(graphs) == 2 * 6
 
 
 def test_a_benchmark_trains_the_model_that_a_run_trains(tiny):
