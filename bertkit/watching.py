@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from bertkit.bounded import parse
 from bertkit.errors import BertkitError
 from bertkit.metrics.shown import describe_scores
-from bertkit.rundir import HISTORY, PACE, RunDir
+from bertkit.rundir import HISTORY, PACE, Moment, RunDir, shaped
 from bertkit.rundir import steps as checkpoints_of
 
 SECONDS = 1.0  # between two looks
@@ -74,7 +74,11 @@ class Follower:
         self._offset, self._node = 0, None
 
     def read(self) -> list[dict]:
-        """All whole lines so far."""
+        """All whole lines so far.
+
+        Raises:
+            ValueError: a line is broken, or is of no step.
+        """
         try:
             with self.path.open("rb") as file:
                 node = self.path.stat().st_ino
@@ -86,7 +90,7 @@ class Follower:
             return self.records
         if whole:
             self._offset += len(whole) + 1
-            self.records += [parse(line.decode()) for line in whole.splitlines()]
+            self.records += [shaped(parse(line.decode()), Moment) for line in whole.splitlines()]
         return self.records
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -116,6 +117,16 @@ def test_a_followed_file_is_read_once_and_anew_when_it_was_replaced(tmp_path):
     run.rewind_history(2)
     run.append_history({"step": step} for step in (3, 4, 5))
     assert [record["step"] for record in follower.read()] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("line", ["5", "{", '{"loss": 1.0}', '{"step": "one"}'])
+def test_a_broken_line_is_one_error(bertkit, finished, tmp_path, line):
+    for name in ("history.jsonl", "pace.jsonl"):
+        run = tmp_path / name
+        shutil.copytree(finished("sentiment"), run)
+        with (run / name).open("a") as file:
+            file.write(f"{line}\n")
+        check(bertkit("watch", run, "--json"), f"{run}: history.jsonl or pace.jsonl is broken", "")
 
 
 def test_speed_and_time_left_come_from_the_last_lines(tmp_path):
