@@ -40,7 +40,10 @@ class Table(Finding):
 
 
 class Series(Finding):
-    """Lines over a shared x axis: name -> y values, None where a value is missing."""
+    """Lines over a shared x axis: name -> y values, None where a value is missing.
+
+    Values are plain numbers; those of an axis in `shares` are fractions, which are shown times 100.
+    """
 
     kind: Literal["series"] = "series"
     x_label: str
@@ -48,6 +51,7 @@ class Series(Finding):
     x: tuple[float, ...]
     lines: dict[str, tuple[float | None, ...]]
     log_x: bool = False  # x spans powers of ten
+    shares: tuple[Literal["x", "y"], ...] = ()
 
 
 class Dots(Finding):

@@ -94,11 +94,12 @@ def validation_curves(history: Sequence[Mapping], names: Sequence[str]) -> list[
     return [
         Series(
             title=f"Validation {' and '.join(group)}",
-            caption="Fractions." if group is shares else "In the square of the unit of the gold numbers.",
+            caption="Times 100." if group is shares else "In the square of the unit of the gold numbers.",
             x_label="step",
             y_label=group[0] if len(group) == 1 else "score",
             x=tuple(float(record["step"]) for record in records),
             lines={name: tuple(record["validation"].get(name) for record in records) for name in group},
+            shares=("y",) if group is shares else (),
         )
         for group in (shares, errors)
         if group

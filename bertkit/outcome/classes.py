@@ -119,12 +119,13 @@ def calibration(confidence: np.ndarray, is_right: np.ndarray, bins: int, split: 
             f"Expected calibration error: {percent(error)} ({split}, n = {len(confidence):,}). It is the distance "
             "between accuracy and mean confidence in a bin, averaged over the rows; "
             f"{len(parts)} {'bin' if len(parts) == 1 else 'bins'} of about equally many rows. "
-            "Confidence is the probability of the answer (Guo et al. 2017)."
+            "Confidence is the probability of the answer (Guo et al. 2017). Both times 100."
         ),
         x_label="mean confidence",
         y_label="accuracy",
         x=tuple(means),
         lines={"accuracy": tuple(accuracy), "perfect": tuple(means)},
+        shares=("x", "y"),
     )
 
 

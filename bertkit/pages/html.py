@@ -54,7 +54,7 @@ def _fill(template: str, ids: str, **values: object) -> str:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.globals |= {
-        "cells": cells, "pieces": pieces, "excerpts": excerpts,
+        "cells": cells, "point": point, "pieces": pieces, "excerpts": excerpts,
         "draw": lambda finding: draw(finding, f"{ids}-{next(numbers)}"),
     }  # fmt: skip
     page = environment.get_template(template).render(values)
@@ -90,6 +90,11 @@ def _cell(value: Cell, is_plain: bool, is_score: bool) -> str:
     if isinstance(value, float) and is_plain:
         return f"{value:,.3f}" if value == 0 or abs(value) >= 0.001 else f"{value:.2g}"
     return value if isinstance(value, str) else show_score("", value)
+
+
+def point(value: float | None, is_share: bool) -> str:
+    """A coordinate of a curve of one point, which is no figure."""
+    return show_score("", value) if is_share or _is_missing(value) else f"{value:,g}"
 
 
 def pieces(text: str, spans: Sequence[Span], begin: int = 0, end: int | None = None) -> list[tuple[str, str]]:

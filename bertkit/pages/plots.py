@@ -140,8 +140,8 @@ def _series(figure: Figure, finding: Series) -> bool:
         axes.minorticks_off()
     else:
         axes.xaxis.get_major_locator().set_params(integer=all(float(x).is_integer() for x in finding.x))
-    axes.xaxis.set_major_formatter(_number)
-    axes.yaxis.set_major_formatter(_number)
+    axes.xaxis.set_major_formatter(_times_100 if "x" in finding.shares else _number)
+    axes.yaxis.set_major_formatter(_times_100 if "y" in finding.shares else _number)
     axes.grid(axis="y")
     if len(axes.lines) > 1:  # a line alone is what the axis says
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.3, handlelength=1.6)
@@ -236,6 +236,10 @@ def _heatmap(figure: Figure, finding: Heatmap) -> bool:
 
 def _number(value: float, _: int) -> str:
     return f"{value:,.10g}".replace("-", "−")
+
+
+def _times_100(value: float, index: int) -> str:
+    return _number(100 * value, index)
 
 
 def _inline(svg: bytes, name: str, title: str) -> str:

@@ -193,6 +193,14 @@ def test_a_single_point_is_said(run_folder):
     assert "step 1,000, f1 0.5, other undefined" in told(Page(render(run_folder([finding]))).data)
 
 
+def test_a_single_point_of_fractions_is_times_100(run_folder):
+    lines = {"accuracy": (0.508475,), "perfect": (0.51694,)}
+    finding = Series(title="s", x_label="mean confidence", y_label="y", x=(0.51694,), lines=lines, shares=("x", "y"))
+    said = told(Page(render(run_folder([finding]))).data)
+    assert "mean confidence 51.69, accuracy 50.85" in said
+    assert "perfect" not in said
+
+
 def test_findings_with_nothing_in_them_are_said_to_be_empty(run_folder):
     findings = [
         Series(title="s", x_label="x", y_label="y", x=(1, 2), lines={"a": (None, float("nan"))}),

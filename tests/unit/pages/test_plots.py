@@ -77,6 +77,14 @@ def test_powers_of_ten_stand_equally_far_apart_on_a_log_axis():
     assert others == pytest.approx([first + step * (others[0] - first) for step in (1, 2, 3)])
 
 
+@pytest.mark.parametrize(
+    ("shares", "numbers"), [((), {"0.5"}), (("y",), {"0.5", "50"}), (("x",), {"0.5", "50"}), (("x", "y"), {"50"})]
+)
+def test_fractions_are_drawn_times_100(shares, numbers):
+    curve = Series(title="s", x_label="x", y_label="y", x=(0.0, 0.5), lines={"a": (0.0, 0.5)}, shares=shares)
+    assert {"0.5", "50"} & {*texts(draw(curve, "f"))} == numbers
+
+
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, 1e308, -1e308, 1e-308, 0.0])
 def test_no_number_breaks_a_figure(value):
     draw(Series(title="s", x_label="", y_label="", x=(0, value, 2), lines={"a": (value, 1.0, -value)}), "f")
