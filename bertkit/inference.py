@@ -151,18 +151,18 @@ class Predictor:
             if logits is not None:
                 yield batch, logits
                 continue
-            length = allowed.width(int(collate.store.lengths[batch].max()))
-            if len(batch) == 1:
+            rows, length = allowed.shape(len(batch), int(collate.store.lengths[batch].max()))
+            if rows == 1:
                 raise BertkitError(
                     f"out of memory with one window of {length} tokens",
                     hint="free some memory, or use a device with more; training with a lower windows.max_length helps",
                 )
             release()
-            budget = len(batch) * length // 2
+            budget = rows * length // 2
             allowed = allowed._replace(tokens=budget)
             waiting = cut_passes(np.concatenate([batch, *waiting]), collate.store.lengths, allowed)
             warnings.warn(
-                f"{len(batch)} windows of {length} tokens did not fit into memory; going on with {budget:,} tokens at "
+                f"{rows} windows of {length} tokens did not fit into memory; going on with {budget:,} tokens at "
                 "a time (hardware.evaluation_tokens)",
                 stacklevel=2,
             )

@@ -14,17 +14,17 @@ from bertkit.train.state import TrainState
 WORTHWHILE = 1.05  # times the speed: less is no reason to take more memory
 
 
-def halve(state: TrainState, step: int, rows: int, tokens: int, is_shared: bool) -> None:
+def halve(state: TrainState, step: int, rows: int, length: int, is_shared: bool) -> None:
     """Halve the micro-batch that did not fit, for good, and make ready to do the step again from its start.
 
     Raises:
         BertkitError: it is one window already; or other ranks have gradients of the step that failed.
     """
-    budget = min(state.budget.tokens, tokens) // 2
+    budget = min(state.budget.tokens, rows * length) // 2
     saved = f"the last good checkpoint is {state.last_saved}"
     if rows == 1:
         raise BertkitError(
-            f"out of memory in step {step}, with a micro-batch of one window of {tokens} tokens; {saved}",
+            f"out of memory in step {step}, with a micro-batch of one window of {length} tokens; {saved}",
             hint="lower windows.max_length, or set hardware.gradient_checkpointing=true",
         )
     if is_shared:
@@ -35,7 +35,7 @@ def halve(state: TrainState, step: int, rows: int, tokens: int, is_shared: bool)
     state.optimizer.zero_grad()
     memory.release()
     state.resize(budget)
-    reason = f"{rows} windows of {tokens // rows} tokens did not fit into memory"
+    reason = f"{rows} windows of {length} tokens did not fit into memory"
     state.observer.resized(step, budget, reason)
 
 

@@ -67,9 +67,9 @@ def _one_step(state: TrainState, step: int, total: int, stop: Stop) -> tuple[Ste
             loss_sum, padded = _add_up(state, step, windows, weight)
             break
         except memory.OutOfMemory as full:
-            rows, tokens, is_shared = full.rows, full.tokens, full.is_shared
+            rows, length, is_shared = full.rows, full.length, full.is_shared
         # out of the `except`, for the exception holds the activations
-        halve(state, step + 1, rows, tokens, is_shared)
+        halve(state, step + 1, rows, length, is_shared)
     # a step that changed no weight is none for the schedule either
     rate = learning_rate_at(step - state.loss_scale.skipped, total, state.config)
     norm, is_update = _update(state, step, rate)
@@ -146,7 +146,7 @@ def _add_up(state: TrainState, step: int, windows: np.ndarray, weight: float) ->
         except (RuntimeError, MemoryError) as error:
             if not memory.is_exhausted(error):
                 raise
-            raise memory.OutOfMemory(len(part), state.padded_size(part), is_shared) from error
+            raise memory.OutOfMemory(*state.shape(part), is_shared) from error
         padded += 0 if is_empty else state.padded_size(chosen)
     return loss_sum, padded
 

@@ -19,14 +19,14 @@ class OutOfMemory(Exception):
     """A micro-batch that did not fit.
 
     Args:
-        rows: its windows.
-        tokens: its padded tokens.
+        rows: its windows, and what only fills it.
+        length: padded tokens of each.
         is_shared: it happened while gradients were exchanged, and other ranks wait for the rest of them.
     """
 
-    def __init__(self, rows: int, tokens: int, is_shared: bool = False) -> None:
-        super().__init__(f"{rows} windows, {tokens} tokens")
-        self.rows, self.tokens, self.is_shared = rows, tokens, is_shared
+    def __init__(self, rows: int, length: int, is_shared: bool = False) -> None:
+        super().__init__(f"{rows} windows of {length} tokens")
+        self.rows, self.length, self.is_shared = rows, length, is_shared
 
 
 def is_exhausted(error: BaseException) -> bool:

@@ -99,9 +99,13 @@ class TrainState:
         """Let passes hold so many padded tokens from now on."""
         self.budget = self.budget._replace(tokens=tokens)
 
+    def shape(self, windows: np.ndarray) -> tuple[int, int]:
+        """Rows of a micro-batch, those included that only fill it, and tokens of each."""
+        return self.budget.shape(len(windows), int(self.plan.lengths[windows].max()))
+
     def padded_size(self, windows: np.ndarray) -> int:
         """Tokens of a micro-batch, padding included."""
-        return math.prod(self.budget.shape(len(windows), int(self.plan.lengths[windows].max())))
+        return math.prod(self.shape(windows))
 
     def forward(self, step: int, windows: np.ndarray) -> Tensor:
         """The summed loss of some windows of a step."""

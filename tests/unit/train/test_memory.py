@@ -126,7 +126,7 @@ def test_one_window_that_does_not_fit_is_an_error_that_names_step_and_length(
 def test_memory_that_ends_while_ranks_exchange_gradients_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     run = SimpleNamespace(budget=Budget(512), last_saved="step-000007")
     with pytest.raises(BertkitError, match="while processes exchanged gradients") as caught:
-        fit.halve(run, 9, rows=4, tokens=400, is_shared=True)
+        fit.halve(run, 9, rows=4, length=100, is_shared=True)
     assert caught.value.hint == "go on with --resume hardware.micro_batch_tokens=200"
 
 
@@ -195,6 +195,25 @@ def test_one_window_that_cannot_be_predicted_is_an_error(trained: Path) -> None:
     predictor.model.register_forward_pre_hook(passes_of(0, ERRORS[2]), with_kwargs=True)
     with pytest.raises(BertkitError, match="out of memory with one window of"), pytest.warns(UserWarning, match="fit"):
         list(predictor.predict([("Who sleeps?", "The dog."), ("Who?", "The dog sleeps.")]))
+
+
+def test_rows_that_only_fill_a_fixed_shape_are_halved_as_well(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"question": "Who sleeps?", "context": "The old dog sleeps."}
+    (roomy,) = load(trained).predict([row])
+    predictor = load(trained, ["hardware.fixed_shapes=true"])
+    predictor.model.register_forward_pre_hook(passes_of(200, ERRORS[1]), with_kwargs=True)
+    with pytest.warns(UserWarning, match="did not fit into memory; going on with"):
+        (tight,) = predictor.predict([row])
+    assert tight["answer"] == roomy["answer"]
+
+    plan = recipe("sentiment", steps=1)
+    plan["model"]["dropout"] = 0.0
+    plan["data"] |= {"train_rows": 1, "validation": "bundled:sentiment.csv"}
+    plan["hardware"] |= {"micro_batch_tokens": 4096, "fixed_shapes": True}
+    finetune(plan, trained.parent / "roomy", quiet=True)
+    small_memory(150, monkeypatch)
+    finetune(plan, trained.parent / "tight", quiet=True)
+    assert losses(trained.parent / "tight") == pytest.approx(losses(trained.parent / "roomy"), abs=1e-6)
 
 
 @pytest.mark.parametrize(("limit", "most"), [(99, 8), (8, 8), (7.9, 4), (3, 2), (1, 1), (0.5, 1)])
