@@ -73,7 +73,7 @@ class Material:
     def background(self) -> Background:
         """What windows and decoding leave to a perfect model, by split."""
         covered = {name: cover(self.task, parts) for name, parts in {"train": [self.train], **self.scored}.items()}
-        return Background(covered, tags_seen(self.task, self.splits.train), self.splits.left_out)
+        return Background(covered, tags_seen(self.task, self.splits.train), self.splits.notes)
 
 
 def read_material(

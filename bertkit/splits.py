@@ -14,6 +14,7 @@ from bertkit.data.draws import content, folded, group_keys, group_rows, hold_bac
 from bertkit.data.labels import check_labels, check_spelling, resolve_labels, same_values
 from bertkit.data.sources import Rows, read_rows
 from bertkit.errors import BertkitError, did_you_mean
+from bertkit.findings import Note
 from bertkit.recipe import DataConfig, Recipe
 from bertkit.tasks.base import Row, Task
 
@@ -25,14 +26,14 @@ class Splits(NamedTuple):
 
     Attributes:
         labels: label -> id of the first row that has it, of all training rows, before any were held back or drawn.
-        left_out: split -> what of it was not read, in words.
+        notes: what a reader of the scores must know of the rows.
     """
 
     train: list[Row]
     validation: list[Row]
     test: list[Row]
     labels: dict[str, str]
-    left_out: dict[str, str]
+    notes: tuple[Note, ...]
 
 
 def read_splits(
@@ -79,12 +80,16 @@ def read_splits(
             chosen = subset(list(map(task.labels_of, rows[split])), wanted, recipe.seed, split)
             say(f"{split}: {len(chosen):,} of {len(rows[split]):,} rows, drawn with seed {recipe.seed}")
             rows[split] = [rows[split][row] for row in chosen]
-    say_unseen(task, rows, labels, say)
+    caveats = caveats_of(task, rows, labels)
+    for text in chain.from_iterable(caveats.values()):
+        say(text)
     for split, some in rows.items():
         if text := task.describe(some, split):
             say(f"{split}: {text}")
-    left_out = {split: text for split, some in found.items() if (text := describe_left_out(some))}
-    return Splits(**rows, labels=labels, left_out=left_out), found["train"].label_names
+    left_out = [f"{split}: {text}" for split, some in found.items() if (text := describe_left_out(some))]
+    caveats["Rows left out"] = ["These rows are not part of any figure. " + "; ".join(left_out)] if left_out else []
+    notes = tuple(Note(title=title, text="; ".join(texts) + ".") for title, texts in caveats.items() if texts)
+    return Splits(**rows, labels=labels, notes=notes), found["train"].label_names
 
 
 def check_idle(recipe: Recipe) -> None:
@@ -141,17 +146,18 @@ def groups_of(recipe: Recipe, task: Task, rows: Sequence[Row]) -> list[int]:
     return group_rows((name,) if name else () for name in names)
 
 
-def say_unseen(task: Task, rows: Mapping[str, list[Row]], labels: Collection[str], say: Callable[[str], None]) -> None:
-    """Name what spoils learning or its score: labels without a training row, and rows that stand in train as well."""
-    learned = labels_in(task, rows["train"])
+def caveats_of(task: Task, rows: Mapping[str, list[Row]], labels: Collection[str]) -> dict[str, list[str]]:
+    """What spoils learning or its score: labels without a training row, and rows that stand in train as well."""
+    learned, unlearned, shared = labels_in(task, rows["train"]), [], []
     if unseen := [label for label in dict.fromkeys([*task.labels, *labels]) if label not in learned]:
         more = f" and {len(unseen) - 5} more" if len(unseen) > 5 else ""
-        say(f"train: no row has the label {', '.join(map(repr, unseen[:5]))}{more}, so it is not learned")
+        unlearned = [f"train: no row has the label {', '.join(map(repr, unseen[:5]))}{more}, so it is not learned"]
     seen = {content(task.reads, row) for row in rows["train"]}
     for split in ("validation", "test"):
         if twice := [str(row["id"]) for row in rows[split] if content(task.reads, row) in seen]:
             some = ", ".join(twice[:3]) + (", ..." if len(twice) > 3 else "")
-            say(f"{split}: {len(twice):,} of {len(rows[split]):,} rows stand in train as well ({some})")
+            shared.append(f"{split}: {len(twice):,} of {len(rows[split]):,} rows stand in train as well ({some})")
+    return {"Labels without a training row": unlearned, "Rows that stand in train as well": shared}
 
 
 def bind_labels(

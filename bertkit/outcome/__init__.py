@@ -43,7 +43,8 @@ def findings(
     of_task = task_findings(scored) if scored is not None and scored.rows else []
     headline = next(iter(scored.scores)) if scored is not None else best_by
     return [
-        *notes(scored, background.left_out),
+        *notes(scored),
+        *background.notes,
         *(finding for finding in of_task if not isinstance(finding, Passages)),
         *validation_curves(history, dict.fromkeys((headline, best_by))),
         *loss_curve(history),

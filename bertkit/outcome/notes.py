@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import chain
 
 from bertkit.findings import Note
 from bertkit.outcome.scored import Scored, percent
 
 
-def notes(scored: Scored | None, left_out: Mapping[str, str]) -> Iterator[Note]:
-    """What limits the scores or the data of a run, as far as the run itself can tell."""
+def notes(scored: Scored | None) -> Iterator[Note]:
+    """What limits the scores of a run, as far as the run itself can tell."""
     if scored is not None and scored.rows:
         yield from undefined_scores(scored)
         yield from constant_answer(scored)
         yield from majority(scored)
-    if left_out:
-        text = "; ".join(f"{split}: {what}" for split, what in left_out.items())
-        yield Note(title="Rows left out", text=f"These rows are not part of any figure. {text}.")
 
 
 def undefined_scores(scored: Scored) -> Iterator[Note]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bertkit.encode import Coverage
-from bertkit.findings import Passage, Span
+from bertkit.findings import Note, Passage, Span
 from bertkit.tasks.base import Prediction, Row, Scores, Task
 
 WORST = 20  # rows to read
@@ -20,12 +20,12 @@ class Background(NamedTuple):
     Attributes:
         covered: split -> what windows and decoding leave reachable.
         tags_seen: word -> its tags in train; empty for tasks that tag no words.
-        left_out: split -> which of its rows were not read, in words.
+        notes: what a reader of the scores must know of the rows.
     """
 
     covered: Mapping[str, Coverage]
     tags_seen: Mapping[str, Set[str]]
-    left_out: Mapping[str, str]
+    notes: tuple[Note, ...]
 
 
 class Scored(NamedTuple):

@@ -31,6 +31,10 @@ def read(tmp_path):
     return run
 
 
+def noted(splits) -> dict[str, str]:
+    return {note.title: note.text for note in splits.notes}
+
+
 def questions(documents: int, each: int) -> list[dict]:
     return [
         {"question": f"{n} of {doc}?", "context": f"doc {doc}", "answers": [{"text": "doc", "answer_start": 0}]}
@@ -105,8 +109,9 @@ def test_with_none_equal_texts_may_stand_on_both_sides_and_are_counted(read):
 
 def test_rows_of_a_given_split_that_train_has_are_counted(read):
     validation = [{"text": "Text  1", "label": "a"}, {"text": "new", "label": "b"}]
-    _, _, said = read("sentiment", reviews(*"abab"), validation)
+    splits, _, said = read("sentiment", reviews(*"abab"), validation)
     assert said == ["validation: 1 of 2 rows stand in train as well (0)"]
+    assert noted(splits) == {"Rows that stand in train as well": f"{said[0]}."}
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -122,6 +127,7 @@ def test_labels_are_those_of_the_file_and_those_that_train_does_not_see_are_name
     assert task.labels == ("a", "b", "rare")
     assert {row["label"] for row in splits.train} == {"a", "b"}
     assert said[-1] == "train: no row has the label 'rare', so it is not learned"
+    assert noted(splits) == {"Labels without a training row": f"{said[-1]}."}
 
 
 @pytest.mark.parametrize("empty", ["", " ", "\t\n"])
@@ -135,7 +141,8 @@ def test_rows_with_an_empty_text_are_left_out_and_named_by_line(read, task, empt
     lines = re.findall(r"train.jsonl:(\d+)", said[0].split("left out")[1])
     assert "2 rows with an empty text are left out" in said[0]
     assert lines == ["4", "9"]
-    assert splits.left_out == {"train": "2 rows with an empty text"}
+    text = "These rows are not part of any figure. train: 2 rows with an empty text."
+    assert noted(splits) == {"Rows left out": text}
     with pytest.raises(BertkitError, match=f"train.jsonl:6: column '{texts[0]}' is missing"):
         read(task, [*rows[:5], {**rows[5], texts[0]: None}, *rows[6:]])
 
@@ -167,7 +174,7 @@ def test_minus_one_is_never_a_class_in_silence(read):
     splits, task, said = read("sentiment", rows, ignore_labels=-1)
     assert task.labels == ("0", "1", "2")
     assert "5 rows with ignored labels are left out" in said[0]
-    assert splits.left_out["train"] == "5 rows with ignored labels"
+    assert noted(splits)["Rows left out"].endswith("train: 5 rows with ignored labels.")
     assert read("sentiment", reviews(*["1", "-1"] * 5))[1].labels == ("1", "-1")  # without it there is one class
 
 

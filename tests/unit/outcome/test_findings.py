@@ -17,7 +17,7 @@ HISTORY = [
     {"step": 2, "epoch": 1.0, "loss": 1.0},
     {"step": 2, "epoch": 1.0, "validation": {"accuracy": 0.5, "f1_macro": 0.4, "mse": 2.0, "matthews": None}},
 ]
-NOTHING = Background({}, {}, {})
+NOTHING = Background({}, {}, ())
 SPLITS = {
     "class": classes([("yes", "no", 0.7), ("yes", "yes", 0.9), ("no", "no", 0.6)]),
     "labels": scored(
@@ -114,10 +114,9 @@ def test_a_split_without_a_mistake_has_no_rows_to_read():
     assert "passages" not in {kind for kind, _ in kinds_of(classes([("yes", "yes", 0.9), ("no", "no", 0.8)]))}
 
 
-def test_rows_that_were_left_out_are_noted():
-    background = Background({}, {}, {"train": "7 bad rows", "test": "2 rows with ignored labels"})
-    text = "These rows are not part of any figure. train: 7 bad rows; test: 2 rows with ignored labels."
-    assert notes_of(None, background) == {"Rows left out": text}
+def test_what_is_known_of_the_rows_is_noted():
+    note = Note(title="Rows left out", text="These rows are not part of any figure. train: 7 bad rows.")
+    assert notes_of(None, Background({}, {}, (note,))) == {note.title: note.text}
 
 
 def test_a_task_adds_findings_and_replaces_those_of_its_head():
