@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain
@@ -13,6 +12,7 @@ from bertkit.config import validate
 from bertkit.data.draws import content, folded, group_keys, group_rows, hold_back, subset, unit_of
 from bertkit.data.labels import check_labels, check_spelling, resolve_labels, same_values
 from bertkit.data.sources import Rows, read_rows
+from bertkit.disk import checksum
 from bertkit.errors import BertkitError, did_you_mean
 from bertkit.findings import Note
 from bertkit.recipe import DataConfig, Recipe
@@ -285,6 +285,5 @@ def checksums(recipe: Recipe) -> dict[str, str]:
     for split in ("train", "validation", "test"):
         name = getattr(recipe.data, split)
         if name and not recipe.data.source and Path(path_of(name)).is_file():
-            with Path(path_of(name)).open("rb") as file:
-                sums[split] = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+            sums[split] = f"sha256:{checksum(path_of(name))}"
     return sums

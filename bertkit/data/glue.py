@@ -5,7 +5,6 @@ Source: Wang et al. 2018; the files of gluebenchmark.com, of its download script
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from bertkit.data.glue_layouts import DEV_IDS, LAYOUTS, MSR_TEST, MSR_TRAIN, Lay
 from bertkit.data.opening import READERS, open_table
 from bertkit.data.rules import Columns, Rules
 from bertkit.data.sources import collect
+from bertkit.disk import checksum
 from bertkit.errors import BertkitError
 
 HUB = "nyu-mll/glue"
@@ -275,8 +275,3 @@ def pairs_of(path: str, header: bool, columns: tuple[str, str]) -> list[tuple[ob
     table = open_table(File(path, path, ".tsv", "", {}, header), "", None)
     records = ({} if isinstance(record, BadRow) else record for _, record in table.records)
     return [tuple(record.get(name) for name in columns) for record in records]
-
-
-def checksum(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

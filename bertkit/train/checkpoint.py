@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from functools import partial
@@ -15,7 +14,7 @@ from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import nn
 
 from bertkit.bounded import check_regular, parse, read_whole
-from bertkit.disk import disk_errors, written_atomically
+from bertkit.disk import checksum, disk_errors, written_atomically
 from bertkit.errors import BertkitError
 from bertkit.recipe import differing_keys, digest
 from bertkit.rundir import shaped, step_of, steps
@@ -69,7 +68,7 @@ def save_checkpoint(
         except SafetensorError as error:
             # safetensors wraps the operating system's error in its own
             raise OSError(28 if "No space" in str(error) else 5, str(error)) from error
-        files = {file.name: [file.stat().st_size, _sum(file)] for file in sorted(temporary.iterdir())}
+        files = {file.name: [file.stat().st_size, checksum(file)] for file in sorted(temporary.iterdir())}
         content = {"schema": SCHEMA, **state, "files": files}
         content["sum"] = digest(content)
         (temporary / STATE).write_text(_text(content), encoding="utf-8")
@@ -101,7 +100,7 @@ def _checked(path: Path) -> dict:
             check_regular(path / name)
             if (path / name).stat().st_size != size:
                 raise BertkitError(f"{path}: {name} is truncated")
-            if _sum(path / name) != noted:
+            if checksum(path / name) != noted:
                 raise BertkitError(f"{path}: {name} was altered: its sum is another")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BertkitError(f"{path}: broken checkpoint ({error})") from None
@@ -162,11 +161,6 @@ def best_name(step: int) -> str:
 
 def _text(state: Mapping[str, object]) -> str:
     return json.dumps(state, indent=2) + "\n"
-
-
-def _sum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _flatten(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
