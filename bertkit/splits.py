@@ -11,6 +11,7 @@ from typing import NamedTuple
 from bertkit.config import validate
 from bertkit.data.draws import content, folded, group_keys, group_rows, hold_back, subset, unit_of
 from bertkit.data.labels import check_labels, check_spelling, resolve_labels, same_values
+from bertkit.data.opening import find
 from bertkit.data.sources import Rows, read_rows
 from bertkit.disk import checksum
 from bertkit.errors import BertkitError, did_you_mean
@@ -281,9 +282,7 @@ def describe_left_out(found: Rows) -> str:
 
 def checksums(recipe: Recipe) -> dict[str, str]:
     """Split -> SHA-256 of its file, for environment.json; sources that are no files are left out."""
-    sums = {}
-    for split in ("train", "validation", "test"):
-        name = getattr(recipe.data, split)
-        if name and not recipe.data.source and Path(path_of(name)).is_file():
-            sums[split] = f"sha256:{checksum(path_of(name))}"
-    return sums
+    data = recipe.data
+    names = {} if data.source else {"train": data.train, "validation": data.validation, "test": data.test}
+    paths = {split: find(path_of(name), split)[1] for split, name in names.items() if name}
+    return {split: f"sha256:{checksum(path)}" for split, path in paths.items() if Path(path).is_file()}

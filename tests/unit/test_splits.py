@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 
@@ -9,7 +10,7 @@ import pytest
 
 from bertkit.errors import BertkitError
 from bertkit.recipe import load_recipe
-from bertkit.splits import bind_labels, read_splits
+from bertkit.splits import bind_labels, checksums, read_splits
 from bertkit.tasks.base import make_task
 
 
@@ -213,6 +214,16 @@ def test_only_tags_that_stand_in_a_row_are_counted_and_looked_for(read):
     assert read("ner", train, [single, *train])[1].labels == ("B-X", "E-X", "M-X", "S-X")
     with pytest.raises(BertkitError, match=r"labels 'B-X' \(3 times\) and 'b-X' \(1 times\) differ"):
         read("ner", [*train, {"words": ["d"], "tags": ["b-X"]}])
+
+
+@pytest.mark.parametrize("name", ["~/a.csv", "~/some"])
+def test_the_file_that_was_read_is_summed_whatever_name_it_was_given_by(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "some").mkdir()
+    for path in (tmp_path / "a.csv", tmp_path / "some" / "train.csv"):
+        path.write_text("text,label\n")
+    recipe = load_recipe({"task": "sentiment", "data": {"train": name}})
+    assert checksums(recipe) == {"train": f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"}
 
 
 def test_labels_that_differ_in_white_space_only_are_one_class_and_that_is_said(read):
