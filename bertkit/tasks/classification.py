@@ -40,7 +40,10 @@ class Classification(Task):
         return {"class": self.metric, "labels": "f1_micro", "number": "pearson_spearman"}[self.kind]
 
     @model_validator(mode="after")
-    def _positive_is_a_label(self) -> Self:
+    def _metric_and_positive_fit(self) -> Self:
+        for name in ("metric", "positive") if self.kind != "class" else ():
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name}: only kind class has it, and kind is {self.kind}")
         if self.metric in ("f1", "accuracy_f1") and self.positive is None:
             raise ValueError(f"metric: {self.metric} needs the label that counts as positive, task.positive")
         if self.positive is not None and self.labels and self.positive not in self.labels:

@@ -109,6 +109,13 @@ def test_the_headline_is_the_first_score(settings, headline):
     assert next(iter(task.score([{"label": gold}], [{"label": gold}]))) == headline
 
 
+@pytest.mark.parametrize("kind", ["labels", "number"])
+@pytest.mark.parametrize("setting", [{"metric": "matthews"}, {"positive": "a"}])
+def test_settings_of_one_class_are_refused_for_other_kinds(kind, setting):
+    with pytest.raises(BertkitError, match=f"{next(iter(setting))}: only kind class has it, and kind is {kind}"):
+        make_task({"name": "classification", "kind": kind, **setting})
+
+
 @pytest.mark.parametrize("metric", ["f1", "accuracy_f1"])
 def test_f1_without_a_positive_label_is_refused(metric):
     with pytest.raises(BertkitError) as caught:
