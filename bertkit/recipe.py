@@ -88,7 +88,7 @@ class DataConfig(Section):
     labels: dict[str, str] = Field(
         default_factory=dict, description="label in the files: the class it stands for; joins spellings of one class"
     )
-    ignore_labels: Many = Field((), description="rows with these labels are left out, and counted")
+    ignore_labels: Many = Field((), description="rows with one of these labels are left out, and counted")
     skip_bad_rows: bool = Field(False, description="leave out rows that cannot be used, and count them")
 
 

@@ -215,8 +215,9 @@ def read_split(
         known: labels that are decided already, where the task does not name them.
     """
     data = recipe.data
-    if data.labels and not has_labels(task):
-        raise BertkitError(f"data.labels: {task.name} has no labels", hint="leave it out")
+    for name in ("labels", "ignore_labels") if not has_labels(task) else ():
+        if getattr(data, name):
+            raise BertkitError(f"data.{name}: {task.name} has no labels", hint="leave it out")
     source = path_of(str(source)) if isinstance(source, str | Path) else source
     found = read_rows(
         source, task.reads, mapping=data.columns, split=split, config=data.config, require_gold=require_gold,

@@ -6,7 +6,7 @@ import ast
 import math
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -88,11 +88,15 @@ class Rules:
         if names is not None:
             value = names[0] if names else None
         name = self.class_name(value)
-        if self.ignored and ((name or "") in self.ignored or (name is None and value == -1 and "-1" in self.ignored)):
-            raise IgnoredLabel
+        self.check_ignored(["-1", name] if name is None and value == -1 else [name])
         if name is None and self.required:
             raise BadRow("has no label")
         return name
+
+    def check_ignored(self, names: Iterable[str | None]) -> None:
+        """One ignored label leaves the whole row out."""
+        if self.ignored and not self.ignored.isdisjoint(name or "" for name in names):
+            raise IgnoredLabel
 
     def labels(self, value: object) -> tuple[str, ...] | None:
         """Class names without repeats; an empty list or string means that no class fits."""
@@ -104,6 +108,7 @@ class Rules:
         if listed is None:
             raise BadRow(f"holds {show(value)}, not a list of class names")
         names = [self.class_name(item) for item in listed]
+        self.check_ignored(names or [None])
         if None in names:
             raise BadRow(f"holds an empty class name: {show(value)}")
         return tuple(dict.fromkeys(names))
@@ -168,6 +173,7 @@ class Rules:
             if not isinstance(tags, list):
                 raise BadRow(f"column {self.columns.tags!r} holds {show(tags)}, not a list of tags")
             tags = [self.tag(tag) for tag in tags]
+            self.check_ignored(tags)
             if None in tags:
                 raise BadRow(f"word {tags.index(None) + 1} has no tag")
             if len(tags) != len(words):

@@ -75,7 +75,8 @@ def read_rows(
         split: of a folder or a Hub id. A file is its own split.
         require_gold: False for prediction: gold columns may be missing, a row without gold holds None, and what the
             source holds beside the task's columns is kept in `given`.
-        ignore_labels: rows with these labels are left out and counted; `""` is an empty one, `"-1"` also ClassLabel's.
+        ignore_labels: rows with one of these labels are left out and counted; `""` is an empty one, `"-1"` also
+            ClassLabel's.
         skip_bad_rows: leave bad rows out and list them.
         unanswerable: question answering: a row without an answer, or with an empty context, is right.
         tag_names: what tags that are numbers stand for, where the source does not say it.

@@ -195,9 +195,28 @@ def test_what_is_read_under_another_spelling_is_said(read):
     assert set(read("sentiment", reviews(*labels * 5))[1].labels) == set(labels)  # no other spelling: names as they are
 
 
-def test_a_map_of_labels_is_refused_where_there_are_none(read):
-    with pytest.raises(BertkitError, match=r"data\.labels: qa has no labels"):
-        read("qa", questions(4, 2), **{"labels.a": "b"})
+@pytest.mark.parametrize(("setting", "value"), [("labels.a", "b"), ("ignore_labels", "a")])
+def test_what_is_said_of_labels_is_refused_where_there_are_none(read, setting, value):
+    with pytest.raises(BertkitError, match=rf"data\.{setting.partition('.')[0]}: qa has no labels"):
+        read("qa", questions(4, 2), **{setting: value})
+
+
+def test_rows_that_have_an_ignored_label_among_several_are_left_out(read):
+    rows = [{"text": str(n), "label": [*"ab"[n % 2 :], *"x"[n % 3 :]]} for n in range(12)]
+    several = {"name": "classification", "kind": "labels"}
+    splits, task, said = read(several, rows, ignore_labels="x")
+    assert (task.labels, said[0].partition(": ")[2]) == (("a", "b"), "4 rows with ignored labels are left out")
+    assert len(splits.train) + len(splits.validation) == 8
+    _, _, said = read(
+        {"name": "classification", "kind": "labels"}, [*rows, {"text": "", "label": []}], ignore_labels=""
+    )
+    assert said[0].partition(": ")[2] == "1 rows with ignored labels are left out"
+
+
+def test_sentences_that_have_an_ignored_tag_are_left_out(read):
+    rows = [{"words": ["a", str(n)], "tags": ["N", "VX"[n % 2]]} for n in range(8)]
+    _, task, said = read("pos", rows, ignore_labels="X")
+    assert (task.labels, said[0].partition(": ")[2]) == (("N", "V"), "4 rows with ignored labels are left out")
 
 
 def test_a_label_in_the_map_that_no_row_of_any_split_has_is_refused(read):
