@@ -211,7 +211,7 @@ def test_rows_that_only_fill_a_fixed_shape_are_halved_as_well(trained: Path, mon
     plan["data"] |= {"train_rows": 1, "validation": "bundled:sentiment.csv"}
     plan["hardware"] |= {"micro_batch_tokens": 4096, "fixed_shapes": True}
     finetune(plan, trained.parent / "roomy", quiet=True)
-    small_memory(150, monkeypatch)
+    small_memory(100, monkeypatch)
     finetune(plan, trained.parent / "tight", quiet=True)
     assert losses(trained.parent / "tight") == pytest.approx(losses(trained.parent / "roomy"), abs=1e-6)
 
