@@ -5,12 +5,15 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 from bertkit.errors import BertkitError
+
+_BOUND: set[int] = set()  # Python's threads that are within `bound_threads`
 
 
 def core_count() -> int:
@@ -52,18 +55,22 @@ def bound_threads(device: str) -> Iterator[None]:
     Unbound, two threads may share a core and wait for each other at the end of every operation: on a virtual machine
     with two cores a step of 0.3 s took 6 s. OMP_PROC_BIND would bind for good, and whatever this process starts later
     (tokenizers' threads, other processes) would inherit the one core of its main thread. Nothing is bound on another
-    device, nor in a process that has fewer threads than cores: it is meant to run beside others.
+    device, nor in a process that has fewer threads than cores: it is meant to run beside others. A block within a block,
+    as of an evaluation in training, changes nothing.
     """
-    cores = _cores_for_threads() if device == "cpu" and hasattr(os, "sched_setaffinity") else ()
+    caller, is_possible = threading.get_ident(), device == "cpu" and hasattr(os, "sched_setaffinity")
+    cores = _cores_for_threads() if is_possible and caller not in _BOUND else ()
     if not cores:
         yield
         return
     all_cores = os.sched_getaffinity(0)
+    _BOUND.add(caller)
     _in_each_thread(len(cores), lambda thread: os.sched_setaffinity(0, cores[thread]))
     try:
         yield
     finally:
         _in_each_thread(len(cores), lambda thread: os.sched_setaffinity(0, all_cores))
+        _BOUND.discard(caller)
 
 
 def _cores_for_threads() -> Sequence[set[int]]:

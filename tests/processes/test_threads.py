@@ -70,6 +70,34 @@ with bound_threads(sys.argv[1]):
 print(json.dumps({"alone": sorted(cores[0] for cores in inside.values() if len(cores) == 1), "after": held()}))
 """
 )
+PAIRS = """
+import json, os, threading
+from pathlib import Path
+
+# a machine of two cores that run two threads each
+cores = {}
+os.sched_getaffinity = lambda thread: cores.get(threading.get_native_id(), {0, 1, 2, 3})
+os.sched_setaffinity = lambda thread, allowed: cores.update({threading.get_native_id(): set(allowed)})
+is_there, read = Path.exists, Path.read_text
+Path.exists = lambda path: path.name == "thread_siblings_list" or is_there(path)
+Path.read_text = lambda path, *more, **named: (
+    str(int(path.parts[-3][3:]) % 2) if path.name == "thread_siblings_list" else read(path, *more, **named)
+)
+import torch
+from bertkit.machine import bound_threads
+
+def now():
+    return sorted(map(sorted, cores.values()))
+
+torch.set_num_threads(2)
+said = []
+with bound_threads("cpu"):
+    said.append(now())
+    with bound_threads("cpu"):
+        said.append(now())
+    said.append(now())
+print(json.dumps(said))
+"""
 
 
 def run(code: str, *arguments: object) -> dict:
@@ -94,3 +122,7 @@ def test_every_thread_may_use_all_cores_after_import_finetune_load_and_predict(t
 def test_threads_have_a_core_each_on_a_cpu_that_is_theirs_alone(device, fewer, alone):
     said = run(BOUND, device, fewer)
     assert said == {"alone": sorted(os.sched_getaffinity(0)) if alone else [], "after": True}
+
+
+def test_an_evaluation_within_training_leaves_threads_on_the_cores_that_they_have():
+    assert run(PAIRS) == [[[0, 2], [1, 3]]] * 3
