@@ -13,6 +13,7 @@ from pathlib import Path
 
 from bertkit.errors import BertkitError
 
+_THREADS: dict[str, int] = {}  # torch's before a recipe asked for some, and what it asked for
 _BOUND: set[int] = set()  # Python's threads that are within `bound_threads`
 
 
@@ -48,6 +49,17 @@ def check_gpus(count: int, where: str = "--gpus", otherwise: str = "--cpus N run
         )
 
 
+def take_threads(asked: int | None) -> None:
+    """Let torch compute with so many threads; None takes back what was asked for earlier in this process."""
+    import torch
+
+    now = torch.get_num_threads()
+    usual = _THREADS.get("usual", now) if now == _THREADS.get("asked") else now
+    _THREADS.update(usual=usual, asked=asked or usual)
+    if now != _THREADS["asked"]:
+        torch.set_num_threads(_THREADS["asked"])
+
+
 @contextmanager
 def bound_threads(device: str) -> Iterator[None]:
     """Give each OpenMP thread a core of its own while a CPU computes; afterwards every thread may use all cores again.
@@ -55,8 +67,8 @@ def bound_threads(device: str) -> Iterator[None]:
     Unbound, two threads may share a core and wait for each other at the end of every operation: on a virtual machine
     with two cores a step of 0.3 s took 6 s. OMP_PROC_BIND would bind for good, and whatever this process starts later
     (tokenizers' threads, other processes) would inherit the one core of its main thread. Nothing is bound on another
-    device, nor in a process that has fewer threads than cores: it is meant to run beside others. A block within a block,
-    as of an evaluation in training, changes nothing.
+    device, nor in a process that has fewer threads than cores: it is meant to run beside others. A block within a
+    block, as of an evaluation in training, changes nothing.
     """
     caller, is_possible = threading.get_ident(), device == "cpu" and hasattr(os, "sched_setaffinity")
     cores = _cores_for_threads() if is_possible and caller not in _BOUND else ()

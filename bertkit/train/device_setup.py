@@ -18,6 +18,7 @@ from torch.nn import functional
 from bertkit.data.plan import Budget
 from bertkit.errors import BertkitError
 from bertkit.launch import is_told_cpu, process_count, restarts
+from bertkit.machine import take_threads
 from bertkit.train.device import Device, device_of
 from bertkit.train.loss_scale import LossScale, make_scaler
 from bertkit.train.ranks import of_first
@@ -92,8 +93,7 @@ def set_up_device(
 
     # in worker processes the tokenizer's own threads would only warn
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    take_threads(config.threads)
     device = join(config)
     # `auto` measures, and two processes might measure differently
     precision, reason = of_first(lambda: _precision(config, device)) if before is None else (before, "as the run began")

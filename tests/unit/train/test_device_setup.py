@@ -71,6 +71,18 @@ def test_threads_are_as_asked():
         torch.set_num_threads(before)
 
 
+def test_threads_that_one_run_asked_for_are_not_those_of_the_next():
+    before = torch.get_num_threads()
+    try:
+        for usual in (2, 3):  # what the process itself set meanwhile is kept
+            torch.set_num_threads(usual)
+            for asked, taken in ((None, usual), (1, 1), (4, 4), (None, usual), (usual, usual), (None, usual)):
+                set_up_device(on_cpu(threads=asked, precision="fp32"))
+                assert torch.get_num_threads() == taken
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_passes_hold_what_the_device_takes_unless_they_are_told():
     usual = set_up_device(on_cpu(precision="fp32"))
     assert (usual.training, usual.evaluation) == BUDGETS["cpu"]
