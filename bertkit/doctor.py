@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bertkit.errors import BertkitError
+from bertkit.metrics.shown import counted
 
 PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "evaluate", "pydantic", "typer")
 EXTRAS = {
@@ -75,7 +76,7 @@ def empty_cache() -> str:
         count, size = token_cache.shrink(folder, -1)
     except OSError as error:
         raise BertkitError(f"{folder}: cannot be emptied ({error.strerror})", hint="check its permissions") from None
-    return f"{folder}: {count} files are removed, {size / 2**20:.1f} MiB"
+    return f"{folder}: {counted(count, 'file')} removed, {size / 2**20:.1f} MiB"
 
 
 def _token_cache() -> str:
@@ -85,7 +86,7 @@ def _token_cache() -> str:
     if folder is None:
         return "none (BERTKIT_CACHE is empty)"
     sizes = [status.st_size for _, status in token_cache.files_of(folder)]
-    held = f"{len(sizes)} files, {sum(sizes) / 2**20:.1f} MiB of at most {token_cache.LARGEST >> 20}"
+    held = f"{counted(len(sizes), 'file')}, {sum(sizes) / 2**20:.1f} MiB of at most {token_cache.LARGEST >> 20}"
     return f"{_folder(str(folder))}: {held}; --empty-cache empties it"
 
 

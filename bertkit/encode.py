@@ -11,6 +11,7 @@ from bertkit.data.token_cache import cut
 from bertkit.data.windows import Window, WindowMaker, WindowStore, size_of
 from bertkit.findings import Table
 from bertkit.heads import HEADS
+from bertkit.metrics.shown import counted
 from bertkit.tasks.base import Row, Target, Task, oracle
 
 PART_ROWS, PART_CHARACTERS = 2000, 4_000_000  # rows that are in memory as windows at once
@@ -41,7 +42,8 @@ class Coverage(NamedTuple):
 
     def describe(self) -> str:
         """The counts in one line."""
-        return f"{self.rows:,} rows, {self.windows:,} windows ({self.windowed:,} rows in several)"
+        several = counted(self.windowed, "row")
+        return f"{counted(self.rows, 'row')}, {counted(self.windows, 'window')} ({several} in several)"
 
     def losses(self) -> str:
         """Everything a reader could lose by, in one line; empty where there is nothing."""
@@ -52,9 +54,9 @@ class Coverage(NamedTuple):
             (len(self.crowded), "with a smaller overlap", self.crowded),
         ):
             if count:
-                found.append(f"{count:,} rows {what} ({', '.join(ids[:3])}{', ...' if count > 3 else ''})")
+                found.append(f"{counted(count, 'row')} {what} ({', '.join(ids[:3])}{', ...' if count > 3 else ''})")
         if self.pieceless:
-            found.append(f"{self.pieceless:,} words without any piece (they get the fallback tag)")
+            found.append(f"{counted(self.pieceless, 'word')} without any piece (they get the fallback tag)")
         return "; ".join(found)
 
 

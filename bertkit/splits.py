@@ -16,6 +16,7 @@ from bertkit.data.sources import Rows, read_rows
 from bertkit.disk import checksum
 from bertkit.errors import BertkitError, did_you_mean
 from bertkit.findings import Note
+from bertkit.metrics.shown import counted
 from bertkit.recipe import DataConfig, Recipe
 from bertkit.tasks.base import Row, Task
 
@@ -232,7 +233,9 @@ def read_split(
     renamed = same_values(counts, task.labels or known)
     for row in found.rows if renamed else ():
         rename(task, row, renamed)
-    notes = [f"the label {name!r} is read as {other!r} ({counts[name]:,} rows)" for name, other in renamed.items()]
+    notes = [
+        f"the label {name!r} is read as {other!r} ({counted(counts[name], 'row')})" for name, other in renamed.items()
+    ]
     if not (task.labels or known):
         check_spelling({n: count for n, count in counts.items() if n not in renamed}, called(source, split))
     return found._replace(notes=(*found.notes, *notes), unused=frozenset(unused))
@@ -261,24 +264,29 @@ def rename(task: Task, row: Row, names: Mapping[str, str]) -> None:
 
 def say_skipped(found: Rows, name: str, say: Callable[[str], None]) -> None:
     if found.skipped:
-        say(f"{name}: {len(found.skipped)} bad rows are left out; the first: {found.skipped[0]}")
+        say(f"{name}: {left_out(len(found.skipped), 'bad row')}; the first: {found.skipped[0]}")
     if found.ignored_labels:
-        say(f"{name}: {found.ignored_labels} rows with ignored labels are left out")
+        say(f"{name}: {left_out(found.ignored_labels, 'row', ' with ignored labels')}")
     if found.empty:
         some = ", ".join(found.empty[:5]) + (", ..." if len(found.empty) > 5 else "")
-        say(f"{name}: {len(found.empty):,} rows with an empty text are left out: {some}")
+        say(f"{name}: {left_out(len(found.empty), 'row', ' with an empty text')}: {some}")
     for note in found.notes:
         say(f"{name}: {note}")
 
 
+def left_out(count: int, noun: str, which: str = "") -> str:
+    """`1 row is left out`, or `2 rows with ignored labels are left out`."""
+    return f"{counted(count, noun)}{which} {'is' if count == 1 else 'are'} left out"
+
+
 def describe_left_out(found: Rows) -> str:
     """The rows that were not read, counted; empty when there are none."""
-    counts = {
-        "bad rows": len(found.skipped),
-        "rows with ignored labels": found.ignored_labels,
-        "rows with an empty text": len(found.empty),
-    }
-    return ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    kinds = (
+        (len(found.skipped), "bad row", ""),
+        (found.ignored_labels, "row", " with ignored labels"),
+        (len(found.empty), "row", " with an empty text"),
+    )
+    return ", ".join(f"{counted(count, noun)}{which}" for count, noun, which in kinds if count)
 
 
 def checksums(recipe: Recipe) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Scores and checkpoints as people read them, and which scores are better when lower."""
+"""Scores, counts and checkpoints as people read them, and which scores are better when lower."""
 
 from __future__ import annotations
 
@@ -27,9 +27,16 @@ def describe_scores(scores: Mapping[str, float | None]) -> str:
     """Scores in one line; counts stand before their names."""
     shown = []
     for name, value in scores.items():
-        pair = (show_score(name, value), name) if isinstance(value, int) else (name, show_score(name, value))
-        shown.append(" ".join(pair))
+        if isinstance(value, int):
+            shown.append(counted(value, "row") if name == "rows" else f"{value:,} {name}")
+        else:
+            shown.append(f"{name} {show_score(name, value)}")
     return ", ".join(shown)
+
+
+def counted(count: int, noun: str) -> str:
+    """A count with its noun: `1 row`, `2,345 rows`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def short_name(checkpoint: str) -> str:

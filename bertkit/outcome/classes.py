@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bertkit.findings import Finding, Heatmap, Passages, Series, Table
+from bertkit.metrics.shown import counted
 from bertkit.outcome.scored import WORST, Scored, equal_parts, percent, ratio
 
 MATRIX_LABELS = 40  # a larger matrix cannot be read
@@ -118,7 +119,7 @@ def calibration(confidence: np.ndarray, is_right: np.ndarray, bins: int, split: 
         caption=(
             f"Expected calibration error: {percent(error)} ({split}, n = {len(confidence):,}). It is the distance "
             "between accuracy and mean confidence in a bin, averaged over the rows; "
-            f"{len(parts)} {'bin' if len(parts) == 1 else 'bins'} of about equally many rows. "
+            f"{counted(len(parts), 'bin')} of about equally many rows. "
             "Confidence is the probability of the answer (Guo et al. 2017). Both times 100."
         ),
         x_label="mean confidence",

@@ -13,7 +13,7 @@ from bertkit.bounded import parse, read_whole
 from bertkit.config import read_yaml, validate
 from bertkit.errors import BertkitError
 from bertkit.findings import Finding, Note, Table, from_json
-from bertkit.metrics.shown import is_share, short_name, show_score
+from bertkit.metrics.shown import counted, is_share, short_name, show_score
 from bertkit.rundir import RunDir
 
 
@@ -108,7 +108,7 @@ def _run(directory: Path) -> View:
     }  # fmt: skip
     if trained.get("seconds") is not None:
         facts["training time"] = f"{trained['seconds'] / 60:,.1f} min"
-    rows = f", {metrics['rows']:,} rows" if isinstance(metrics.get("rows"), int) else ""
+    rows = f", {counted(metrics['rows'], 'row')}" if isinstance(metrics.get("rows"), int) else ""
     others = {key: about.get(key) for key in ("device", "precision", "processes", "platform", "began")}
     model = tree.get("model")
     checkpoint = str(model.get("checkpoint", "")) if isinstance(model, Mapping) else ""

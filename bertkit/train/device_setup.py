@@ -19,6 +19,7 @@ from bertkit.data.plan import Budget
 from bertkit.errors import BertkitError
 from bertkit.launch import is_told_cpu, process_count, restarts
 from bertkit.machine import take_threads
+from bertkit.metrics.shown import counted
 from bertkit.train.device import Device, device_of
 from bertkit.train.loss_scale import LossScale, make_scaler
 from bertkit.train.ranks import of_first
@@ -114,7 +115,7 @@ def set_up_device(
         project_config=ProjectConfiguration(project_dir=str(folder), logging_dir=str(folder)) if trackers else None,
     )
     count = f"{accelerator.num_processes} processes, each on " if accelerator.num_processes > 1 else ""
-    threads = f", {torch.get_num_threads()} threads" if device == "cpu" else ""
+    threads = f", {counted(torch.get_num_threads(), 'thread')}" if device == "cpu" else ""
     training, evaluation = BUDGETS.get(device, BUDGETS["gpu"])
     return DeviceSetup(
         accelerator=accelerator,
@@ -189,9 +190,8 @@ def without_padding(setup: DeviceSetup, config: HardwareConfig) -> DeviceSetup:
 
     On a CPU few and full passes were then the fastest, by 12 % over those that are cut for padding.
     """
-    if config.pass_overhead is not None:
-        return setup
-    return replace(setup, training=setup.training._replace(overhead=setup.training.tokens))
+    overhead = config.pass_overhead if config.pass_overhead is not None else setup.training.tokens
+    return replace(setup, training=setup.training._replace(overhead=overhead))
 
 
 def way_back() -> Callable[[], None]:

@@ -103,7 +103,7 @@ def test_one_line_names_what_a_reader_could_lose():
     assert full.describe() == "1,234 rows, 5,678 windows (90 rows in several)"
     assert full.losses() == (
         "4 rows not exactly reachable (a, b, c, ...); "
-        "1 rows with the short side cut to fit (e); 3 rows with a smaller overlap (f, g, h); "
+        "1 row with the short side cut to fit (e); 3 rows with a smaller overlap (f, g, h); "
         "1,000 words without any piece (they get the fallback tag)"
     )
     assert Coverage(2, 2, 0, 2, (), (), (), 0).losses() == ""

@@ -190,7 +190,7 @@ def test_programs_write_numbers_and_truth_in_many_ways_and_they_are_one_class(re
 
 def test_what_is_read_under_another_spelling_is_said(read):
     _, _, said = read("sentiment", reviews(*["0", "1"] * 5), [{"text": "new", "label": "1.0"}])
-    assert said[0].endswith("validation.jsonl: the label '1.0' is read as '1' (1 rows)")
+    assert said[0].endswith("validation.jsonl: the label '1.0' is read as '1' (1 row)")
     labels = ("true", "half-true", "1.5", "01")
     assert set(read("sentiment", reviews(*labels * 5))[1].labels) == set(labels)  # no other spelling: names as they are
 
@@ -210,7 +210,7 @@ def test_rows_that_have_an_ignored_label_among_several_are_left_out(read):
     _, _, said = read(
         {"name": "classification", "kind": "labels"}, [*rows, {"text": "", "label": []}], ignore_labels=""
     )
-    assert said[0].partition(": ")[2] == "1 rows with ignored labels are left out"
+    assert said[0].partition(": ")[2] == "1 row with ignored labels is left out"
 
 
 def test_sentences_that_have_an_ignored_tag_are_left_out(read):

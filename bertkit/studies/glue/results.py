@@ -22,6 +22,7 @@ from bertkit.metrics.glue import (
     other_averages,
     task_score,
 )
+from bertkit.metrics.shown import counted
 from bertkit.rundir import RunDir
 from bertkit.studies.glue.folder import (
     ScoredShape,
@@ -113,8 +114,7 @@ class Results:
     @property
     def headline(self) -> str:
         """What the average is called, with its split and the number of seeds."""
-        count = len(self.asked.seeds)
-        return f"{self.average.name} ({DEV}, {count} seed{'s' if count > 1 else ''})"
+        return f"{self.average.name} ({DEV}, {counted(len(self.asked.seeds), 'seed')})"
 
     def to_json(self) -> dict[str, object]:
         """What results.json holds."""

@@ -19,7 +19,7 @@ from bertkit.folders import LOCK, held
 from bertkit.metrics.glue import TASKS, TITLES
 from bertkit.metrics.shown import describe_scores
 from bertkit.rundir import RunDir
-from bertkit.splits import path_of
+from bertkit.splits import left_out, path_of
 from bertkit.studies.base import Study
 from bertkit.studies.glue.folder import SourcesShape, open_study, run_of
 from bertkit.studies.glue.jobs import answering, plan_jobs
@@ -210,8 +210,7 @@ def prepare(folder: Path, task: str, source: str | None, held_back: float, say: 
         if content.skipped:
             count = len(content.skipped)
             more = f" and {count - 5} more" if count > 5 else ""
-            is_left_out = "1 row is left out" if count == 1 else f"{count:,} rows are left out"
-            say(f"{TITLES[task]}: {is_left_out}: {'; '.join(content.skipped[:5])}{more}")
+            say(f"{TITLES[task]}: {left_out(count, 'row')}: {'; '.join(content.skipped[:5])}{more}")
     for sentence in found.missing:
         say(sentence)
     kept.write_json("sources.json", sources_of(found))

@@ -65,7 +65,7 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch):
 def test_threads_are_as_asked():
     before = torch.get_num_threads()
     try:
-        assert ", 1 threads, fp32 (as asked)" in set_up_device(on_cpu(threads=1, precision="fp32")).summary
+        assert ", 1 thread, fp32 (as asked)" in set_up_device(on_cpu(threads=1, precision="fp32")).summary
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
