@@ -79,8 +79,8 @@ class Plan:
 
     def batch(self, step: int) -> np.ndarray:
         """The windows of step `step` (from 0), the same whoever asks and whenever."""
-        epoch, place = divmod(step, self.steps_per_epoch)
-        return _epoch_batches(self, epoch)[place]
+        epoch, index = divmod(step, self.steps_per_epoch)
+        return _epoch_batches(self, epoch)[index]
 
 
 @lru_cache(maxsize=2)
@@ -95,7 +95,7 @@ def _epoch_batches(plan: Plan, epoch: int) -> list[np.ndarray]:
     if plan.order == "length":
         # the short last batch stays last, so that steps keep their size in every epoch
         shuffled = rng.permutation(len(batches) - 1)
-        batches = [*(batches[place] for place in shuffled), batches[-1]]
+        batches = [*(batches[index] for index in shuffled), batches[-1]]
     return batches
 
 
@@ -126,7 +126,7 @@ def cut_passes(longest_first: np.ndarray, lengths: np.ndarray, budget: Budget) -
 
     A pass of B windows padded to the longest, S, costs B * S + overhead, with B * S <= budget.tokens; where shapes are
     fixed, B and S are those of the shape. The best cut of the first windows is the best cut of fewer and one more pass,
-    for every place where lengths change; windows of one length that do not fit into a pass are shared out evenly.
+    at every point where lengths change; windows of one length that do not fit into a pass are shared out evenly.
     """
     if not len(longest_first):
         return []
@@ -158,7 +158,7 @@ def cut_passes(longest_first: np.ndarray, lengths: np.ndarray, budget: Budget) -
 def _split_into(micro_batches: Sequence[np.ndarray], count: int) -> list[np.ndarray]:
     parts = list(micro_batches)
     while len(parts) < count:
-        largest = max(range(len(parts)), key=lambda place: len(parts[place]), default=None)
+        largest = max(range(len(parts)), key=lambda index: len(parts[index]), default=None)
         if largest is None or len(parts[largest]) < 2:
             parts.append(np.zeros(0, np.int64))
         else:

@@ -50,8 +50,8 @@ def label_findings(
 def confusions(labels: Sequence[str], counts: np.ndarray, where: str) -> Table:
     """The most frequent mistakes, for tasks with more labels than a matrix can show."""
     wrong = counts * (1 - np.eye(len(labels), dtype=np.int64))
-    places = [
-        divmod(place, len(labels)) for place in np.argsort(-wrong, axis=None, kind="stable")[:CONFUSIONS].tolist()
+    positions = [
+        divmod(index, len(labels)) for index in np.argsort(-wrong, axis=None, kind="stable")[:CONFUSIONS].tolist()
     ]
     return Table(
         title="Most frequent confusions",
@@ -59,7 +59,7 @@ def confusions(labels: Sequence[str], counts: np.ndarray, where: str) -> Table:
         columns=("gold", "predicted", "count", "share"),
         rows=tuple(
             (labels[gold], labels[given], int(wrong[gold, given]), ratio(wrong[gold, given], counts[gold].sum()))
-            for gold, given in places
+            for gold, given in positions
             if wrong[gold, given]
         ),
     )

@@ -99,6 +99,6 @@ def equal_parts(values: np.ndarray, count: int) -> list[np.ndarray]:
         Indices of each group, the smallest numbers first.
     """
     _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks = np.cumsum(counts) - counts / 2  # equal numbers share the middle of their places
+    ranks = np.cumsum(counts) - counts / 2  # equal numbers share the middle of their ranks
     group = (ranks / max(len(values), 1) * count).astype(int)[which]
     return [np.flatnonzero(group == number) for number in np.unique(group)]

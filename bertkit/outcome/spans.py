@@ -13,7 +13,7 @@ from bertkit.outcome.scored import WORST, Scored, mean, percent
 
 OTHER = "other"
 NO_ANSWER = "(no answer)"
-# group -> pattern; the leftmost in a question counts, and of those at one place the first here
+# group -> pattern; the leftmost in a question counts, and of those at one position the first here
 QUESTION_WORDS = {
     "en": {
         "how many/much": r"\bhow (?:many|much)\b",
@@ -128,8 +128,8 @@ def passage(scored: Scored, number: int, probability: float, f1: float) -> Passa
     answers, prediction = scored.golds[number], scored.predictions[number]
     context = scored.task.reads.text[-1]
     text = scored.rows[number][context]
-    places = dict.fromkeys((answer["start"], answer["start"] + len(answer["text"])) for answer in answers)
-    marks = [Span(kind="gold", start=start, end=end) for start, end in places]
+    positions = dict.fromkeys((answer["start"], answer["start"] + len(answer["text"])) for answer in answers)
+    marks = [Span(kind="gold", start=start, end=end) for start, end in positions]
     if prediction.get("start") is not None:
         marks.append(Span(kind="predicted", start=prediction["start"], end=prediction["end"]))
     facts = {

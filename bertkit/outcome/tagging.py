@@ -94,7 +94,7 @@ def beside(groups: Sequence[str], exact: Callable, loose: Callable) -> Iterable[
 def most_wrong(scored: Scored) -> Passages:
     """The sentences with most wrong tags, first; the words with a wrong tag are marked."""
     wrong = [
-        [place for place, (gold, answer) in enumerate(zip(*tags, strict=True)) if gold != answer]
+        [index for index, (gold, answer) in enumerate(zip(*tags, strict=True)) if gold != answer]
         for tags in zip(scored.golds, scored.answers, strict=True)
     ]
     ranked = sorted((number for number, some in enumerate(wrong) if some), key=lambda number: -len(wrong[number]))
@@ -106,21 +106,21 @@ def most_wrong(scored: Scored) -> Passages:
 
 
 def sentence(scored: Scored, number: int, wrong: Sequence[int]) -> Passage:
-    """A row's words in one line; a fact for each word with a wrong tag, by its place where it stands there twice."""
+    """A row's words in one line; a fact for each word with a wrong tag, by its position where it stands there twice."""
     (column,) = scored.task.reads.words
     words, golds, answers = scored.rows[number][column], scored.golds[number], scored.answers[number]
     starts = [0]
     for word in words:
         starts.append(starts[-1] + len(word) + 1)
-    often = Counter(words[place] for place in wrong)
-    names = [words[place] if often[words[place]] == 1 else f"{words[place]} (word {place + 1})" for place in wrong]
+    often = Counter(words[index] for index in wrong)
+    names = [words[index] if often[words[index]] == 1 else f"{words[index]} (word {index + 1})" for index in wrong]
     return Passage(
         title=str(scored.rows[number]["id"]),
-        facts={name: f"{golds[place]} -> {answers[place]}" for name, place in zip(names, wrong, strict=True)},
+        facts={name: f"{golds[index]} -> {answers[index]}" for name, index in zip(names, wrong, strict=True)},
         texts={column: " ".join(words)},
         spans={
             column: tuple(
-                Span(kind="predicted", start=starts[place], end=starts[place] + len(words[place])) for place in wrong
+                Span(kind="predicted", start=starts[index], end=starts[index] + len(words[index])) for index in wrong
             )
         },
     )

@@ -80,7 +80,7 @@ class Task(Section):
         """What is right, one value for each target array of the head.
 
         A value is a number (or an array over classes) for class heads, an array over the window's tokens for token
-        heads, a token's place in the window for span heads.
+        heads, a token's position in the window for span heads.
         """
         raise NotImplementedError
 

@@ -61,8 +61,8 @@ class Tagging(Task):
             owned = output.window.words[output.window.words >= 0]
             shares = softmax(output.logits[0])
             best = shares.argmax(-1)
-            for place, word in enumerate(owned.tolist()):
-                tags[word], certainty[word] = self.labels[best[place]], float(shares[place, best[place]])
+            for index, word in enumerate(owned.tolist()):
+                tags[word], certainty[word] = self.labels[best[index]], float(shares[index, best[index]])
         return {"words": list(words), "tags": tags, "probabilities": certainty}
 
 

@@ -12,7 +12,7 @@ from bertkit.data.sources import Columns
 from bertkit.data.windows import Inputs, Pair, Window, is_answerable
 from bertkit.tasks.base import Output, Prediction, Row, Scores, Target, Task, softmax
 
-CLS = 0  # place of [CLS], which stands for "no answer in this window"
+CLS = 0  # position of [CLS], which stands for "no answer in this window"
 
 
 class Candidate(NamedTuple):
@@ -61,7 +61,7 @@ class QA(Task):
         return Pair(row["question"].strip(), row["context"], long="second")
 
     def target(self, row: Row, window: Window) -> Target:
-        """Places of the first and last token of the first answer; [CLS] where it does not stand whole in the window."""
+        """Positions of the first and last token of the first answer; [CLS] where the window does not hold all of it."""
         if not row["answers"]:
             return CLS, CLS
         text, begin = row["answers"][0]["text"], row["answers"][0]["start"]
@@ -166,7 +166,7 @@ def spans_of(output: Output, n_best: int, max_length: int) -> list[Candidate]:
     if not len(context):
         return []
     starts, ends, spans = start_logits[context], end_logits[context], output.window.spans[context]
-    # (P, L): span from place p over l + 1 tokens; short of the window's end, -inf
+    # (P, L): span from position p over l + 1 tokens; short of the window's end, -inf
     padded = np.concatenate([ends, np.full(max_length - 1, -np.inf, ends.dtype)])
     scores = (starts[:, None] + np.lib.stride_tricks.sliding_window_view(padded, max_length)).ravel()
     wanted = n_best
@@ -176,10 +176,10 @@ def spans_of(output: Output, n_best: int, max_length: int) -> list[Candidate]:
         kept = np.flatnonzero((scores >= least) & np.isfinite(scores))
         first, length = np.divmod(kept, max_length)
         begin, end = spans[first, 0], spans[first + length, 1]
-        # the pieces of one character have one span, so several places can stand for the same characters
+        # the pieces of one character have one span, so several positions can stand for the same characters
         best: dict[tuple[int, int], float] = {}
-        for place in np.lexsort((end, begin, -scores[kept])):  # the order of _rank
-            best.setdefault((int(begin[place]), int(end[place])), float(scores[kept[place]]))
+        for index in np.lexsort((end, begin, -scores[kept])):  # the order of _rank
+            best.setdefault((int(begin[index]), int(end[index])), float(scores[kept[index]]))
             if len(best) == n_best:
                 break
         if len(best) == n_best or wanted >= len(scores):

@@ -55,19 +55,19 @@ def until(
         the points, and the sizes that were left out.
     """
     began, found = time.monotonic(), []
-    for place, size in enumerate(asked):
+    for index, size in enumerate(asked):
         start = time.monotonic()
         found.append(Point(size, measure(size)))
         now = time.monotonic()
         say(f"{what}: {size:,} ({now - start:.1f} s)")
-        if place + 1 < len(asked) and now - began + (now - start) * asked[place + 1] / size > limit:
-            return found, list(asked[place + 1 :])
+        if index + 1 < len(asked) and now - began + (now - start) * asked[index + 1] / size > limit:
+            return found, list(asked[index + 1 :])
     return found, []
 
 
 def repeated(rows: Sequence[Row], count: int) -> list[Row]:
     """`count` rows: the given ones over and over, each with an id of its own."""
-    return [{**row, "id": str(place)} for place, row in enumerate(islice(cycle(rows), count))]
+    return [{**row, "id": str(index)} for index, row in enumerate(islice(cycle(rows), count))]
 
 
 def long_row(bench: Bench, length: int) -> Row:
