@@ -139,18 +139,8 @@ def load_model(config: ModelConfig, head: str, labels: Sequence[str], seed: int)
         BertkitError: no safetensors weights, or a head of another size without `model.replace_head`.
     """
     architecture = load_config(config)
-    architecture.problem_type = None  # of what the checkpoint was trained on before
     before = tuple(architecture.id2label.values())
-    if head == "number":
-        architecture.num_labels = 1
-    elif labels:
-        architecture.id2label = dict(enumerate(labels))
-        architecture.label2id = {label: index for index, label in enumerate(labels)}
-    architecture.problem_type = PROBLEMS.get(head)
-    if config.dropout is not None:
-        set_dropout(architecture, config.dropout)
-    if config.attention_dropout is not None:
-        set_dropout(architecture, config.attention_dropout, of="attention")
+    _fit(architecture, config, head, labels)
     auto_class = getattr(transformers, HEADS[head].auto_class)
     attention = {} if config.attention == "auto" else {"attn_implementation": config.attention}
     torch.manual_seed(seed)  # the head is drawn from here
@@ -198,6 +188,21 @@ def load_model(config: ModelConfig, head: str, labels: Sequence[str], seed: int)
         )
     )
     return Loaded(model, summary, new)
+
+
+def _fit(architecture: PretrainedConfig, config: ModelConfig, head: str, labels: Sequence[str]) -> None:
+    """Let an architecture have a head for these labels, in place, and the dropout that is asked for."""
+    architecture.problem_type = None  # of what the checkpoint was trained on before
+    if head == "number":
+        architecture.num_labels = 1
+    elif labels:
+        architecture.id2label = dict(enumerate(labels))
+        architecture.label2id = {label: index for index, label in enumerate(labels)}
+    architecture.problem_type = PROBLEMS.get(head)
+    if config.dropout is not None:
+        set_dropout(architecture, config.dropout)
+    if config.attention_dropout is not None:
+        set_dropout(architecture, config.attention_dropout, of="attention")
 
 
 def _check_body(model: PreTrainedModel, checkpoint: str, missing: Collection[str], mismatched: Collection[str]) -> None:
