@@ -143,7 +143,8 @@ def _check(asked: Asked) -> None:
             f"--hosts {asked.hosts} goes with --host-rank and --main-address",
             hint="on each host: --host-rank 0, 1, ... and --main-address ADDRESS:PORT of the host with rank 0",
         )
-    if not several and asked.host_rank:
+    # without --hosts, the first of several hosts would train alone
+    if not several and asked.host_rank is not None and (asked.hosts, asked.host_rank) != (1, 0):
         raise BertkitError(f"--host-rank {asked.host_rank}: there is one host", hint="say how many with --hosts")
     if several and asked.host_rank >= asked.hosts:
         raise BertkitError(

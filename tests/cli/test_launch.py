@@ -39,6 +39,7 @@ def four_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--max-restarts", "1"], "--max-restarts: there is one process", "--resume"),
         (["--hosts", "2"], "--hosts 2 goes with --host-rank and --main-address", "--host-rank 0, 1"),
         (["--host-rank", "1"], "--host-rank 1: there is one host", "--hosts"),
+        (["--host-rank", "0", "--main-address", "127.0.0.1:9"], "--host-rank 0: there is one host", "--hosts"),
         ([*TWO_HOSTS, "2", "--main-address", "127.0.0.1:9"], "--host-rank 2: 2 hosts have the ranks 0 to 1", "from 0"),
         ([*TWO_HOSTS, "0", "--main-address", "127.0.0.1"], "'127.0.0.1' is not ADDRESS:PORT", "10.0.0.1:29500"),
         ([*TWO_HOSTS, "0", "--main-address", "host.invalid:29500"], "host.invalid is not known here", "an IP address"),
