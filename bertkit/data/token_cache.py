@@ -12,12 +12,15 @@ import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
+from importlib.metadata import version
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 
+from bertkit import __version__
 from bertkit.bounded import check_regular
-from bertkit.data.windows import Inputs, WindowMaker, WindowStore, Words
+from bertkit.data.windows import Inputs, WindowMaker, WindowStore, Words, size_of
 from bertkit.disk import TEMPORARY, written_atomically
 from bertkit.errors import BertkitError
 
@@ -76,18 +79,13 @@ def cut(maker: WindowMaker, inputs: Iterable[Inputs], spans: bool) -> WindowStor
 
 def is_worthwhile(inputs: Sequence[Inputs]) -> bool:
     """Whether there is enough text to keep."""
-    size = 0
-    for entry in inputs:
-        size += sum(map(len, texts_of(entry)))
-        if size >= WORTHWHILE:
-            return True
-    return False
+    return any(size >= WORTHWHILE for size in accumulate(map(size_of, inputs)))
 
 
 def key_of(inputs: Sequence[Inputs], *parts: str) -> str:
     """The name of what these inputs become; `parts` are whatever else decides it."""
     total = hashlib.blake2b(digest_size=20)
-    for text in (str(SCHEMA), *parts):
+    for text in (str(SCHEMA), *versions().values(), *parts):
         total.update(f"{len(text)}:".encode() + text.encode())
     for entry in inputs:
         texts = texts_of(entry)
@@ -95,6 +93,11 @@ def key_of(inputs: Sequence[Inputs], *parts: str) -> str:
         total.update(f"{type(entry).__name__}{getattr(entry, 'long', '')}{[len(text) for text in texts]}".encode())
         total.update("".join(texts).encode())
     return total.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """What cuts windows; another version may cut them elsewhere."""
+    return {"bertkit": __version__, "tokenizers": version("tokenizers")}
 
 
 def texts_of(entry: Inputs) -> Sequence[str]:

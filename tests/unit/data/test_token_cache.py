@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bertkit.data import token_cache
-from bertkit.data.token_cache import cut, key_of, load, save
+from bertkit.data.token_cache import cut, key_of, load, save, versions
 from bertkit.data.windows import Pair, WindowMaker, Words
 from bertkit.recipe import WindowsConfig
 from bertkit.run import finetune
@@ -89,6 +89,13 @@ texts = st.text(max_size=5)
 def test_pairs_share_a_key_only_when_they_are_equal(one, other):
     keys = [key_of([Pair(*entry) for entry in entries], "x") for entries in (one, other)]
     assert (keys[0] == keys[1]) == (one == other)
+
+
+@pytest.mark.parametrize("package", ["bertkit", "tokenizers"])
+def test_another_version_makes_its_windows_anew(monkeypatch, package):
+    before = key_of(["ab"], "x")
+    monkeypatch.setattr(token_cache, "versions", lambda: {**versions(), package: "99.0"})
+    assert key_of(["ab"], "x") != before
 
 
 def test_kinds_and_parts_do_not_run_into_each_other():
