@@ -192,7 +192,7 @@ def _is_text(value: object) -> bool:
 
 
 def _words(value: object, name: str) -> list[str]:
-    from bertkit.data.sources import words_of
+    from bertkit.data.words import words_of
 
     if _is_text(value):
         return words_of(value)

@@ -19,10 +19,9 @@ from bertkit.data.memory import table_of
 from bertkit.data.opening import READERS, ending_of, find, open_table, read_pipe
 from bertkit.data.rules import SEVERAL, Columns, EmptyText, IgnoredLabel, Rules
 from bertkit.data.tagged import entity_names
-from bertkit.data.words import words_of
 from bertkit.errors import BertkitError, did_you_mean, nearest, one_line
 
-__all__ = ["READERS", "Columns", "Rows", "read_rows", "words_of"]
+__all__ = ["READERS", "Columns", "Rows", "read_rows"]
 
 USUAL_NAMES = {  # what other people call our columns: for hints only
     "text": ("sentence", "review", "content", "text_a"),
@@ -214,7 +213,7 @@ def locate(file: File, table: Table, columns: Columns, optional: Sequence[str]) 
             message = f"data.group_by: {file.name} has no column {name!r}"
             raise BertkitError(message, hint=did_you_mean(name, [*map(cut, table.names[:50]), "auto", "none"]))
         elif column in columns.words and columns.tags in optional and (other := next(words_in(table, columns), None)):
-            located[column] = other  # prediction, also on running text: `words_of` finds its words
+            located[column] = other  # prediction, also on running text: `words.words_of` finds its words
         else:
             has = ", ".join(cut(other) for other in table.names[:50]) or "none"
             message = f"{file.name}: no column {name!r} for the task's {column!r}; it has: {has}"

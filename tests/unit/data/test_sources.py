@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from bertkit.data import files
-from bertkit.data.sources import Columns, read_rows, words_of
+from bertkit.data.sources import Columns, read_rows
+from bertkit.data.words import words_of
 from bertkit.errors import BertkitError
 
 SENTIMENT = Columns(text=("text",), label="label")
