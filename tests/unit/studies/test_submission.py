@@ -63,7 +63,7 @@ def asked(monkeypatch):
     """The runs that were asked."""
 
     @contextmanager
-    def slots(self: Room, folder: Path, settings: Sequence[str]) -> Iterator[list[Slot]]:
+    def slots(self: Room, folder: Path) -> Iterator[list[Slot]]:
         yield [Fake({}) for _ in range(11)]
 
     monkeypatch.setattr(Room, "slots", slots)
