@@ -173,12 +173,12 @@ def test_doctor_shows_and_empties_the_cache(maker, home):
     from bertkit.doctor import empty_cache, examine
 
     where = home / ".cache" / "bertkit" / "windows"
-    assert empty_cache() == f"{where}: 0 files are removed, 0.0 MiB"
+    assert empty_cache() == f"{where}: 0 files removed, 0.0 MiB"
     cut(maker(), INPUTS["texts"], False)
     cut(maker(), INPUTS["pairs"], False)
     (where / f".tmp-{0:040x}.npz").write_bytes(bytes(3 << 20))  # a process was killed
     assert "3 files, 3.0 MiB of at most 2048" in examine()["places"]["token cache"]
-    assert empty_cache() == f"{where}: 3 files are removed, 3.0 MiB"
+    assert empty_cache() == f"{where}: 3 files removed, 3.0 MiB"
     assert list(where.iterdir()) == []
 
 
