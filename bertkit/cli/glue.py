@@ -106,7 +106,10 @@ def compare_glue(
 
 
 def _names(tasks: str | None) -> list[str]:
-    return [name.strip() for name in (tasks or "").split(",") if name.strip()]
+    names = [name.strip() for name in (tasks or "").split(",") if name.strip()]
+    if tasks is not None and not names:  # such as a variable of the shell that is not set
+        raise BertkitError("--tasks: no task is named", hint="such as cola,rte; leave it out for all")
+    return names
 
 
 def _room(jobs: int, gpus: int | None, executor: Literal["local", "ray"], address: str | None) -> Room:

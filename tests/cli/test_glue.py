@@ -205,3 +205,10 @@ def test_a_study_is_not_begun_twice(study, bertkit):
     check(bertkit("glue", "run", *OPTIONS, "--out", study), "holds a study already", "--resume")
     done = bertkit("glue", "run", *OPTIONS, "--out", study, "--resume", "--seeds", "2")
     check(done, "was asked something else: seeds: [0] -> [0, 1]", "--out a new name")
+
+
+@pytest.mark.parametrize("names", ["", " , "])
+def test_tasks_without_a_name_are_not_all_tasks(bertkit, tmp_path, names):
+    check(bertkit("glue", "run", *OPTIONS, "--tasks", names, "--out", tmp_path / "a"), "--tasks: no task", "cola,rte")
+    check(bertkit("glue", "submit", tmp_path, "--tasks", names), "--tasks: no task", "cola,rte")
+    assert not list(tmp_path.iterdir())
