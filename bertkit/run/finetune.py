@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bertkit.config import flatten
 from bertkit.folders import next_run
 from bertkit.launch import is_first, restarts, settle_xla
-from bertkit.metrics.shown import short_name
+from bertkit.metrics.shown import counted, short_name
 from bertkit.recipe import Recipe, load_recipe
 from bertkit.run.finish import check_shared, finish, open_run
 from bertkit.run.shared import of_first, sayer
@@ -88,7 +88,7 @@ def _finetune(
             say(f"{name}: {losses}")
     prepared = prepare.assemble(material, material.recipe, setup, built)
     detail(f"model: {built.summary}")
-    rows = ", ".join(f"{part.rows:,} {name} rows" for name, part in background.covered.items())
+    rows = ", ".join(counted(part.rows, f"{name} row") for name, part in background.covered.items())
     device = setup.summary.partition(" (")[0]
     say(f"{task.name}: {rows}; {short_name(recipe.model.checkpoint)} on {device}")
     marks = prepare.marks_of(material, prepared)
