@@ -80,7 +80,9 @@ def test_the_command_line_answers_and_scores_in_two_processes_as_in_one(worlds: 
     run, data = worlds / "1" / "sentiment", asked / "sentiment-7.csv"
     scores, answers = json.loads((worlds / "1" / "sentiment-7.json").read_text())
     out, err = start("-m", "bertkit", "predict", run, "--input", data, "--cpus", 2).communicate(timeout=200)
-    assert [json.loads(line) for line in out.splitlines()] == answers, err
+    found = [json.loads(line) for line in out.splitlines()]
+    # the command gives the columns of the file back, too
+    assert [{name: line[name] for name in answers[0]} for line in found] == answers, err
     assert "launch: 2 processes on the CPU" in err
     out, err = start("-m", "bertkit", "evaluate", run, "--data", data, "--cpus", 2, "--json", "-q").communicate()
     told = json.loads(out)  # once
