@@ -61,19 +61,20 @@ def read_splits(
     if names["train"] is None:
         raise BertkitError("data.train: no training rows are given", hint="add --train FILE, or data.source=HUB_ID")
     found: dict[str, Rows] = {}
+    labels: dict[str, str] = {}
     for split, name in names.items():
         if name is not None:
             source, part = (data.source, name) if data.source and rows is None else (name, split)
             group_by = group_column(recipe, task) if split == "train" and names["validation"] is None else None
-            known = labels_in(task, found["train"].rows) if split != "train" else ()
-            found[split] = read_split(recipe, task, source, part, group_by=group_by, known=known)
+            found[split] = read_split(recipe, task, source, part, group_by=group_by, known=labels)
+            if split == "train":
+                labels = labels_in(task, found[split].rows)
             say_skipped(found[split], called(name, split), say)
     for label in data.labels:
         if all(label in some.unused for some in found.values()):
-            hint = did_you_mean(label, labels_in(task, found["train"].rows))
+            hint = did_you_mean(label, labels)
             raise BertkitError(f"data.labels: no row has the label {label!r}", hint=hint)
     rows = {split: found[split].rows if split in found else [] for split in names}
-    labels = labels_in(task, rows["train"])
     if names["validation"] is None:
         name = called(names["train"], "train")
         rows["train"], rows["validation"] = part_rows(recipe, task, name, rows["train"], say)
@@ -226,10 +227,12 @@ def read_split(
         unanswerable=bool(getattr(task, "unanswerable", False)), tag_names=task.labels,
         group_by=group_by,
     )  # fmt: skip
-    unused = data.labels.keys() - count_labels(task, found.rows)
-    for row in found.rows:
-        rename(task, row, data.labels)
     counts = count_labels(task, found.rows)
+    unused = data.labels.keys() - counts
+    if data.labels:
+        for row in found.rows:
+            rename(task, row, data.labels)
+        counts = count_labels(task, found.rows)
     renamed = same_values(counts, task.labels or known)
     for row in found.rows if renamed else ():
         rename(task, row, renamed)

@@ -129,9 +129,7 @@ def _train(
     check_shared(run, recipe)
     progress = make_progress(plan.step_count, start, quiet or not is_main)
     trackers = Trackers(accelerator, recipe.log.trackers, recipe.log.project, flatten(recipe.tree()))
-    watch = keep.Watch(
-        recipe=recipe, keeper=keeper, progress=progress, trackers=trackers, plan=plan, objective=prepared.objective
-    )
+    watch = keep.Watch(keeper=keeper, progress=progress, trackers=trackers, plan=plan, objective=prepared.objective)
     # where it is neither in a forward nor in a backward pass, smaller batches would not help
     exhausted = memory.or_else(
         lambda: f"out of memory; the last good checkpoint is {keeper.last_saved}",

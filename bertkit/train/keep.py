@@ -130,7 +130,6 @@ class Keeper:
 class Watch:
     """The observer of a run: history, progress, evaluations, the best checkpoint and early stopping."""
 
-    recipe: Recipe
     keeper: Keeper
     progress: Progress
     trackers: Trackers
@@ -141,11 +140,11 @@ class Watch:
     def is_due(self, step: int) -> bool:
         """Whether to evaluate after this step: the last one always is, whatever divides what."""
         is_last = step == self.plan.step_count
-        return self.objective.has_scores and (is_last or self._is_turn(step, self.recipe.train.evaluate_every))
+        return self.objective.has_scores and (is_last or self._is_turn(step, self.keeper.recipe.train.evaluate_every))
 
     def is_checkpoint(self, step: int) -> bool:
         """Whether to save after this step."""
-        return self._is_turn(step, self.recipe.train.checkpoint_every)
+        return self._is_turn(step, self.keeper.recipe.train.checkpoint_every)
 
     def _is_turn(self, step: int, every: int | None) -> bool:
         """Whether something that happens every so many steps, or else every epoch, happens after this step."""
@@ -194,7 +193,7 @@ class Watch:
             self.keeper.save_best(step, best_by, value)
         else:
             self.keeper.stale += 1
-        patience = self.recipe.train.early_stopping
+        patience = self.keeper.recipe.train.early_stopping
         self.keeper.stopped = patience is not None and self.keeper.stale >= patience
         if self.keeper.stopped:
             self.progress.say(f"early stopping: no better {best_by} in {patience} evaluations")

@@ -25,7 +25,7 @@ def train(state: TrainState, start: int) -> int:
     """Train from step `start` to the end of the plan, or until the observer says stop.
 
     Returns:
-        The number of steps done, from the beginning of the state.
+        The number of steps done, from the beginning of the run.
     Raises:
         BertkitError: the loss is not finite, nor its gradient at any scale; or one window does not fit in memory.
         Interrupted: SIGINT or SIGTERM came; a checkpoint of the last whole step was written.
