@@ -6,11 +6,12 @@ Computed from counts with numpy: importing scikit-learn for them costs a second 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from bertkit.errors import BertkitError, did_you_mean
+from bertkit.metrics.shown import mean
 
 
 def classification(predictions: Sequence[str], references: Sequence[str]) -> dict[str, float | None]:
@@ -27,17 +28,22 @@ def classification(predictions: Sequence[str], references: Sequence[str]) -> dic
 
     Source: Matthews 1975; Gorodkin 2004 (more than two classes).
     """
-    counts = count_pairs(*label_codes(predictions, references))
-    return {"accuracy": accuracy(counts), "f1_macro": f1_macro(counts), "matthews": matthews(counts)}
+    counts = count_pairs(predictions, references)
+    f1_macro = mean_of_defined([f1_of(counts, label) for label in range(len(counts))])
+    return {"accuracy": accuracy(counts), "f1_macro": f1_macro, "matthews": matthews(counts)}
 
 
 # Of (C, C) counts, references by predictions.
 
 
-def count_pairs(guesses: np.ndarray, truths: np.ndarray) -> np.ndarray:
-    """(C, C) int64: how often a reference of code i was answered with code j, from two (N,) columns of codes."""
-    classes = int(max(guesses.max(), truths.max())) + 1 if len(truths) else 0
-    return np.bincount(truths * classes + guesses, minlength=classes**2).reshape(classes, classes)
+def count_pairs(predictions: Sequence[str], references: Sequence[str]) -> np.ndarray:
+    """(C, C) int64: how often each reference was answered with each prediction, over the labels that occur."""
+    assert len(predictions) == len(references), f"{len(predictions)} predictions for {len(references)} references"
+    codes = {label: code for code, label in enumerate(dict.fromkeys([*references, *predictions]))}
+    guesses, truths = (
+        np.fromiter(map(codes.__getitem__, column), np.int64, len(column)) for column in (predictions, references)
+    )
+    return np.bincount(truths * len(codes) + guesses, minlength=len(codes) ** 2).reshape(len(codes), len(codes))
 
 
 def accuracy(counts: np.ndarray) -> float | None:
@@ -52,12 +58,6 @@ def f1_of(counts: np.ndarray, label: int) -> float | None:
     return float(2 * counts[label, label] / seen) if seen else None
 
 
-def f1_macro(counts: np.ndarray) -> float | None:
-    """Unweighted mean of the F1 of each label that occurs; None without a row."""
-    known = [value for label in range(len(counts)) if (value := f1_of(counts, label)) is not None]
-    return float(np.mean(known)) if known else None
-
-
 def matthews(counts: np.ndarray) -> float | None:
     """Matthews correlation; None when one of the columns is constant or empty."""
     total, right = int(counts.sum()), int(np.trace(counts))
@@ -70,6 +70,9 @@ def matthews(counts: np.ndarray) -> float | None:
     return float(np.clip(above / math.sqrt(below), -1.0, 1.0))  # clip: rounding may pass the bounds by 1e-16
 
 
+# Of bool columns.
+
+
 def binary_f1(predictions: Sequence[str], references: Sequence[str], positive: str) -> dict[str, float | None]:
     """F1 of one class of two, as GLUE scores MRPC and QQP, where `positive` is the label for a paraphrase.
 
@@ -77,8 +80,9 @@ def binary_f1(predictions: Sequence[str], references: Sequence[str], positive: s
         `f1`; None when `positive` occurs neither in the predictions nor in the references.
     """
     assert len(predictions) == len(references), f"{len(predictions)} predictions for {len(references)} references"
-    guesses = np.array([label == positive for label in predictions], dtype=bool)
-    truths = np.array([label == positive for label in references], dtype=bool)
+    guesses, truths = (
+        np.array([label == positive for label in column], dtype=bool) for column in (predictions, references)
+    )
     return {"f1": positive_f1(guesses, truths)}
 
 
@@ -101,31 +105,11 @@ def multilabel(
     assert len(predictions) == len(references), f"{len(predictions)} predictions for {len(references)} references"
     assert len(set(labels)) == len(labels), f"labels: a name occurs twice in {list(labels)}"
     guesses, truths = indicators(predictions, labels, "predictions"), indicators(references, labels, "references")
-    by_label = [positive_f1(guess, truth) for guess, truth in zip(guesses.T, truths.T, strict=True)]
-    defined = [value for value in by_label if value is not None]
-    exact = (guesses == truths).all(axis=1)
     return {
         "f1_micro": positive_f1(guesses.ravel(), truths.ravel()),
-        "f1_macro": float(np.mean(defined)) if defined else None,
-        "subset_accuracy": float(exact.mean()) if len(exact) else None,
+        "f1_macro": mean_of_defined([positive_f1(*columns) for columns in zip(guesses.T, truths.T, strict=True)]),
+        "subset_accuracy": mean((guesses == truths).all(axis=1)),
     }
-
-
-def label_codes(predictions: Sequence[Hashable], references: Sequence[Hashable]) -> tuple[np.ndarray, np.ndarray]:
-    """Both columns as (N,) int64 codes over one vocabulary: the labels that occur, 0 to their number - 1."""
-    assert len(predictions) == len(references), f"{len(predictions)} predictions for {len(references)} references"
-    codes = {label: code for code, label in enumerate(dict.fromkeys([*references, *predictions]))}
-
-    def encode(column: Sequence[Hashable]) -> np.ndarray:
-        return np.fromiter((codes[label] for label in column), dtype=np.int64, count=len(column))
-
-    return encode(predictions), encode(references)
-
-
-def positive_f1(guesses: np.ndarray, truths: np.ndarray) -> float | None:
-    """F1 of the True entries of two bool columns; None when neither has any."""
-    seen = int(guesses.sum()) + int(truths.sum())
-    return 2 * int((guesses & truths).sum()) / seen if seen else None
 
 
 def indicators(rows: Sequence[Collection[str]], labels: Sequence[str], column: str) -> np.ndarray:
@@ -141,3 +125,14 @@ def indicators(rows: Sequence[Collection[str]], labels: Sequence[str], column: s
                 )
             table[number, position[label]] = True
     return table
+
+
+def positive_f1(guesses: np.ndarray, truths: np.ndarray) -> float | None:
+    """F1 of the True entries of two bool columns; None when neither has any."""
+    seen = int(guesses.sum()) + int(truths.sum())
+    return 2 * int((guesses & truths).sum()) / seen if seen else None
+
+
+def mean_of_defined(scores: Sequence[float | None]) -> float | None:
+    known = [score for score in scores if score is not None]
+    return float(np.mean(known)) if known else None

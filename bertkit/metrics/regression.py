@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from bertkit.metrics.shown import mean
+
 
 def regression(predictions: Sequence[float], references: Sequence[float]) -> dict[str, float | None]:
     """Score one number a row, as GLUE scores STS-B.
@@ -26,7 +28,9 @@ def regression(predictions: Sequence[float], references: Sequence[float]) -> dic
     guesses, truths = np.asarray(predictions, dtype=np.float64), np.asarray(references, dtype=np.float64)
     pearson, spearman = correlation(pearsonr, guesses, truths), correlation(spearmanr, guesses, truths)
     both = None if pearson is None or spearman is None else (pearson + spearman) / 2
-    return {"pearson_spearman": both, "pearson": pearson, "spearman": spearman, "mse": squared_error(guesses, truths)}
+    with np.errstate(all="ignore"):
+        mse = mean((guesses - truths) ** 2)
+    return {"pearson_spearman": both, "pearson": pearson, "spearman": spearman, "mse": mse}
 
 
 def correlation(measure: Callable, guesses: np.ndarray, truths: np.ndarray) -> float | None:
@@ -38,10 +42,3 @@ def correlation(measure: Callable, guesses: np.ndarray, truths: np.ndarray) -> f
         warnings.simplefilter("ignore")  # scipy warns of nearly constant columns: the number still stands
         value = measure(guesses, truths).statistic
     return float(np.clip(value, -1.0, 1.0)) if np.isfinite(value) else None
-
-
-def squared_error(guesses: np.ndarray, truths: np.ndarray) -> float | None:
-    """Mean squared error; None when there is no row or the mean is not finite."""
-    with np.errstate(all="ignore"):
-        value = np.mean((guesses - truths) ** 2) if len(truths) else np.nan
-    return float(value) if np.isfinite(value) else None

@@ -5,8 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 LOWER_IS_BETTER = frozenset({"mse"})
+
+
+def mean(values: np.ndarray) -> float | None:
+    """The mean of a column; None when it is empty or not finite."""
+    value = float(values.mean()) if len(values) else math.nan
+    return value if math.isfinite(value) else None
 
 
 def is_share(name: str) -> bool:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bertkit.errors import BertkitError, did_you_mean
+from bertkit.metrics.shown import mean
 
 DROP_PUNCTUATION = str.maketrans("", "", string.punctuation)
 ARTICLE = re.compile(r"\b(?:a|an|the)\b")
@@ -221,8 +222,3 @@ def is_mark(character: str) -> bool:
 
 
 TOKENS = {"en": english_tokens, "zh": chinese_tokens}
-
-
-def mean(values: np.ndarray) -> float | None:
-    """The mean of a column of scores; None when it is empty."""
-    return float(values.mean()) if len(values) else None
