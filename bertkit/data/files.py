@@ -11,8 +11,8 @@ import reprlib
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
-from itertools import count
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -28,6 +28,8 @@ BYTE_ORDER_MARKS = {  # the longer ones first, for UTF-32's begins with UTF-16's
     codecs.BOM_UTF16_LE: "UTF-16",
     codecs.BOM_UTF16_BE: "UTF-16",
 }
+# of the one format: looking for others, lzma takes zeros for empty files of a kind of its own, one after the other
+PACKINGS = {".gz": gzip.open, ".xz": partial(lzma.open, format=lzma.FORMAT_XZ)}
 
 
 class BadRow(Exception):
@@ -70,11 +72,12 @@ def name_parts(path: str) -> tuple[str, str, str]:
 
 def decoded_lines(file: File) -> Iterator[tuple[int, str]]:
     """The lines of a file with their numbers. Only a line feed ends a line: U+2028 and the like are text."""
+    size = 0
     with opened(file) as stream:
-        for line in count(1):
-            raw = stream.readline(LINE_BYTES + 1)
-            if not raw:
-                return
+        for line, raw in enumerate(iter(partial(stream.readline, LINE_BYTES + 1), b""), start=1):
+            size += len(raw)
+            if file.packing:
+                check_size(file, size)
             if len(raw) > LINE_BYTES:
                 raise BertkitError(f"{file.name}:{line}: a line of more than {LINE_BYTES >> 20} MiB", hint="split it")
             yield line, decoded(file, raw, line)
@@ -95,74 +98,50 @@ def decoded(file: File, raw: bytes, line: int) -> str:
 def read_all(file: File) -> bytes:
     parts, size = [], 0
     with opened(file) as stream:
-        # as far as one knows beforehand: a pipe has size 0
-        is_large = not file.packing and file.content is None and os.path.getsize(file.path) > WHOLE_BYTES
-        while not is_large and size <= WHOLE_BYTES and (part := stream.read(1 << 20)):
+        while part := stream.read(1 << 20):
             parts.append(part)
             size += len(part)
-    if is_large or size > WHOLE_BYTES:
-        message = f"{file.name}: more than {WHOLE_BYTES >> 20} MiB that must be read at once"
-        raise BertkitError(message, hint="write JSON lines to a file")
+            if file.packing:
+                check_size(file, size)
+            if size > WHOLE_BYTES:
+                message = f"{file.name}: more than {WHOLE_BYTES >> 20} MiB that must be read at once"
+                raise BertkitError(message, hint="write JSON lines to a file")
     return b"".join(parts)
 
 
-def opened(file: File) -> io.BufferedReader:
-    """The file unpacked; what its byte-order mark calls UTF-16 or UTF-32 comes as UTF-8."""
+@contextmanager
+def opened(file: File) -> Iterator[io.BufferedReader]:
+    """The file unpacked, its faults as BertkitErrors; what its byte-order mark calls UTF-16 or UTF-32 is UTF-8."""
+    encoding = None
     try:
-        opener = PACKINGS.get(file.packing, open)
-        stream = opener(file.path, "rb") if file.content is None else io.BytesIO(file.content)
-    except (OSError, ValueError) as error:
+        stream = PACKINGS.get(file.packing, open)(file.path, "rb") if file.content is None else io.BytesIO(file.content)
+        with io.BufferedReader(stream, 1 << 18) as unpacked:
+            begin = unpacked.peek(4)
+            encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if begin.startswith(mark)), None)
+            if encoding:
+                warnings.warn(f"{file.name}: is read as {encoding}, as its byte-order mark says", stacklevel=2)
+            yield io.BufferedReader(Recoded(unpacked, encoding), 1 << 18) if encoding else unpacked
+    except UnicodeDecodeError as error:
+        message = f"{file.name}: is not {encoding} throughout: {shorten(error)}"
+        raise BertkitError(message, hint="save the file as UTF-8 text") from None
+    except (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError, MemoryError) as error:
         raise unreadable(file.name, error) from None
-    guarded = io.BufferedReader(Guarded(file, stream), 1 << 18)
-    begin = guarded.peek(4)
-    encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if begin.startswith(mark)), None)
-    if encoding is None:
-        return guarded
-    warnings.warn(f"{file.name}: is read as {encoding}, as its byte-order mark says", stacklevel=2)
-    return io.BufferedReader(Recoded(file, guarded, encoding), 1 << 18)
 
 
-class Guarded(io.RawIOBase):
-    """A stream whose faults become BertkitErrors, and which does not unpack without end."""
+class Recoded(io.RawIOBase):
+    """Text of another encoding as UTF-8."""
 
-    def __init__(self, file: File, stream: io.BufferedIOBase) -> None:
-        self.file, self.stream = file, stream
-        self.size = 0
+    def __init__(self, stream: io.BufferedReader, encoding: str) -> None:
+        self.stream, self.decoder = stream, codecs.getincrementaldecoder(encoding)()
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:
-        try:
-            size = self.stream.readinto(buffer)
-        except (OSError, EOFError, zlib.error, lzma.LZMAError, MemoryError) as error:
-            raise unreadable(self.file.name, error) from None
-        self.size += size
-        if self.file.packing:
-            check_size(self.file, self.size)
-        return size
-
-    def close(self) -> None:
-        self.stream.close()
-        super().close()
-
-
-class Recoded(Guarded):
-    """Text of another encoding as UTF-8."""
-
-    def __init__(self, file: File, stream: io.BufferedIOBase, encoding: str) -> None:
-        super().__init__(file, stream)
-        self.encoding, self.decoder = encoding, codecs.getincrementaldecoder(encoding)()
-
-    def readinto(self, buffer: memoryview) -> int:
         text, raw = "", b"more"
         while raw and not text:
             raw = self.stream.read(len(buffer) // 2)  # two bytes become three at most
-            try:
-                text = self.decoder.decode(raw, final=not raw)
-            except UnicodeDecodeError as error:
-                message = f"{self.file.name}: is not {self.encoding} throughout: {shorten(error)}"
-                raise BertkitError(message, hint="save the file as UTF-8 text") from None
+            text = self.decoder.decode(raw, final=not raw)
         encoded = text.encode()
         buffer[: len(encoded)] = encoded
         return len(encoded)
@@ -197,7 +176,3 @@ def show(value: object) -> str:
 
 def cut(text: str) -> str:
     return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
-
-
-# of the one format: looking for others, lzma takes zeros for empty files of a kind of its own, one after the other
-PACKINGS = {".gz": gzip.open, ".xz": partial(lzma.open, format=lzma.FORMAT_XZ)}
