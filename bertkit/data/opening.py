@@ -11,8 +11,7 @@ import stat
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
-from bertkit.data.columns import read_columns
-from bertkit.data.conllu import read_conllu
+from bertkit.data.columns import read_columns, read_conllu
 from bertkit.data.files import File, Table, check_size, name_parts, read_all, shorten, unreadable
 from bertkit.data.formats import read_delimited, read_json, read_json_lines, read_text
 from bertkit.data.tagged import ENTITY_NAMES
