@@ -1,4 +1,4 @@
-"""Where rows are kept: a file, a folder or a Hub data set, opened with the reader that its ending names."""
+"""Where rows are kept: in a file (its ending names the reader), a folder, a Hub data set, or in memory."""
 
 from __future__ import annotations
 
@@ -10,23 +10,36 @@ import re
 import stat
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import chain
 
 from bertkit.data.columns import read_columns, read_conllu
 from bertkit.data.files import File, Table, check_size, name_parts, read_all, shorten, unreadable
-from bertkit.data.formats import read_delimited, read_json, read_json_lines, read_text
-from bertkit.data.tagged import ENTITY_NAMES
+from bertkit.data.formats import from_objects, not_an_object, read_delimited, read_json, read_json_lines, read_text
+from bertkit.data.words import ENTITY_NAMES
 from bertkit.errors import BertkitError, did_you_mean, nearest
 
 PIPES = re.compile(r"/dev/stdin|/(dev|proc/self)/fd/\d+")  # standard input, and what `<(command)` becomes
 
 
 def find(source: str, split: str) -> tuple[str, str]:
-    """What to call a source in messages, and its path: a folder with a file for the split is that file."""
+    """What to call a source in messages, and its path.
+
+    A folder with a file for the split (GLUE calls validation dev) is that file: pandas would guess its quotes and NAs.
+    """
     if source == "-":
         return "standard input", "/dev/stdin"
     path = os.path.expanduser(source)
-    if os.path.isdir(path) and (inner := split_file(source, path, split)):
-        return os.path.join(source, inner), os.path.join(path, inner)
+    try:
+        files = {name: name_parts(name) for name in sorted(os.listdir(path))} if os.path.isdir(path) else {}
+    except OSError as error:
+        raise unreadable(source, error) from None
+    for other in ("validation", "dev", "valid", "val"):
+        wanted = split.replace("validation", other)
+        found = [name for name, (stem, ending, _) in files.items() if stem == wanted and ending in READERS]
+        if len(found) > 1:
+            raise BertkitError(f"{source}: several files are the split {split!r}: {', '.join(found)}", hint="name one")
+        if found:
+            return os.path.join(source, found[0]), os.path.join(path, found[0])
     return source, path
 
 
@@ -71,47 +84,31 @@ def open_table(file: File, split: str, config: str | None) -> Table:
     Raises:
         BertkitError: there is no such source, or it is of a kind that is not read.
     """
-    ending = file.ending
-    if file.content is not None:
-        return READERS[ending](file)
-    if os.path.isdir(file.path):
-        return read_folder(file, split, config)
-    if os.path.exists(file.path):
+    if file.content is None:
+        if os.path.isdir(file.path):
+            return read_folder(file, split, config)
+        if not os.path.exists(file.path):
+            is_hub_id = re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", file.name, re.ASCII)
+            if file.ending in READERS or not is_hub_id:
+                raise missing(file)
+            return read_hub(file, split, config)
         if not os.path.isfile(file.path):
             raise BertkitError(f"{file.name}: is a pipe or a device, not a file", hint="write it to a file first")
-        if ending in READERS:
-            return READERS[ending](file)
-        raise BertkitError(f"{file.name}: files that end in {ending!r} are not read", hint=f"name it {ENDINGS}")
-    is_hub_id = re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", file.name, re.ASCII)
-    if ending in READERS or not is_hub_id:
-        raise missing(file.name, file.path)
-    return read_hub(file, split, config)
+    if file.ending not in READERS:
+        hint = f"name it {' '.join(READERS)}"
+        raise BertkitError(f"{file.name}: files that end in {file.ending!r} are not read", hint=hint)
+    return READERS[file.ending](file)
 
 
-def missing(source: str, path: str) -> BertkitError:
-    folder, name = os.path.split(path)
+def missing(file: File) -> BertkitError:
+    folder, name = os.path.split(file.path)
     try:
         near = nearest(name, os.listdir(folder or "."))
+        guess = os.path.join(os.path.dirname(file.name), near or "")
+        hint = f"did you mean {guess!r}?" if near else "no file there is named alike"
     except (OSError, ValueError):
-        return BertkitError(f"{source}: there is no such file", hint=f"there is no folder {folder!r} to be read either")
-    hint = f"did you mean {os.path.join(os.path.dirname(source), near)!r}?" if near else "no file there is named alike"
-    return BertkitError(f"{source}: there is no such file", hint=hint)
-
-
-def split_file(source: str, path: str, split: str) -> str | None:
-    """The file in a folder that is the split (GLUE calls validation dev); pandas would guess at its quotes and NAs."""
-    try:
-        files = {name: name_parts(name) for name in sorted(os.listdir(path))}
-    except OSError as error:
-        raise unreadable(source, error) from None
-    for other in ("validation", "dev", "valid", "val"):
-        wanted = split.replace("validation", other)
-        found = [name for name, (stem, ending, _) in files.items() if stem == wanted and ending in READERS]
-        if len(found) > 1:
-            raise BertkitError(f"{source}: several files are the split {split!r}: {', '.join(found)}", hint="name one")
-        if found:
-            return found[0]
-    return None
+        hint = f"there is no folder {folder!r} to be read either"
+    return BertkitError(f"{file.name}: there is no such file", hint=hint)
 
 
 def read_folder(file: File, split: str, config: str | None) -> Table:
@@ -163,16 +160,9 @@ def read_hub(file: File, split: str, config: str | None) -> Table:
 def from_dataset(file: File, dataset: object) -> Table:
     names = list(dataset.column_names)
     chosen = dataset.with_format(None).select_columns(kept(file, names))  # the others are never decoded
-
-    def records() -> Iterator[tuple[int, dict[str, object]]]:
-        try:
-            for batch in chosen.iter(batch_size=1000):
-                for values in zip(*batch.values(), strict=True):
-                    yield 0, dict(zip(batch, values, strict=True))
-        except Exception as error:
-            raise unreadable(file.name, error) from error
-
-    return Table(names, records(), declared_classes(dataset.features.to_dict()))
+    batches = chosen.iter(batch_size=1000)
+    records = (dict(zip(batch, row, strict=True)) for batch in batches for row in zip(*batch.values(), strict=True))
+    return Table(names, readable(file, records), declared_classes(dataset.features.to_dict()))
 
 
 def read_parquet(file: File) -> Table:
@@ -189,24 +179,25 @@ def read_parquet(file: File) -> Table:
     except Exception as error:  # pyarrow's own errors, OSError, or malformed metadata of any shape
         raise unreadable(file.name, error) from error
     check_size(file, sum(group.total_byte_size for group in groups))
-    chosen = schema.names if file.is_kept else kept(file, schema.names)
-
-    def records() -> Iterator[tuple[int, dict[str, object]]]:
-        try:
-            with parquet:
-                for batch in parquet.iter_batches(batch_size=1000, columns=chosen):
-                    yield from ((0, record) for record in batch.to_pylist())
-        except Exception as error:
-            raise unreadable(file.name, error) from error
-
-    return Table(schema.names, records(), classes)
+    batches = parquet.iter_batches(batch_size=1000, columns=kept(file, schema.names))
+    return Table(
+        schema.names, readable(file, chain.from_iterable(map(pyarrow.RecordBatch.to_pylist, batches))), classes
+    )
 
 
-KEPT = {"text"}.union(*ENTITY_NAMES)  # what words and tags may be called where the task's own names are missing
+def readable(file: File, records: Iterable[dict[str, object]]) -> Iterator[tuple[int, dict[str, object]]]:
+    """Records without lines; whatever a library raises as they are read, the user sees a line."""
+    try:
+        for record in records:
+            yield 0, record
+    except Exception as error:
+        raise unreadable(file.name, error) from error
 
 
 def kept(file: File, names: Iterable[str]) -> list[str]:
-    return [name for name in names if file.is_kept or name in KEPT or name in file.wanted.values()]
+    """The columns that are read: also what words and tags may be called where the task's own names are missing."""
+    known = {"text", *chain.from_iterable(ENTITY_NAMES), *file.wanted.values()}
+    return [name for name in names if file.is_kept or name in known]
 
 
 def declared_classes(features: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
@@ -222,6 +213,37 @@ def declared_classes(features: Mapping[str, object]) -> dict[str, tuple[str, ...
     return found
 
 
+def is_table(rows: object) -> bool:
+    """Whether rows have named columns, and so can be checked as those of a file; plain texts have none."""
+    if isinstance(rows, list | tuple):
+        return bool(rows) and all(isinstance(row, Mapping) for row in rows)
+    return any(hasattr(rows, name) for name in ("itertuples", "iter_rows", "column_names"))
+
+
+def table_of(file: File, rows: object) -> Table:
+    """Rows in memory as a reader would give them; they have no lines, so messages name them by their number from 0."""
+    if getattr(rows, "column_names", None) is not None:
+        return from_dataset(file, rows)
+    if hasattr(rows, "itertuples"):  # pandas
+        names = [str(name) for name in rows.columns]
+        values = rows.itertuples(index=False, name=None)
+        return Table(names, ((0, dict(zip(names, map(plain, some), strict=True))) for some in values))
+    if hasattr(rows, "iter_rows"):  # polars
+        return Table(list(rows.columns), ((0, row) for row in rows.iter_rows(named=True)))
+    if isinstance(rows, Mapping) or not isinstance(rows, Iterable):
+        kinds = "a file, a list of mappings, a frame of pandas or polars, or a datasets.Dataset"
+        raise BertkitError(f"{file.name}: the rows are of type {type(rows).__name__}", hint=f"give {kinds}")
+    records = ({name: plain(v) for name, v in row.items()} if isinstance(row, Mapping) else row for row in rows)
+    return from_objects(file, ((0, row if isinstance(row, dict) else not_an_object(row)) for row in records))
+
+
+def plain(value: object) -> object:
+    """Numbers and arrays of numpy as Python's; what pandas writes for a missing value as None."""
+    if type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value):
+        return None
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
 READERS: Mapping[str, Callable[[File], Table]] = {
     ".csv": read_delimited,
     ".tsv": read_delimited,
@@ -233,4 +255,3 @@ READERS: Mapping[str, Callable[[File], Table]] = {
     ".conll": read_columns,
     ".txt": read_text,
 }
-ENDINGS = " ".join(READERS)

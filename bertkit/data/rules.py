@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 from bertkit.data.files import BadRow, show
 from bertkit.data.formats import parse_json
-from bertkit.data.tagged import words_and_tags
-from bertkit.data.words import words_of
+from bertkit.data.words import words_and_tags, words_of
 
 UNANSWERABLE = "set task.unanswerable=true"
 SEVERAL = "for several labels a row, or none, train the task classification with task.kind=labels"

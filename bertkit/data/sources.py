@@ -15,10 +15,9 @@ from typing import NamedTuple
 
 from bertkit.data.columns import is_column_file
 from bertkit.data.files import BadRow, File, Table, cut, name_parts, no_rows, show
-from bertkit.data.memory import table_of
-from bertkit.data.opening import READERS, ending_of, find, open_table, read_pipe
+from bertkit.data.opening import READERS, ending_of, find, open_table, read_pipe, table_of
 from bertkit.data.rules import SEVERAL, Columns, EmptyText, IgnoredLabel, Rules
-from bertkit.data.tagged import entity_names
+from bertkit.data.words import entity_names
 from bertkit.errors import BertkitError, did_you_mean, nearest, one_line
 
 __all__ = ["READERS", "Columns", "Rows", "read_rows"]
@@ -66,7 +65,7 @@ def read_rows(
 
     Args:
         source: a file; `-` or a pipe of the shell; a folder (with a file `{split}.tsv` or the like, of `save_to_disk`,
-            or as `load_dataset` takes it); any other string is a Hub id. Or rows in memory, as `memory.table_of` takes
+            or as `load_dataset` takes it); any other string is a Hub id. Or rows in memory, as `opening.table_of` takes
             them, which messages call by the split.
         columns: what the task reads.
         mapping: task column (or `id`) -> column of the source. A number in it, `3` or `"3"`, says that a csv or tsv

@@ -1,14 +1,23 @@
-"""Running text as words, for tasks that tag them."""
+"""Running text as words, and entities as annotation tools write them: spans of characters become tags of words."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from bertkit.data.files import BadRow, show
 
 JOINED_SCRIPTS = re.compile(  # Han and kana, written without spaces: every character is a word
     "[\u3005\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U0001b000-\U0001b16f\U00020000-\U0003ffff]"
 )
+# what words and tags of entities are called in JSON lines and data sets: the first pair that a source has
+ENTITY_NAMES = (
+    ("words", "tags"), ("tokens", "ner_tags"), ("tokens", "tags"), ("tokens", "labels"), ("text", "label"),
+    ("text", "labels"), ("text", "entities"), ("text", "spans"), ("text", "annotations"), ("data", "annotations"),
+)  # fmt: skip
+SPAN_KEYS = (("start", "start_offset"), ("end", "end_offset"), ("label", "labels", "type", "tag"))  # of such tools
+MEND_SPAN = "a word has one tag: mend the span"
 
 
 def words_of(text: str) -> list[str]:
@@ -25,20 +34,17 @@ def words_of(text: str) -> list[str]:
             attached = in_word = False
             continue
         is_letter = character.isalnum() and not JOINED_SCRIPTS.match(character)
-        is_inner = character in "'\u2019" and in_word and is_spaced_letter(text[index + 1 : index + 2])
-        is_ending = is_inner and text[index + 1] in "sS" and not text[index + 2 : index + 3].isalnum()
-        is_inner = is_inner and not is_ending
+        is_inner = is_ending = False
+        if in_word and character in "'\u2019":
+            following = text[index + 1 : index + 2]
+            is_ending = following in ("s", "S") and not text[index + 2 : index + 3].isalnum()
+            is_inner = following.isalpha() and not JOINED_SCRIPTS.match(following) and not is_ending
         if attached and (category.startswith("M") or category == "Cf" or (in_word and is_letter) or is_inner):
             words[-1] += character
         else:
             words.append(character)
             attached, in_word = True, is_letter or is_ending
     return words
-
-
-def is_spaced_letter(character: str) -> bool:
-    """A letter of a script that is written with spaces."""
-    return character.isalpha() and not JOINED_SCRIPTS.match(character)
 
 
 def starts_in(words: Sequence[str], text: str) -> list[int] | None:
@@ -51,3 +57,57 @@ def starts_in(words: Sequence[str], text: str) -> list[int] | None:
         starts.append(start)
         end = start + len(word)
     return starts
+
+
+def entity_names(names: Collection[str], mapping: Mapping[str, object], columns: tuple[str, str]) -> dict[str, str]:
+    """Task column -> column of the source, for words and tags of entities; empty where the source has no such pair."""
+    pairs = ([str(mapping.get(*entry)) for entry in zip(columns, pair, strict=True)] for pair in ENTITY_NAMES)
+    return next((dict(zip(columns, pair, strict=True)) for pair in pairs if set(pair) <= set(names)), {})
+
+
+def words_and_tags(text: str, spans: list[object]) -> tuple[list[str], list[str]]:
+    """A text's words, and IOB2 tags of the spans in it.
+
+    A span is [start, end, type], or an object that says so as doccano, Label Studio, Prodigy or spaCy do.
+    """
+    words = words_of(text)
+    starts = starts_in(words, text) or []
+    ends = {start + len(word): number for number, (start, word) in enumerate(zip(starts, words, strict=True))}
+    numbers = {start: number for number, start in enumerate(starts)}
+    tags = ["O"] * len(words)
+    for start, end, name in map(read_span, flat(spans)):
+        inner = text[start:end]
+        begin, stop = start + len(inner) - len(inner.lstrip()), start + len(inner.rstrip())
+        if not 0 <= start <= begin < stop <= end <= len(text):
+            raise BadRow(f"has a span {name!r} from {start} to {end}, which holds no text")
+        if begin not in numbers or stop not in ends:
+            raise BadRow(f"has a span {name!r} from {start} to {end}, {show(inner)}, that cuts a word", MEND_SPAN)
+        inside = slice(numbers[begin], ends[stop] + 1)
+        if set(tags[inside]) != {"O"}:
+            raise BadRow(f"has a span {name!r} from {start} to {end} that shares words with another", MEND_SPAN)
+        tags[inside] = [f"B-{name}", *[f"I-{name}"] * (inside.stop - inside.start - 1)]
+    return words, tags
+
+
+def flat(spans: list[object]) -> Iterator[object]:
+    """Spans without what Label Studio puts around them."""
+    for item in spans:
+        if isinstance(item, dict) and isinstance(item.get("result"), list):
+            if len(spans) > 1:
+                raise BadRow(f"has {len(spans)} annotations", hint="keep one of them")
+            yield from item["result"]
+        else:
+            yield item
+
+
+def read_span(item: object) -> tuple[int, int, str]:
+    values = item
+    if isinstance(item, dict):
+        inner = item["value"] if isinstance(item.get("value"), dict) else item
+        values = [next((inner[key] for key in keys if key in inner), None) for keys in SPAN_KEYS]
+    if isinstance(values, list | tuple) and len(values) == 3:
+        start, end, name = values
+        name = name[0] if isinstance(name, list) and len(name) == 1 else name
+        if type(start) is type(end) is int and isinstance(name, str) and name.strip():
+            return start, end, name.strip()
+    raise BadRow(f"holds {show(item)}, not a span: its first character, its end and its type")

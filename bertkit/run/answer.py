@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bertkit.config import validate
 from bertkit.data.labels import check_labels
-from bertkit.data.memory import is_table
+from bertkit.data.opening import is_table
 from bertkit.data.writing import beside
 from bertkit.errors import BertkitError
 from bertkit.launch import settle_xla
