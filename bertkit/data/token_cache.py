@@ -20,12 +20,13 @@ import numpy as np
 
 from bertkit import __version__
 from bertkit.bounded import check_regular
-from bertkit.data.windows import Inputs, WindowMaker, WindowStore, Words, size_of
+from bertkit.data.windows import Inputs, WindowMaker, WindowStore, size_of, texts_of
 from bertkit.disk import TEMPORARY, written_atomically
 from bertkit.errors import BertkitError
 
 FOLDER = "BERTKIT_CACHE"  # environment variable: where; empty: nowhere
-SCHEMA = 1  # of the files; part of every key
+# part of every key: the schema of the files, and what cuts windows; another version may cut them elsewhere
+MADE_BY = {"schema": "1", "bertkit": __version__, "tokenizers": version("tokenizers")}
 LARGEST = 2 << 30  # bytes of all files; the ones that were not used for longest are removed
 FILE_NAME = re.compile(rf"({re.escape(TEMPORARY)})?[0-9a-f]{{40}}\.npz")  # also what a killed process left
 WORTHWHILE = 200_000  # characters; fewer are tokenised in the time that a file takes
@@ -67,7 +68,10 @@ def shrink(folder: Path, largest: int) -> tuple[int, int]:
 def cut(maker: WindowMaker, inputs: Iterable[Inputs], spans: bool) -> WindowStore:
     """What `maker` makes of the inputs, made now or before."""
     folder = cache_folder() if maker.keep else None
-    if folder is None or not is_worthwhile(inputs := list(inputs)):
+    if folder is None:
+        return maker(inputs, spans)
+    inputs = list(inputs)
+    if all(size < WORTHWHILE for size in accumulate(map(size_of, inputs))):
         return maker(inputs, spans)
     key = key_of(inputs, *maker.identity, str(spans))
     store = load(folder, key)
@@ -77,15 +81,10 @@ def cut(maker: WindowMaker, inputs: Iterable[Inputs], spans: bool) -> WindowStor
     return store
 
 
-def is_worthwhile(inputs: Sequence[Inputs]) -> bool:
-    """Whether there is enough text to keep."""
-    return any(size >= WORTHWHILE for size in accumulate(map(size_of, inputs)))
-
-
 def key_of(inputs: Sequence[Inputs], *parts: str) -> str:
     """The name of what these inputs become; `parts` are whatever else decides it."""
     total = hashlib.blake2b(digest_size=20)
-    for text in (str(SCHEMA), *versions().values(), *parts):
+    for text in (*MADE_BY.values(), *parts):
         total.update(f"{len(text)}:".encode() + text.encode())
     for entry in inputs:
         texts = texts_of(entry)
@@ -93,17 +92,6 @@ def key_of(inputs: Sequence[Inputs], *parts: str) -> str:
         total.update(f"{type(entry).__name__}{getattr(entry, 'long', '')}{[len(text) for text in texts]}".encode())
         total.update("".join(texts).encode())
     return total.hexdigest()
-
-
-def versions() -> dict[str, str]:
-    """What cuts windows; another version may cut them elsewhere."""
-    return {"bertkit": __version__, "tokenizers": version("tokenizers")}
-
-
-def texts_of(entry: Inputs) -> Sequence[str]:
-    if isinstance(entry, str):
-        return (entry,)
-    return entry.words if isinstance(entry, Words) else (entry.first, entry.second)
 
 
 def load(folder: Path, key: str) -> WindowStore | None:
@@ -114,12 +102,8 @@ def load(folder: Path, key: str) -> WindowStore | None:
         with np.load(path, allow_pickle=False) as found:
             arrays = dict(found)
         os.utime(path)  # used just now
-        return WindowStore(
-            **{name: arrays.get(name) for name in ("spans", "words")},
-            **{name: arrays[name] for name in ("input_ids", "token_type_ids", "offsets", "rows", "numbers", "counts")},
-            **{name: tuple(arrays[name].tolist()) for name in ("shortened", "crowded")},
-            pieceless=int(arrays["pieceless"]),
-        )
+        rows = {name: tuple(arrays[name].tolist()) for name in ("shortened", "crowded")}
+        return WindowStore(**arrays | rows | {"pieceless": int(arrays["pieceless"])})
     except Exception:  # whatever zip files and numpy's headers raise when they are broken; also for lack of memory
         return None
 

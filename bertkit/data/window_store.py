@@ -11,21 +11,13 @@ import numpy as np
 
 
 class Window(NamedTuple):
-    """One window of a row, as a task sees it; S tokens, no padding.
+    """One window of a row, as a task sees it; S tokens, no padding."""
 
-    Attributes:
-        row: number of the row it belongs to.
-        number: its index among the windows of the row.
-        count: how many windows the row has.
-        spans: (S, 2) int32 character offsets in the long side; (-1, -1) off that side.
-        words: (S,) int32 index of the word whose first piece stands here and is owned by this window; else -1.
-    """
-
-    row: int
-    number: int
-    count: int
-    spans: np.ndarray
-    words: np.ndarray
+    row: int  # number of the row it belongs to
+    number: int  # its index among the windows of the row
+    count: int  # how many windows the row has
+    spans: np.ndarray  # (S, 2) int32 character offsets in the long side; (-1, -1) off that side
+    words: np.ndarray  # (S,) int32 index of the word whose first piece stands here and is owned by this window; else -1
 
 
 def is_answerable(spans: np.ndarray) -> np.ndarray:
@@ -35,33 +27,19 @@ def is_answerable(spans: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class WindowStore:
-    """All windows of some rows as flat arrays; T tokens over N windows and R rows.
+    """All windows of some rows as flat arrays; T tokens over N windows and R rows."""
 
-    Attributes:
-        input_ids: (T,) int32.
-        token_type_ids: (T,) int8.
-        offsets: (N + 1,) int64; window i is `[offsets[i], offsets[i + 1])` of the token arrays.
-        rows: (N,) int32 row of each window, ascending.
-        numbers: (N,) int32 index of each window in its row.
-        counts: (R,) int32 windows of each row.
-        spans: (T, 2) int32 or None; see `Window`.
-        words: (T,) int32 or None; see `Window`.
-        shortened: rows whose short side was cut to fit, ascending.
-        crowded: rows that took a smaller overlap than asked, ascending.
-        pieceless: words without any piece, over all rows (empty, zero-width and the like).
-    """
-
-    input_ids: np.ndarray
-    token_type_ids: np.ndarray
-    offsets: np.ndarray
-    rows: np.ndarray
-    numbers: np.ndarray
-    counts: np.ndarray
-    spans: np.ndarray | None
-    words: np.ndarray | None
-    shortened: tuple[int, ...]
-    crowded: tuple[int, ...]
-    pieceless: int
+    input_ids: np.ndarray  # (T,) int32
+    token_type_ids: np.ndarray  # (T,) int8
+    offsets: np.ndarray  # (N + 1,) int64; window i is `[offsets[i], offsets[i + 1])` of the token arrays
+    rows: np.ndarray  # (N,) int32 row of each window, ascending
+    numbers: np.ndarray  # (N,) int32 index of each window in its row
+    counts: np.ndarray  # (R,) int32 windows of each row
+    shortened: tuple[int, ...]  # rows whose short side was cut to fit, ascending
+    crowded: tuple[int, ...]  # rows that took a smaller overlap than asked, ascending
+    pieceless: int  # words without any piece, over all rows (empty, zero-width and the like)
+    spans: np.ndarray | None = None  # (T, 2) int32; see `Window`
+    words: np.ndarray | None = None  # (T,) int32; see `Window`
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -99,16 +77,14 @@ class Side(NamedTuple):
 class Builder:
     """Grows the flat arrays of a store."""
 
-    def __init__(self, with_spans: bool) -> None:
-        self.with_spans = with_spans
-        self.ids, self.types = array("i"), array("b")
-        self.lengths, self.rows, self.numbers = array("q"), array("i"), array("i")
-        self.counts: list[int] = []
-        self.spans: list[np.ndarray] = []
-        self.words: list[np.ndarray] = []
+    def __init__(self) -> None:
+        self.ids, self.types, self.offsets = array("i"), array("b"), array("q", [0])
+        self.rows, self.numbers, self.counts = array("i"), array("i"), array("i")
         self.shortened: list[int] = []
         self.crowded: list[int] = []
         self.pieceless = 0
+        self.spans: list[np.ndarray] = []
+        self.words: list[np.ndarray] = []
 
     def add_row(self, side: Side, is_shortened: bool, is_crowded: bool) -> None:
         if is_shortened:
@@ -119,9 +95,10 @@ class Builder:
         self.counts.append(0)
 
     def add_window(self, ids: list[int], types: list[int], side: Side, at: slice, own: slice, lead: int) -> None:
+        """`side` stands in the window from `lead` on, with its tokens `at`, of which the window owns `own`."""
         self.ids.extend(ids)
         self.types.extend(types)
-        self.lengths.append(len(ids))
+        self.offsets.append(len(self.ids))
         self.rows.append(len(self.counts) - 1)
         self.numbers.append(self.counts[-1])
         self.counts[-1] += 1
@@ -135,16 +112,12 @@ class Builder:
             self.words.append(words)
 
     def finish(self) -> WindowStore:
+        grown = self.ids, self.types, self.offsets, self.rows, self.numbers, self.counts
         return WindowStore(
-            input_ids=np.frombuffer(self.ids, np.int32) if self.ids else np.zeros(0, np.int32),
-            token_type_ids=np.frombuffer(self.types, np.int8) if self.types else np.zeros(0, np.int8),
-            offsets=np.concatenate([[0], np.cumsum(np.array(self.lengths, np.int64))]).astype(np.int64),
-            rows=np.array(self.rows, np.int32),
-            numbers=np.array(self.numbers, np.int32),
-            counts=np.array(self.counts, np.int32),
-            spans=np.concatenate(self.spans) if self.spans else None,
-            words=np.concatenate(self.words) if self.words else None,
+            *map(np.asarray, grown),
             shortened=tuple(self.shortened),
             crowded=tuple(self.crowded),
             pieceless=self.pieceless,
+            spans=np.concatenate(self.spans) if self.spans else None,
+            words=np.concatenate(self.words) if self.words else None,
         )

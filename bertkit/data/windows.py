@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
     from bertkit.recipe import WindowsConfig
 
+__all__ = ["Inputs", "Pair", "Window", "WindowMaker", "WindowStore", "Words", "batched", "cut", "is_answerable"]
 
-__all__ = ["Inputs", "Pair", "Window", "WindowMaker", "WindowStore", "Words", "cut", "is_answerable", "size_of"]
+T = TypeVar("T")
+_BATCH_ROWS, _BATCH_CHARACTERS = 1000, 1_000_000  # what the tokenizer holds at once
 
 
 class Pair(NamedTuple):
@@ -37,19 +39,6 @@ class Words(NamedTuple):
 Inputs = str | Pair | Words
 
 
-class Special(NamedTuple):
-    """The tokens that a tokenizer puts around one or two texts, and the type of each position."""
-
-    ids: tuple[list[int], list[int], list[int]]  # before the first text, between the two, at the end
-    types: tuple[list[int], list[int], list[int]]
-    first_type: int
-    second_type: int
-
-    @property
-    def count(self) -> int:
-        return sum(map(len, self.ids))
-
-
 class WindowMaker:
     """Cuts rows into windows with a fast tokenizer.
 
@@ -66,12 +55,9 @@ class WindowMaker:
             keep: let `data/token_cache.py` keep the windows of many rows.
         """
         assert config.stride is not None, "windows are resolved before they are made"
-        self._tokenizer = tokenizer
-        self._config = config
-        self.keep = keep
+        self._tokenizer, self._config, self.keep = tokenizer, config, keep
         self._read_whole()
-        self._single = _probe(tokenizer, pair=False)
-        self._pair = _probe(tokenizer, pair=True)
+        self._frames = {1: _frame(tokenizer.encode("a")), 2: _frame(tokenizer.encode("a", "a"))}
 
     def __call__(self, inputs: Iterable[Inputs], spans: bool = False) -> WindowStore:
         """Cut all rows.
@@ -83,19 +69,13 @@ class WindowMaker:
             BertkitError: an overlap, or a text, that no row has room for.
         """
         self._read_whole()
-        build = Builder(spans)
-        for batch in _batches(inputs):
+        build = Builder()
+        for batch in batched(inputs, size_of, _BATCH_ROWS, _BATCH_CHARACTERS):
             kind = type(batch[0])
             assert all(type(entry) is kind for entry in batch), "the inputs of one task are of one type"
             self._check_room(kind is Pair)
-            if kind is Pair:
-                self._add_pairs(batch, build)
-            elif kind is Words:
-                for entry in batch:
-                    self._add(build, self._single, self._words(entry.words))
-            else:
-                for side in self._texts(batch, spans):
-                    self._add(build, self._single, side)
+            for sides, long in self._sides(batch, spans):
+                self._add(build, sides, long)
         return build.finish()
 
     @property
@@ -109,7 +89,7 @@ class WindowMaker:
         self._tokenizer.no_padding()
 
     def _check_room(self, pair: bool) -> None:
-        special = (self._pair if pair else self._single).count
+        special = _special_count(self._frames[1 + pair])
         # a pair repeats one token of its short side at the least
         room = self._config.max_length - special - pair
         if room < 1:
@@ -124,15 +104,19 @@ class WindowMaker:
                 hint="raise windows.max_length, or lower windows.stride",
             )
 
-    def _add_pairs(self, batch: Sequence[Pair], build: Builder) -> None:
-        unique = list(dict.fromkeys(text for pair in batch for text in pair[:2]))
-        sides = dict(zip(unique, self._texts(unique, build.with_spans), strict=True))
-        for pair in batch:
-            first, second = sides[pair.first], sides[pair.second]
-            long = pair.long
-            if long == "longer":
-                long = "first" if len(first.ids) > len(second.ids) else "second"
-            self._add(build, self._pair, *((first, second) if long == "first" else (second, first)), long=long)
+    def _sides(self, batch: Sequence[Inputs], spans: bool) -> Iterator[tuple[tuple[Side, ...], int]]:
+        """The one or two texts of each row, and the number of the one that windows slide over."""
+        if isinstance(batch[0], Words):
+            yield from (((self._words(entry.words),), 0) for entry in batch)
+        elif isinstance(batch[0], Pair):
+            unique = list(dict.fromkeys(text for pair in batch for text in pair[:2]))
+            known = dict(zip(unique, self._texts(unique, spans), strict=True))
+            for pair in batch:
+                first, second = known[pair.first], known[pair.second]
+                is_longer = len(first.ids) > len(second.ids)
+                yield (first, second), 0 if pair.long == "first" or (pair.long == "longer" and is_longer) else 1
+        else:
+            yield from (((side,), 0) for side in self._texts(batch, spans))
 
     def _texts(self, texts: Sequence[str], spans: bool) -> Iterator[Side]:
         # encode_batch_fast leaves offsets out and takes half the time
@@ -149,31 +133,29 @@ class WindowMaker:
         first_pieces = np.where(is_first_piece, index, -1).astype(np.int32)
         return Side(encoding.ids, None, first_pieces, len(words) - int((first_pieces >= 0).sum()))
 
-    def _add(
-        self, build: Builder, special: Special, side: Side, other: Side | None = None, long: str = "first"
-    ) -> None:
-        """Cut one row: `side` slides, `other` is repeated."""
-        config, short, is_shortened = self._config, other.ids if other else [], False
-        total = config.max_length - special.count
-        if short and len(short) + len(side.ids) > total:
+    def _add(self, build: Builder, sides: Sequence[Side], long: int) -> None:
+        """Cut one row: windows slide over the side `long`, the other is repeated."""
+        config, frame, side = self._config, self._frames[len(sides)], sides[long]
+        pieces = [side.ids for side in sides]
+        total, short_count = config.max_length - _special_count(frame), sum(map(len, pieces)) - len(side.ids)
+        is_shortened = False
+        if short_count and short_count + len(side.ids) > total:
             limit = total // 2 if config.max_short_length is None else min(config.max_short_length, total - 1)
-            is_shortened = len(short) > limit
-            short = short[:limit]
-        room = total - len(short)
+            is_shortened = short_count > limit
+            pieces[1 - long] = pieces[1 - long][:limit]
+            short_count = min(short_count, limit)
+        room = total - short_count
         overlap = min(config.stride, room - 1)
         is_crowded = overlap < config.stride and len(side.ids) > room
         build.add_row(side, is_shortened, is_crowded)
-        before, between, after = special.ids
-        types_before, types_between, types_after = special.types
-        first_type, second_type = special.first_type, special.second_type
         for start, stop, own_start, own_stop in cut(len(side.ids), room, overlap):
-            piece = side.ids[start:stop]
-            first, second = (piece, short) if long == "first" else (short, piece)
-            ids = [*before, *first, *between, *second, *after]
-            types = [
-                *types_before, *[first_type] * len(first), *types_between, *[second_type] * len(second), *types_after
-            ]  # fmt: skip
-            lead = len(before) if long == "first" else len(before) + len(first) + len(between)
+            pieces[long] = side.ids[start:stop]
+            ids, types, lead = [], [], 0
+            for token, kind, text in frame:
+                piece = [token] if text is None else pieces[text]
+                lead = len(ids) if text == long else lead
+                ids += piece
+                types += [kind] * len(piece)
             build.add_window(ids, types, side, slice(start, stop), slice(own_start, own_stop), lead)
 
 
@@ -183,36 +165,29 @@ def cut(length: int, room: int, overlap: int) -> Iterator[tuple[int, int, int, i
     Starts are multiples of `room - overlap`. The owned ranges cover every token once: of two windows that share
     tokens, each owns the half on its own side, which gives every token the window with most context around it.
     """
-    step = room - overlap
+    step, own_start = room - overlap, 0
     assert step >= 1, "the overlap leaves no step"
-    start, own_start = 0, 0
-    while True:
+    for start in range(0, max(1, length - overlap), step):
         stop = min(start + room, length)
-        if stop == length:
-            yield start, stop, own_start, length
-            return
         # the next window starts `step` further on, so the two share [start + step, stop)
-        own_stop = (start + step + stop + 1) // 2
+        own_stop = length if stop == length else (start + step + stop + 1) // 2
         yield start, stop, own_start, own_stop
-        start, own_start = start + step, own_stop
+        own_start = own_stop
 
 
-def _probe(tokenizer: Tokenizer, pair: bool) -> Special:
-    """Learn where a tokenizer puts special tokens by letting it encode letters."""
-    encoding: Encoding = tokenizer.encode("a", "a") if pair else tokenizer.encode("a")
-    ids: tuple[list[int], list[int], list[int]] = ([], [], [])
-    types: tuple[list[int], list[int], list[int]] = ([], [], [])
-    side_types = [0, 0]
-    position = 0
-    for token, kind, side in zip(encoding.ids, encoding.type_ids, encoding.sequence_ids, strict=True):
-        if side is not None:
-            position, side_types[side] = side + 1, kind
-        else:
-            # with one text, what follows it is the end
-            at = 2 if position == 1 and not pair else position
-            ids[at].append(token)
-            types[at].append(kind)
-    return Special(ids, types, *side_types)
+def _frame(encoding: Encoding) -> list[tuple[int, int, int | None]]:
+    """Where a tokenizer puts special tokens, learned from letters that it encoded.
+
+    Returns:
+        Id, type and None of each special token; and in the place of each text an id, its type and its number.
+    """
+    texts = encoding.sequence_ids
+    tokens = zip(encoding.ids, encoding.type_ids, texts, [None, *texts], strict=False)
+    return [(token, kind, text) for token, kind, text, before in tokens if text is None or text != before]
+
+
+def _special_count(frame: Sequence[tuple[int, int, int | None]]) -> int:
+    return sum(text is None for _, _, text in frame)
 
 
 def _trimmed_spans(encoding: Encoding, text: str) -> np.ndarray:
@@ -242,24 +217,26 @@ def _skip(is_skipped: np.ndarray) -> np.ndarray:
     return np.minimum.accumulate(position[::-1])[::-1]
 
 
-_BATCH_ROWS, _BATCH_CHARACTERS = 1000, 1_000_000  # what the tokenizer holds at once
+def texts_of(entry: Inputs) -> Sequence[str]:
+    """What of an entry the tokenizer reads."""
+    if isinstance(entry, str):
+        return (entry,)
+    return entry.words if isinstance(entry, Words) else entry[:2]
 
 
 def size_of(entry: Inputs) -> int:
     """Characters that an entry makes the tokenizer read."""
-    if isinstance(entry, str):
-        return len(entry)
-    return sum(map(len, entry.words if isinstance(entry, Words) else entry[:2]))
+    return sum(map(len, texts_of(entry)))
 
 
-def _batches(inputs: Iterable[Inputs]) -> Iterator[list[Inputs]]:
-    batch: list[Inputs] = []
-    size = 0
-    for entry in inputs:
+def batched(entries: Iterable[T], size: Callable[[T], int], most: int, largest: int) -> Iterator[list[T]]:
+    """Lists of `most` entries, or of fewer as soon as their sizes add up to more than `largest`."""
+    batch, total = [], 0
+    for entry in entries:
         batch.append(entry)
-        size += size_of(entry)
-        if len(batch) == _BATCH_ROWS or size > _BATCH_CHARACTERS:
+        total += size(entry)
+        if len(batch) == most or total > largest:
             yield batch
-            batch, size = [], 0
+            batch, total = [], 0
     if batch:
         yield batch
