@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 
 from bertkit.data.token_cache import cut
-from bertkit.data.windows import Window, WindowMaker, WindowStore, size_of
+from bertkit.data.windows import Window, WindowMaker, WindowStore, batched, size_of
 from bertkit.findings import Table
 from bertkit.heads import HEADS
 from bertkit.metrics.shown import counted
@@ -18,27 +19,16 @@ PART_ROWS, PART_CHARACTERS = 2000, 4_000_000  # rows that are in memory as windo
 
 
 class Coverage(NamedTuple):
-    """What a perfect model could score on some rows.
-
-    Attributes:
-        rows: how many.
-        windows: how many.
-        windowed: rows that need more than one window.
-        reached: rows whose answer an oracle gets back exactly.
-        unreached: ids of the others.
-        shortened: ids of rows whose short side (a question) was cut to fit.
-        crowded: ids of rows with a smaller overlap than asked for.
-        pieceless: words that the tokenizer makes no piece of.
-    """
+    """What a perfect model could score on some rows."""
 
     rows: int
     windows: int
-    windowed: int
-    reached: int
-    unreached: tuple[str, ...]
-    shortened: tuple[str, ...]
-    crowded: tuple[str, ...]
-    pieceless: int
+    windowed: int  # rows that need more than one window
+    reached: int  # rows whose answer an oracle gets back exactly
+    unreached: tuple[str, ...]  # ids of the others
+    shortened: tuple[str, ...]  # ids of rows whose short side (a question) was cut to fit
+    crowded: tuple[str, ...]  # ids of rows with a smaller overlap than asked for
+    pieceless: int  # words that the tokenizer makes no piece of
 
     def describe(self) -> str:
         """The counts in one line."""
@@ -47,14 +37,15 @@ class Coverage(NamedTuple):
 
     def losses(self) -> str:
         """Everything a reader could lose by, in one line; empty where there is nothing."""
-        found = []
-        for count, what, ids in (
-            (len(self.unreached), "not exactly reachable", self.unreached),
-            (len(self.shortened), "with the short side cut to fit", self.shortened),
-            (len(self.crowded), "with a smaller overlap", self.crowded),
-        ):
-            if count:
-                found.append(f"{counted(count, 'row')} {what} ({', '.join(ids[:3])}{', ...' if count > 3 else ''})")
+        found = [
+            f"{counted(len(ids), 'row')} {what} ({', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''})"
+            for what, ids in (
+                ("not exactly reachable", self.unreached),
+                ("with the short side cut to fit", self.shortened),
+                ("with a smaller overlap", self.crowded),
+            )
+            if ids
+        ]
         if self.pieceless:
             found.append(f"{counted(self.pieceless, 'word')} without any piece (they get the fallback tag)")
         return "; ".join(found)
@@ -89,24 +80,12 @@ def cut_rows(task: Task, rows: Sequence[Row], maker: WindowMaker) -> Part:
 
 def cut_parts(task: Task, rows: Iterable[Row], maker: WindowMaker) -> Iterator[Part]:
     """Rows as windows, a bounded part at a time."""
-    batch: list[Row] = []
-    size = 0
-    for row in rows:
-        batch.append(row)
-        size += size_of(task.inputs(row))
-        if len(batch) == PART_ROWS or size > PART_CHARACTERS:
-            yield cut_rows(task, batch, maker)
-            batch, size = [], 0
-    if batch:
-        yield cut_rows(task, batch, maker)
+    for some in batched(rows, lambda row: size_of(task.inputs(row)), PART_ROWS, PART_CHARACTERS):
+        yield cut_rows(task, some, maker)
 
 
 def targets_of(task: Task, part: Part) -> list[Target]:
-    """What is right in each window.
-
-    Args:
-        task: with its labels bound.
-    """
+    """What is right in each window, for a task with its labels bound."""
     return [task.target(part.rows[row], part.store[window]) for window, row in enumerate(part.store.rows.tolist())]
 
 
@@ -126,12 +105,11 @@ def cover(task: Task, parts: Sequence[Part]) -> Coverage:
         crowded += [ids[row] for row in store.crowded]
         # class heads answer from any window, so an oracle is always right there
         if HEADS[task.head].per_token:
-            window = 0
+            windows = map(store.__getitem__, range(len(store)))
             for row, name, count in zip(rows, ids, store.counts.tolist(), strict=True):
-                windows = [store[number] for number in range(window, window + count)]
-                if not any(_is_reached(task, wanted, windows) for wanted in task.alternatives(row)):
+                some = list(islice(windows, count))
+                if not any(_is_reached(task, wanted, some) for wanted in task.alternatives(row)):
                     unreached.append(name)
-                window += count
     row_count = sum(len(part.rows) for part in parts)
     return Coverage(
         rows=row_count,
