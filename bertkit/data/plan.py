@@ -13,19 +13,12 @@ BUCKET_BATCHES = 50  # batches sorted together by order=length; 50 was measured 
 
 
 class Budget(NamedTuple):
-    """What one pass through a model, a micro-batch, may hold and costs.
+    """What one pass through a model, a micro-batch, may hold and costs."""
 
-    Attributes:
-        tokens: padded tokens of a pass, at most; a single window may have more.
-        overhead: what a pass costs whatever it holds, as so many tokens.
-        widths: lengths that windows are padded to, ascending; empty where any length will do.
-        rows: with `widths`, rows of every pass, at most; each width then has one number of rows.
-    """
-
-    tokens: int
-    overhead: int = 0
-    widths: tuple[int, ...] = ()
-    rows: int = 0
+    tokens: int  # padded tokens of a pass, at most; a single window may have more
+    overhead: int = 0  # what a pass costs whatever it holds, as so many tokens
+    widths: tuple[int, ...] = ()  # lengths that windows are padded to, ascending; empty where any length will do
+    rows: int = 0  # with `widths`, rows of every pass, at most; each width then has one number of rows
 
     def width(self, length: int) -> int:
         """What a window of that length is padded to, if it is the longest."""
@@ -48,23 +41,14 @@ class Budget(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """The batches of a training run.
+    """The batches of a training run."""
 
-    Attributes:
-        lengths: (N,) tokens of each window.
-        batch_size: windows of one step, over all devices; the last step of an epoch takes what is left.
-        epochs: passes over the windows.
-        steps: cap on the steps, or None.
-        order: random, or length (buckets of similar length, shuffled).
-        seed: the seed of the run.
-    """
-
-    lengths: np.ndarray
-    batch_size: int
-    epochs: int
-    steps: int | None
-    order: str
-    seed: int
+    lengths: np.ndarray  # (N,) tokens of each window
+    batch_size: int  # windows of one step, over all devices; the last step of an epoch takes what is left
+    epochs: int  # passes over the windows
+    steps: int | None  # cap on the steps
+    order: str  # random, or length (buckets of similar length, shuffled)
+    seed: int  # of the run
 
     @property
     def steps_per_epoch(self) -> int:
@@ -108,9 +92,6 @@ def deal(windows: np.ndarray, lengths: np.ndarray, world: int, budget: Budget) -
     Args:
         windows: window numbers of the step.
         lengths: (N,) tokens of every window of the plan.
-        world: number of ranks.
-    Returns:
-        For each rank, its micro-batches.
     """
     longest_first = windows[np.argsort(-lengths[windows], kind="stable")]
     # there and back again, so that ranks get about the same tokens
@@ -143,16 +124,13 @@ def cut_passes(longest_first: np.ndarray, lengths: np.ndarray, budget: Budget) -
         totals = cost[:group] + padded + passes * budget.overhead
         begin[group] = totals.argmin()
         cost[group] = totals[begin[group]]
-    stretches, group = [], len(first)
+    cuts, group = [], len(first)
     while group:
         start = begin[group]
-        stretches.append((first[start], ends[group - 1], fitting[start]))
+        stretch = longest_first[first[start] : ends[group - 1]]
+        cuts = [*np.array_split(stretch, -(-len(stretch) // fitting[start])), *cuts]
         group = start
-    return [
-        part
-        for start, end, most in reversed(stretches)
-        for part in np.array_split(longest_first[start:end], -(-(end - start) // most))
-    ]
+    return cuts
 
 
 def _split_into(micro_batches: Sequence[np.ndarray], count: int) -> list[np.ndarray]:
