@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bertkit.errors import BertkitError as BertkitError
     from bertkit.inference import Predictor as Predictor
-    from bertkit.launch import spawn as spawn
+    from bertkit.launch.start import spawn as spawn
     from bertkit.pages.notebook import Findings as Findings
     from bertkit.pages.notebook import report as report
     from bertkit.recipe import Recipe as Recipe
@@ -26,7 +26,7 @@ __version__ = "0.1.0"
 _NAMES = {
     "errors": "BertkitError",
     "inference": "Predictor",
-    "launch": "spawn",
+    "launch.start": "spawn",
     "pages.notebook": "Findings report",
     "recipe": "Recipe load_recipe",
     "run": "evaluate finetune load predict",

@@ -18,6 +18,8 @@ class BertkitError(Exception):
         hint: what to do about it, in one sentence; empty when there is nothing to add.
     """
 
+    exit_code = 2
+
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.message = one_line(message)
@@ -26,6 +28,8 @@ class BertkitError(Exception):
 
 class Interrupted(Exception):
     """The run was asked to stop; it saved a checkpoint first and the command line exits with 130."""
+
+    exit_code = 130
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)

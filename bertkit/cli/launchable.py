@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from bertkit.cli.shared import say
-
 if TYPE_CHECKING:
-    from bertkit.launch import Asked
+    from bertkit.launch.plan import Asked
 
 
 class Launcher(NamedTuple):
@@ -30,7 +28,9 @@ class Launcher(NamedTuple):
             takes_all: use all GPUs when no number is given.
             extra: arguments that the processes need beyond the command line.
         """
-        from bertkit.launch import is_rank, plan_launch, run_launch, without_options
+        from bertkit.launch import is_rank, say
+        from bertkit.launch.plan import plan_launch, without_options
+        from bertkit.launch.start import run_launch
 
         if is_rank():
             return False
@@ -70,7 +70,8 @@ def launchable(command: Callable) -> Callable:
 
     @wraps(command)
     def run(call: typer.Context, **given: object) -> None:
-        from bertkit.launch import Asked, follow_parent, restarts
+        from bertkit.launch import follow_parent, restarts
+        from bertkit.launch.plan import Asked
 
         follow_parent()
         if restarts():

@@ -9,36 +9,33 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from subprocess import CalledProcessError
+from typing import NamedTuple
 
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ErrorHandler, record
 
 from bertkit.errors import BertkitError, Interrupted
-from bertkit.launch.ranks import RANKS, is_first, restarts
+from bertkit.launch import RANKS, is_first, restarts, say
 
 ECHO = 2.0  # seconds that a process stays after it has lost another one
 GO_ON = "go on with the same command and --resume; if it was killed for memory, lower hardware.micro_batch_tokens"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Word:
-    """The last word of a process that failed.
-
-    Attributes:
-        code: its exit code.
-        trace: of a bug.
-        is_echo: it failed because another one did.
-    """
+class Word(NamedTuple):
+    """The last word of a process that failed."""
 
     message: str
     rank: int = 0
     hint: str = ""
-    code: int = 1
-    trace: str = ""
-    is_echo: bool = False
+    code: int = 1  # its exit code
+    trace: str = ""  # of a bug
+    is_echo: bool = False  # it failed because another one did
+
+    def error(self) -> BertkitError | Interrupted:
+        """What the process raised, to be raised here."""
+        return (Interrupted if self.code == Interrupted.exit_code else BertkitError)(self.message, self.hint)
 
 
 class LastWord(ErrorHandler):
@@ -49,13 +46,13 @@ class LastWord(ErrorHandler):
         kinds, text = {kind.__name__ for kind in type(e).__mro__}, str(e)
         rank = int(os.environ.get("RANK", "0"))
         if isinstance(e, BertkitError | Interrupted):
-            word = Word(rank=rank, message=e.message, hint=e.hint, code=code_of(e))
+            word = Word(rank=rank, message=e.message, hint=e.hint, code=e.exit_code)
         else:
             is_echo = "DistError" in kinds or "gloo" in text or "NCCL" in text
             word = Word(rank=rank, message=text, trace="".join(traceback.format_exception(e)), is_echo=is_echo)
         if path := self._get_error_file_path():
             about = {"py_callstack": word.trace or text, "timestamp": str(int(time.time()))}
-            self._write_error_file(path, json.dumps({"message": {**asdict(word), "extraInfo": about}}))
+            self._write_error_file(path, json.dumps({"message": {**word._asdict(), "extraInfo": about}}))
         if word.is_echo:
             time.sleep(ECHO)
 
@@ -76,24 +73,15 @@ def recorded(work: Callable[[], int | None]) -> int:
     except Exception as error:
         if RANKS not in os.environ:
             raise
-        return code_of(error)
-
-
-def code_of(error: Exception) -> int:
-    """The exit code that an error stands for: 1 a bug, 2 the user can mend it, 130 interrupted."""
-    return 130 if isinstance(error, Interrupted) else 2 if isinstance(error, BertkitError) else 1
+        return error.exit_code if isinstance(error, BertkitError | Interrupted) else 1
 
 
 def check_restart() -> None:
-    """End a process that was started again after an end that needs no second try, such as a mistake of the user's.
-
-    Raises:
-        BertkitError, Interrupted: as before.
-    """
-    if restarts() and RANKS in os.environ:
+    """End a process that was started again as it ended before, where that needs no second try: the user's mistake."""
+    if RANKS in os.environ:
         for word in _words(Path(os.environ[RANKS]), restarts() - 1):
             if not word.trace:
-                raise (Interrupted if word.code == 130 else BertkitError)(word.message, word.hint)
+                raise word.error()
 
 
 def told(folder: Path, launch: Callable[[], object]) -> int:
@@ -119,7 +107,7 @@ def told(folder: Path, launch: Callable[[], object]) -> int:
     except CalledProcessError as error:
         died.append(Word(message=f"the process exited with {error.returncode}", hint=GO_ON, is_echo=True))
     except (SignalException, KeyboardInterrupt):
-        died.append(Word(message="interrupted", code=130, is_echo=True))
+        died.append(Word(message="interrupted", code=Interrupted.exit_code, is_echo=True))
     except (ConnectionError, TimeoutError) as error:
         raise BertkitError(
             f"the processes did not find each other ({error})", hint="is --main-address right?"
@@ -132,16 +120,14 @@ def told(folder: Path, launch: Callable[[], object]) -> int:
         lost = words[0]
         word = Word(rank=lost.rank, message=f"rank {lost.rank} lost the others ({lost.message})", hint=GO_ON, code=2)
     word = word or died[0]
-    if word.code == 130:
-        raise Interrupted(word.message, word.hint)
-    if word.trace:
-        print(f"rank {word.rank}: {word.trace}", end="", file=sys.stderr, flush=True)
-        return 1
-    raise BertkitError(word.message, word.hint)
+    if not word.trace:
+        raise word.error()
+    say(f"rank {word.rank}: {word.trace.rstrip()}")
+    return 1
 
 
 def _words(folder: Path, attempt: int) -> list[Word]:
     """What the processes of one attempt said, the first one first."""
     paths = sorted(folder.glob(f"*/attempt_{attempt}/*/error.json"), key=lambda path: path.stat().st_mtime_ns)
     said = [json.loads(path.read_text(encoding="utf-8"))["message"] for path in paths]
-    return [Word(**{field.name: message[field.name] for field in fields(Word)}) for message in said]
+    return [Word(**{name: message[name] for name in Word._fields}) for message in said]

@@ -6,64 +6,54 @@ import os
 import shlex
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
 from bertkit.errors import BertkitError
-from bertkit.launch.ranks import USE_CPU
+from bertkit.launch import USE_CPU
 from bertkit.machine import check_gpus, core_count, gpu_count
 
-PATIENCE = 60  # seconds that processes get to save a checkpoint when they are told to stop
 DATA_PARALLEL = ("NO", "MULTI_CPU", "MULTI_GPU", "XLA")  # the kinds of an accelerate file that the loop is made for
+OFF = ("--mixed_precision", "no", "--dynamo_backend", "no")  # bertkit sets both, whatever the user's default file says
+WATCHED = {
+    "PET_SHUTDOWN_TIMEOUT": "60",  # seconds that processes get to save a checkpoint when they are told to stop
+    "TORCH_CPP_LOG_LEVEL": "ERROR",  # otherwise every process warns of every connection that closes
+}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What the launch options of a command said.
+class Asked(NamedTuple):
+    """What the launch options of a command said."""
 
-    Attributes:
-        gpus: processes of this host, one a GPU.
-        cpus: processes of this host, on its CPU.
-        hosts: launchers that work together, one a host; each is given its number and the address of the first one.
-        host_rank: number of this host, from 0.
-        main_address: `address:port` at which the first host is reached.
-        tpu: run on the TPU of this host.
-        launch: a file in accelerate's format instead.
-        max_restarts: how often all processes are started again when one of them dies.
-        dry_run: say what would be run.
-    """
-
-    gpus: int | None = None
-    cpus: int | None = None
-    hosts: int | None = None
-    host_rank: int | None = None
-    main_address: str | None = None
-    tpu: bool = False
-    launch: Path | None = None
-    max_restarts: int = 0
-    dry_run: bool = False
+    gpus: int | None = None  # processes of this host, one a GPU
+    cpus: int | None = None  # processes of this host, on its CPU
+    hosts: int | None = None  # launchers that work together, one a host; each is given the two below
+    host_rank: int | None = None  # number of this host, from 0
+    main_address: str | None = None  # `address:port` at which the first host is reached
+    tpu: bool = False  # run on the TPU of this host
+    launch: Path | None = None  # a file in accelerate's format instead
+    max_restarts: int = 0  # how often all processes are started again when one of them dies
+    dry_run: bool = False  # say what would be run
 
 
 class Launch(NamedTuple):
-    """How the processes are started.
+    """How the processes are started."""
 
-    Attributes:
-        options: of `accelerate launch`; none when this process does the work itself.
-        environment: what their environment has beside ours.
-        summary: one line for people; empty when there is nothing to say.
-    """
-
-    options: Sequence[str]
-    environment: Mapping[str, str]
-    summary: str
+    options: Sequence[str]  # of `accelerate launch`; none when this process does the work itself
+    environment: Mapping[str, str]  # what their environment has beside ours
+    summary: str  # one line for people; empty when there is nothing to say
 
     def line(self, command: Sequence[str]) -> str:
         """The whole command, for a shell."""
         names = [f"{name}={shlex.quote(value)}" for name, value in self.environment.items()]
         started = ["accelerate", "launch", *self.options, *program(self.options)] if self.options else ["bertkit"]
         return " ".join([*names, shlex.join([*started, *command])])
+
+
+def program(options: Sequence[str], module: str = "bertkit") -> list[str]:
+    """What the processes run, as arguments of `accelerate launch`."""
+    # on a TPU accelerate imports a module and calls its `main`
+    return ["-m", "bertkit.__main__" if "--tpu" in options and module == "bertkit" else module]
 
 
 def plan_launch(asked: Asked, takes_all: bool = False) -> Launch:
@@ -76,12 +66,12 @@ def plan_launch(asked: Asked, takes_all: bool = False) -> Launch:
     """
     _check(asked)
     if asked.launch is not None:
-        return _from_file(asked)
+        return _from_file(asked, asked.launch)
     if asked.tpu:
         if find_spec("torch_xla") is None:
             raise BertkitError("--tpu: torch_xla is not installed", hint="pip install torch_xla on the TPU's host")
         device = {"PJRT_DEVICE": os.environ.get("PJRT_DEVICE", "TPU")}
-        return Launch(["--tpu", *_OFF], device, "launch: the TPU of this host")
+        return Launch(["--tpu", *OFF], device, "launch: the TPU of this host")
     hosts = asked.hosts or 1
     if asked.gpus is not None:
         check_gpus(asked.gpus)
@@ -95,36 +85,12 @@ def plan_launch(asked: Asked, takes_all: bool = False) -> Launch:
                 hint="use it with two processes or more; continue a single one with --resume",
             )
         return Launch([], on_cpu, "")
-    address, port = _main_address(asked)
-    options = [
-        "--multi_gpu", "--num_processes", str(here * hosts), "--num_machines", str(hosts),
-        "--machine_rank", str(asked.host_rank or 0), "--main_process_ip", address, "--main_process_port", str(port),
-        "--max_restarts", str(asked.max_restarts), "--num_cpu_threads_per_process", str(_threads(here)),
-        "--rdzv_backend", "static", "--gpu_ids", "all", *_OFF,
-    ]  # fmt: skip
-    kind = _in_words(here, bool(gpus))
+    plural = here > 1
+    kind = f"{here} GPU{'s' * plural}" if gpus else f"{here} process{'es' * plural} on the CPU"
     where = f" on each of {hosts} hosts, this is number {asked.host_rank}" if hosts > 1 else ""
-    why = " (all available; use --gpus 1 for one)" if takes_all and not (asked.gpus or asked.cpus) else ""
-    near = _interface(address, port) if hosts > 1 else {}
-    return Launch(options, {**on_cpu, **near, **_WATCHED}, f"launch: {kind}{where}{why if gpus else ''}")
-
-
-_OFF = ("--mixed_precision", "no", "--dynamo_backend", "no")  # bertkit sets both, whatever the user's default file says
-_WATCHED = {
-    "PET_SHUTDOWN_TIMEOUT": str(PATIENCE),
-    "TORCH_CPP_LOG_LEVEL": "ERROR",  # otherwise every process warns of every connection that closes
-}
-
-
-def _in_words(count: int, on_gpus: bool) -> str:
-    plural = count > 1
-    return f"{count} GPU{'s' * plural}" if on_gpus else f"{count} process{'es' * plural} on the CPU"
-
-
-def program(options: Sequence[str], module: str = "bertkit") -> list[str]:
-    """What the processes run, as arguments of `accelerate launch`."""
-    # on a TPU accelerate imports a module and calls its `main`
-    return ["-m", "bertkit.__main__" if "--tpu" in options and module == "bertkit" else module]
+    why = " (all available; use --gpus 1 for one)" if gpus and takes_all and not asked.gpus else ""
+    options = ["--num_processes", str(here * hosts), "--rdzv_backend", "static", "--gpu_ids", "all", *OFF]
+    return _meeting(asked, here, Launch(options, {**on_cpu, **WATCHED}, f"launch: {kind}{where}{why}"))
 
 
 def _check(asked: Asked) -> None:
@@ -153,10 +119,27 @@ def _check(asked: Asked) -> None:
         )
 
 
+def _meeting(asked: Asked, here: int, launch: Launch) -> Launch:
+    """The launch of several processes, `here` of them on this host and sharing its cores, with where they meet."""
+    address, port = _main_address(asked)
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    if not threads.isdigit() or not int(threads):
+        threads = str(max(1, core_count() // here))
+    options = [
+        "--multi_gpu", "--num_machines", str(asked.hosts or 1), "--machine_rank", str(asked.host_rank or 0),
+        "--main_process_ip", address, "--main_process_port", str(port), "--max_restarts", str(asked.max_restarts),
+        "--num_cpu_threads_per_process", threads,
+    ]  # fmt: skip
+    near = _interface(address, port) if (asked.hosts or 1) > 1 else {}
+    return launch._replace(options=[*launch.options, *options], environment={**launch.environment, **near})
+
+
 def _main_address(asked: Asked) -> tuple[str, int]:
     """Address and port where the processes meet: known here, and free if this is the first host."""
     if asked.main_address is None:
-        return "127.0.0.1", _free_port()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return "127.0.0.1", probe.getsockname()[1]
     host, _, text = asked.main_address.rpartition(":")
     if not host or not text.isdigit() or not 0 < int(text) < 65536:
         raise BertkitError(f"--main-address: {asked.main_address!r} is not ADDRESS:PORT", hint="such as 10.0.0.1:29500")
@@ -167,21 +150,18 @@ def _main_address(asked: Asked) -> tuple[str, int]:
             f"--main-address: {host} is not known here ({error.strerror})",
             hint="give an IP address, or a name that all hosts know",
         ) from None
-    if not asked.host_rank:
-        _check_free(int(text))
-    return host, int(text)
-
-
-def _check_free(port: int) -> None:
+    if asked.host_rank:
+        return host, int(text)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("", port))
+            probe.bind(("", int(text)))
         except OSError as error:
             raise BertkitError(
-                f"--main-address: port {port} cannot be used ({error.strerror})",
+                f"--main-address: port {int(text)} cannot be used ({error.strerror})",
                 hint="another run may hold it; give another port, the same on all hosts",
             ) from None
+    return host, int(text)
 
 
 def _interface(address: str, port: int) -> Mapping[str, str]:
@@ -203,76 +183,50 @@ def _interface(address: str, port: int) -> Mapping[str, str]:
     return {"GLOO_SOCKET_IFNAME": names[0]} if names else {}
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def _threads(processes: int) -> int:
-    """Threads of each of the processes that share this host's cores."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdigit() and int(asked) else max(1, core_count() // processes)
-
-
-def _from_file(asked: Asked) -> Launch:
+def _from_file(asked: Asked, path: Path) -> Launch:
     from accelerate.commands.config.config_args import load_config_from_file
 
-    path = asked.launch
+    create = "create one with `accelerate config --config_file FILE`"
     if not path.is_file():
-        raise BertkitError(
-            f"--launch: {path} is not a file", hint="create one with `accelerate config --config_file FILE`"
-        )
+        raise BertkitError(f"--launch: {path} is not a file", hint=create)
     try:
         config = load_config_from_file(str(path))
     except Exception as error:  # yaml's errors, accelerate's, and those of the dataclass that it fills
-        raise BertkitError(
-            f"--launch: {path} is no accelerate file ({error})",
-            hint="create one with `accelerate config --config_file FILE`",
-        ) from None
+        raise BertkitError(f"--launch: {path} is no accelerate file ({error})", hint=create) from None
     kind = str(getattr(config.distributed_type, "value", config.distributed_type))
     if kind not in DATA_PARALLEL:
         raise BertkitError(
             f"--launch: {path} has distributed_type {kind}, but every process of bertkit holds the whole model",
             hint=f"one of: {', '.join(DATA_PARALLEL)}",
         )
-    options, hosts, total = ["--config_file", str(path), *_OFF], config.num_machines or 1, config.num_processes or 1
+    hosts, total = config.num_machines or 1, config.num_processes or 1
     rank = config.machine_rank if asked.host_rank is None else asked.host_rank
     _check(Asked(hosts=hosts, host_rank=rank, main_address=asked.main_address or config.main_process_ip or "-"))
-    here = max(1, total // hosts)
+    options, on_cpu = ["--config_file", str(path), *OFF], {USE_CPU: "true"} if config.use_cpu else {}
     if config.use_cpu and config.mpirun_config:
-        return Launch(options, {USE_CPU: "true"}, f"launch: {total} processes, as {path} says")
+        return Launch(options, on_cpu, f"launch: {total} processes, as {path} says")
+    launch = Launch(options, {**on_cpu, **WATCHED}, f"launch: {total} process{'es' * (total > 1)}, as {path} says")
     if kind == "XLA" and find_spec("torch_xla") is None:
         raise BertkitError(f"--launch: {path} needs torch_xla, which is not installed", hint="pip install torch_xla")
+    here = max(1, total // hosts)
     if kind == "MULTI_GPU" and not config.use_cpu:
         check_gpus(here, f"--launch: {path}: GPUs of a host:")
-    near: Mapping[str, str] = {}
-    if total > 1 and kind != "XLA":
-        address = asked.main_address
-        if address is None and config.main_process_ip:
-            address = f"{config.main_process_ip}:{config.main_process_port or 29500}"
-        host, port = _main_address(Asked(host_rank=rank, main_address=address))
-        options += [
-            "--multi_gpu", "--num_machines", str(hosts), "--machine_rank", str(rank or 0), "--main_process_ip", host,
-            "--main_process_port", str(port), "--max_restarts", str(asked.max_restarts),
-            "--num_cpu_threads_per_process", str(_threads(here)),
-        ]  # fmt: skip
-        near = _interface(host, port) if hosts > 1 else {}
-    on_cpu = {USE_CPU: "true"} if config.use_cpu else {}
-    summary = f"launch: {total} process{'es' * (total > 1)}, as {path} says"
-    return Launch(options, {**on_cpu, **near, **_WATCHED}, summary)
-
-
-OPTIONS = tuple(f"--{field.name.replace('_', '-')}" for field in fields(Asked))
+    if total == 1 or kind == "XLA":
+        return launch
+    address = asked.main_address
+    if address is None and config.main_process_ip:
+        address = f"{config.main_process_ip}:{config.main_process_port or 29500}"
+    return _meeting(asked._replace(hosts=hosts, host_rank=rank, main_address=address), here, launch)
 
 
 def without_options(arguments: Sequence[str]) -> list[str]:
     """A command line without its launch options."""
+    options = {f"--{name.replace('_', '-')}" for name in Asked._fields}
     kept: list[str] = []
     rest = iter(arguments)
     for argument in rest:
         name, has_value, _ = argument.partition("=")
-        if name not in OPTIONS:
+        if name not in options:
             kept.append(argument)
         elif not has_value and name not in ("--tpu", "--dry-run"):
             next(rest, None)

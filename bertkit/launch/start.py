@@ -1,4 +1,7 @@
-"""Starts the processes of a launch and waits for their end: those of a command, or those of a notebook's function."""
+"""Starts the processes of a launch and waits for their end: those of a command, or those of a notebook's function.
+
+The latter run `python -m bertkit.launch.start CALL RESULT`.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,15 @@ import logging
 import os
 import pickle
 import shutil
-import signal
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from bertkit.errors import BertkitError
+from bertkit.errors import BertkitError, Interrupted
+from bertkit.launch import FOLLOW, RANKS, SPAWNED, follow_parent, is_first, is_rank, leave, say, signals_to
 from bertkit.launch.plan import Asked, Launch, plan_launch, program
-from bertkit.launch.ranks import FOLLOW, RANKS, SPAWNED, follow_parent, is_rank
 from bertkit.machine import check_gpus, gpu_count, has_tpu
 
 
@@ -33,15 +34,20 @@ def run_launch(launch: Launch, command: Sequence[str], module: str = "bertkit") 
         Interrupted: the processes were told to stop, and did.
     """
     follow_parent()
-    with _inherited(launch.environment) as folder, _torchrun_kept_quiet():
-        # not before: torch reads some of the environment as it is imported
-        from accelerate.commands.launch import launch_command, launch_command_parser
+    before = logging.root.manager.disable
+    with _inherited(launch.environment) as folder, signals_to():  # torchrun leaves handlers of its own behind
+        logging.disable(logging.CRITICAL)  # torchrun logs every signal that it sends
+        try:
+            # not before: torch reads some of the environment as it is imported
+            from accelerate.commands.launch import launch_command, launch_command_parser
 
-        from bertkit.launch.last_words import told
+            from bertkit.launch.last_words import told
 
-        options = [*launch.options, "--log_dir", str(folder), *program(launch.options, module)]
-        arguments = launch_command_parser().parse_args([*options, *command])
-        return told(folder, lambda: launch_command(arguments))
+            options = [*launch.options, "--log_dir", str(folder), *program(launch.options, module)]
+            arguments = launch_command_parser().parse_args([*options, *command])
+            return told(folder, lambda: launch_command(arguments))
+        finally:
+            logging.disable(before)
 
 
 def spawn(function: Callable[..., object], processes: int | None = None, *arguments: object, cpu: bool = False):
@@ -61,40 +67,64 @@ def spawn(function: Callable[..., object], processes: int | None = None, *argume
         BertkitError: more processes than GPUs; or why the first process that failed did.
         Interrupted: the processes were told to stop, and did.
     """
-    import cloudpickle
-
     if is_rank():
         raise BertkitError("spawn: this process is one of several already", hint="call the function itself")
-    asked = Asked(cpus=1) if cpu else Asked(tpu=has_tpu())
-    if processes is not None:
-        on_cpu = cpu or gpu_count() == 0
-        if not on_cpu:
-            check_gpus(processes, "spawn: processes", "cpu=True runs on the CPU")
-        asked = Asked(cpus=processes) if on_cpu else Asked(gpus=processes)
+    if processes is None:
+        asked = Asked(cpus=1) if cpu else Asked(tpu=has_tpu())
+    elif cpu or gpu_count() == 0:
+        asked = Asked(cpus=processes)
+    else:
+        check_gpus(processes, "spawn: processes", "cpu=True runs on the CPU")
+        asked = Asked(gpus=processes)
     launch = plan_launch(asked, takes_all=True)
     if not launch.options:
         from accelerate.utils import patch_environment
 
         with patch_environment(**launch.environment):
             return function(*arguments)
-    try:
-        call = pickle.dumps((sys.path, cloudpickle.dumps((function, arguments))))
-    except Exception as error:  # pickling raises what it likes
-        raise BertkitError(
-            f"spawn: {getattr(function, '__name__', function)} cannot be sent to other processes ({error})",
-            hint="let it open or load what it needs itself",
-        ) from None
+    problem = f"{getattr(function, '__name__', function)} cannot be sent to other processes"
+    call = _pickled((function, arguments), problem, "let it open or load what it needs itself")
     if torch := sys.modules.get("torch"):
         torch.cuda.empty_cache()  # the processes share the GPU with what this one keeps
     # unbuffered, so that what the function prints is seen as it is printed
     launch = launch._replace(environment={**launch.environment, SPAWNED: "1", "PYTHONUNBUFFERED": "1"})
-    print(launch.summary, file=sys.stderr, flush=True)
+    say(launch.summary)
     with tempfile.TemporaryDirectory(prefix="bertkit-") as folder:
         sent, result = Path(folder, "call"), Path(folder, "result")
-        sent.write_bytes(call)
-        if run_launch(launch, [str(sent), str(result)], "bertkit.launch.work"):
+        sent.write_bytes(pickle.dumps((sys.path, call)))
+        if run_launch(launch, [str(sent), str(result)], __name__):
             raise BertkitError("spawn: the function failed", hint="its traceback is above")
         return pickle.loads(result.read_bytes())  # noqa: S301 written by our own process
+
+
+def _pickled(what: object, problem: str, hint: str) -> bytes:
+    import cloudpickle
+
+    try:
+        return cloudpickle.dumps(what)
+    except Exception as error:  # pickling raises what it likes
+        raise BertkitError(f"spawn: {problem} ({error})", hint=hint) from None
+
+
+def main() -> None:
+    """Call the function that was sent; the first process writes what it returned."""
+    from bertkit.launch.last_words import recorded
+
+    follow_parent()
+    leave(recorded(_call))
+
+
+def _call() -> None:
+    sent, result = map(Path, sys.argv[1:])
+    sys.path[:], call = pickle.loads(sent.read_bytes())  # noqa: S301 written by the process that started this one
+    function, arguments = pickle.loads(call)  # noqa: S301
+    try:
+        returned = function(*arguments)
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted") from None
+    if is_first():
+        problem = "what the function returned cannot be sent back"
+        result.write_bytes(_pickled(returned, problem, "return numbers, texts or paths"))
 
 
 @contextmanager
@@ -120,16 +150,5 @@ def _inherited(names: Mapping[str, str]) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@contextmanager
-def _torchrun_kept_quiet() -> Iterator[None]:
-    """Silence torchrun's log of every signal that it sends, and take its signal handlers off at the end."""
-    before = logging.root.manager.disable
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(before)
-        if threading.current_thread() is threading.main_thread():
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
+if __name__ == "__main__":
+    main()

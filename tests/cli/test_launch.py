@@ -7,7 +7,8 @@ import socket
 
 import pytest
 
-from bertkit import launch, machine
+from bertkit import machine
+from bertkit.launch import plan, start
 from tests.cli.conftest import check
 
 RUN = ("train", "sentiment", "--train", "bundled:sentiment.csv", "train.steps=2")
@@ -19,13 +20,13 @@ def nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> int:
         raise AssertionError("a mistake was found too late")
 
-    monkeypatch.setattr(launch, "run_launch", refuse)
+    monkeypatch.setattr(start, "run_launch", refuse)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
 
 @pytest.fixture
 def four_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (machine, launch.plan):
+    for module in (machine, plan):
         monkeypatch.setattr(module, "gpu_count", lambda: 4)
 
 

@@ -20,7 +20,7 @@ SPAWNED = """
     import json, os, signal, sys
     from pathlib import Path
     from bertkit.errors import BertkitError, Interrupted
-    from bertkit.launch import spawn
+    from bertkit import spawn
     from bertkit.run import finetune
 
     def work(kind, plan):

@@ -55,7 +55,7 @@ def train_and_ask(out: Path, asked: Path, trained: Path) -> None:
 
 
 if __name__ == "__main__":
-    from bertkit.launch import spawn
+    from bertkit import spawn
 
     folder = Path(sys.argv[1])
     for world in WORLDS:

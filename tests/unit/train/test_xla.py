@@ -18,10 +18,9 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from bertkit import inference
+from bertkit import inference, launch
 from bertkit.data.plan import Budget
 from bertkit.errors import BertkitError
-from bertkit.launch import ranks, settle_xla
 from bertkit.models import on_xla, ready
 from bertkit.models.load import load_model
 from bertkit.models.ready import make_trainable
@@ -50,16 +49,16 @@ BUNDLED = {"sentiment": "sentiment.csv", "nli": "nli.jsonl", "pos": "pos.conllu"
     ],
 )
 def test_torch_xla_is_used_where_it_is_asked_for(monkeypatch, device, environment, wanted):
-    monkeypatch.setattr(ranks, "find_spec", lambda name: name == "torch_xla")
-    monkeypatch.setattr(ranks.os, "environ", dict(environment))
-    settle_xla(device)
-    assert ranks.os.environ["USE_TORCH_XLA"] == wanted
+    monkeypatch.setattr(launch, "find_spec", lambda name: name == "torch_xla")
+    monkeypatch.setattr(launch.os, "environ", dict(environment))
+    launch.settle_xla(device)
+    assert launch.os.environ["USE_TORCH_XLA"] == wanted
 
 
 def test_where_there_is_no_torch_xla_nothing_is_set(monkeypatch):
-    monkeypatch.setattr(ranks.os, "environ", {})
-    settle_xla("xla")
-    assert ranks.os.environ == {}
+    monkeypatch.setattr(launch.os, "environ", {})
+    launch.settle_xla("xla")
+    assert launch.os.environ == {}
 
 
 def test_a_process_is_on_xla_or_it_is_not(monkeypatch):
