@@ -10,16 +10,17 @@ import warnings
 import typer
 
 from bertkit.cli import glue, machine, recipes, runs
-from bertkit.cli.shared import say
 from bertkit.errors import BertkitError, Interrupted
+from bertkit.launch import is_rank, leave, say
 
 app = typer.Typer(
     name="bertkit",
     help="Fine-tune a pretrained BERT on your own rows: sentiment, NLI, part-of-speech tags, question answering.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
-VERBS = (runs.train, runs.evaluate, runs.predict, runs.report, runs.watch, machine.bench, recipes.tasks, machine.doctor)
-for verb in VERBS:
+for verb in (
+    runs.train, runs.evaluate, runs.predict, runs.report, runs.watch, machine.bench, recipes.tasks, machine.doctor,
+):  # fmt: skip
     app.command()(verb)
 app.add_typer(recipes.app, name="recipe")
 app.add_typer(glue.app, name="glue")
@@ -32,24 +33,15 @@ def main() -> None:
             stream.reconfigure(encoding="utf-8")  # as JSON lines are, whatever the terminal says
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     sys.path.append(os.getcwd())  # where the user's own task may lie; last, so that it shadows nothing
-    from bertkit.launch import is_rank
-
     if not is_rank():
         # outside the training loop, which saves a checkpoint first, SIGTERM ends a command as Ctrl-C does; one of
         # several processes just ends, because the launcher that sent the signal knows why
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-    code = _guarded(sys.argv[1:])
-    if code and is_rank():
-        # not sys.exit: closing a broken process group may wait for processes that are gone
-        sys.stdout.flush()
-        os._exit(code)
-    sys.exit(code)
+    leave(_guarded(sys.argv[1:]))
 
 
 def _guarded(arguments: list[str]) -> int:
     """Run a command; what the user can mend is said here, or by the launcher for several processes."""
-    from bertkit.launch import is_rank
-
     try:
         if not is_rank():
             return _run(arguments)
@@ -60,7 +52,7 @@ def _guarded(arguments: list[str]) -> int:
         say(f"error: {error.message}")
         if error.hint:
             say(f"hint: {error.hint}")
-        return 2 if isinstance(error, BertkitError) else 130
+        return error.exit_code
 
 
 def _run(arguments: list[str]) -> int:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bertkit.cli.shared import Json, Quiet, Settings, say, sayer
+from bertkit.cli.shared import Json, Quiet, Settings
 from bertkit.errors import BertkitError
+from bertkit.launch import say, sayer
 
 if TYPE_CHECKING:
     from bertkit.studies.runner.room import Room

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from bertkit.cli.recipes import read_recipe
-from bertkit.cli.shared import Json, Quiet, Settings, say, sayer
+from bertkit.cli.shared import Json, Quiet, Settings
+from bertkit.launch import say, sayer
 
 
 def doctor(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -11,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bertkit.cli.launchable import Launcher, launchable
 from bertkit.cli.recipes import read_recipe
-from bertkit.cli.shared import Json, Quiet, RunFolder, Settings, Verbose, What, print_scores, say
+from bertkit.cli.shared import Json, Launcher, Quiet, RunFolder, Settings, Verbose, launchable
 from bertkit.errors import BertkitError
+from bertkit.launch import is_first, say
 
 if TYPE_CHECKING:
     from bertkit.inference import Predictor
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 @launchable
 def train(
-    what: What,
+    what: Annotated[str, typer.Argument(metavar="TASK|RECIPE", help="A task, the name of a recipe, or a YAML file.",
+                                        show_default=False)],
     settings: Settings = (),
     model: Annotated[str | None, typer.Option("--model", "-m", help="Hub id or folder of the checkpoint.")] = None,
     train_file: Annotated[str | None, typer.Option("--train", help="Training rows.")] = None,
@@ -39,7 +41,6 @@ def train(
 ) -> None:  # fmt: skip
     """Fine-tune a checkpoint: bertkit train sentiment --train reviews.csv --out runs/reviews"""
     from bertkit.folders import next_run
-    from bertkit.launch import is_first
     from bertkit.run import finetune
     from bertkit.tasks.base import make_task
 
@@ -98,7 +99,6 @@ def predict(
 ) -> None:  # fmt: skip
     """Answer new rows: bertkit predict runs/reviews --text "I would go again" """
     from bertkit.data.writing import as_json, check_out, write_records
-    from bertkit.launch import is_first
     from bertkit.run import load, predict
 
     texts = _texts(text, second, question, context, context_file)
@@ -127,6 +127,18 @@ def predict(
         write_records(out, found)
         if not quiet:
             say(f"predictions: {out}")
+
+
+def print_scores(metrics: dict, as_json: bool) -> None:
+    """Print what `finetune` or `evaluate` gave back."""
+    if as_json:
+        print(json.dumps(metrics))
+        return
+    from bertkit.metrics.shown import describe_scores
+
+    for split, scores in (metrics.get("splits") or {metrics["data"]: metrics}).items():
+        shown = {name: value for name, value in scores.items() if value is None or isinstance(value, int | float)}
+        print(f"{split}: {describe_scores(shown)}")
 
 
 def _aloud(verbose: bool) -> list[str]:

@@ -1,18 +1,20 @@
-"""What the verbs share: options, and how they print."""
+"""What the verbs share: their options, among them those that start a verb in several processes."""
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
-What = Annotated[
-    str, typer.Argument(metavar="TASK|RECIPE", help="A task, the name of a recipe, or a YAML file.", show_default=False)
-]
+from bertkit.launch import follow_parent, is_rank, restarts, say
+from bertkit.launch.plan import Asked, plan_launch, without_options
+from bertkit.launch.start import run_launch
+
 Settings = Annotated[
     list[str],
     typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as train.epochs=2.", show_default=False),
@@ -25,21 +27,68 @@ RunFolder = Annotated[
 ]
 
 
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+class Launcher(NamedTuple):
+    """The launch options of a command, and its whole command line."""
+
+    asked: Asked
+    arguments: Sequence[str]
+
+    def runs(self, quiet: bool, takes_all: bool = False, extra: Sequence[str] = ()) -> bool:
+        """Run the command in the processes that were asked for; false where this process does the work itself.
+
+        Args:
+            takes_all: use all GPUs when no number is given.
+            extra: arguments that the processes need beyond the command line.
+        """
+        if is_rank():
+            return False
+        command = [*without_options(self.arguments), *extra]
+        launch = plan_launch(self.asked, takes_all)
+        if self.asked.dry_run:
+            print(launch.line(command))
+            return True
+        if not launch.options:
+            os.environ.update(launch.environment)
+            return False
+        if not quiet:
+            say(launch.summary)
+        if code := run_launch(launch, command):
+            raise typer.Exit(code)
+        return True
 
 
-def sayer(quiet: bool) -> Callable[[str], None]:
-    """A function that prints a line on stderr, or does nothing."""
-    return (lambda text: None) if quiet else say
+def launchable(command: Callable) -> Callable:
+    """Add the options that start a command in several processes; the command gets them as `launcher`."""
 
+    def launcher(
+        call: typer.Context,
+        gpus: Annotated[int | None, typer.Option(min=1, help="GPUs to use, one process each.")] = None,
+        cpus: Annotated[int | None, typer.Option(min=1, help="CPU processes to use; they share the cores.")] = None,
+        hosts: Annotated[int | None, typer.Option(min=1, help="Hosts that run this same command.")] = None,
+        host_rank: Annotated[int | None, typer.Option(min=0, help="Number of this host, from 0 on.")] = None,
+        main_address: Annotated[str | None, typer.Option(metavar="ADDRESS:PORT", help="Where host 0 listens.")] = None,
+        tpu: Annotated[bool, typer.Option("--tpu", help="Run on the TPU of this host.")] = False,
+        launch: Annotated[Path | None, typer.Option(metavar="FILE", help="accelerate's YAML file to use.")] = None,
+        max_restarts: Annotated[int, typer.Option(min=0, help="Restarts after a process dies.")] = 0,
+        dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the command that would run.")] = False,
+    ) -> Launcher:  # fmt: skip
+        asked = Asked(gpus, cpus, hosts, host_rank, main_address, tpu, launch, max_restarts, dry_run)
+        return Launcher(asked, call.find_root().obj)
 
-def print_scores(metrics: dict, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(metrics))
-        return
-    from bertkit.metrics.shown import describe_scores
+    added = signature(launcher, eval_str=True).parameters
+    own = {name: entry for name, entry in signature(command, eval_str=True).parameters.items() if name != "launcher"}
 
-    for split, scores in (metrics.get("splits") or {metrics["data"]: metrics}).items():
-        shown = {name: value for name, value in scores.items() if value is None or isinstance(value, int | float)}
-        print(f"{split}: {describe_scores(shown)}")
+    @wraps(command)
+    def run(**given: object) -> None:
+        follow_parent()
+        if restarts():
+            from bertkit.launch.last_words import check_restart
+
+            check_restart()
+        launched = launcher(**{name: given[name] for name in added})
+        command(**{name: given[name] for name in own}, launcher=launched)
+
+    options = (*own.values(), *added.values())
+    run.__signature__ = Signature([option.replace(kind=Parameter.KEYWORD_ONLY) for option in options])
+    run.__annotations__ = {}  # typer reads the signature above; these would be the wrapped command's
+    return run

@@ -8,7 +8,8 @@ import socket
 import pytest
 
 from bertkit import machine
-from bertkit.launch import plan, start
+from bertkit.cli import shared
+from bertkit.launch import plan
 from tests.cli.conftest import check
 
 RUN = ("train", "sentiment", "--train", "bundled:sentiment.csv", "train.steps=2")
@@ -20,7 +21,7 @@ def nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> int:
         raise AssertionError("a mistake was found too late")
 
-    monkeypatch.setattr(start, "run_launch", refuse)
+    monkeypatch.setattr(shared, "run_launch", refuse)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
 
