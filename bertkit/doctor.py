@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 import shutil
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
+from bertkit.data import token_cache
 from bertkit.errors import BertkitError
 from bertkit.metrics.shown import counted
 
@@ -28,6 +29,7 @@ def examine() -> dict[str, dict[str, str]]:
     from bertkit.launch import settle_xla
 
     settle_xla("auto")
+    import psutil
     import torch
     from huggingface_hub import constants
 
@@ -36,29 +38,31 @@ def examine() -> dict[str, dict[str, str]]:
     from bertkit.train.device_setup import set_up_device
 
     setup = set_up_device(HardwareConfig())
-    gpus = {f"gpu {number}": _gpu(number) for number in range(torch.cuda.device_count())}
+    memory = f"{psutil.virtual_memory().total / 2**30:.0f} GiB memory"
+    devices = {"cpu": f"{platform.machine()}, {os.cpu_count()} cores, {memory}"}
+    for number in range(torch.cuda.device_count()):
+        of = torch.cuda.get_device_properties(number)
+        memory = f"{of.total_memory / 2**30:.0f} GiB"
+        devices[f"gpu {number}"] = f"{of.name}, {memory}, compute {of.major}.{of.minor}"
+    if len(devices) == 1:
+        devices["gpu"] = "none that torch can use"
     return {
-        "devices": {
-            "cpu": f"{platform.machine()}, {os.cpu_count()} cores, {_memory()}",
-            **(gpus or {"gpu": "none that torch can use"}),
-            "chosen": setup.summary,
-        },
+        "devices": {**devices, "chosen": setup.summary},
         "versions": {
             "bertkit": __version__,
             "python": platform.python_version(),
-            **{name: _version(name) for name in PACKAGES},
+            **{name: version(name) if find_spec(name) else "missing" for name in PACKAGES},
         },
         "places": {
-            "hub cache": _folder(constants.HF_HUB_CACHE),
+            "hub cache": _folder(Path(constants.HF_HUB_CACHE)),
             "token cache": _token_cache(),
             "hub": "offline (HF_HUB_OFFLINE is set)" if constants.HF_HUB_OFFLINE else "online, for what is not cached",
             "this folder": f"{shutil.disk_usage('.').free / 2**30:.0f} GiB free",
         },
         "extras": {
-            name: f"{'installed' if importlib.util.find_spec(name) else 'missing'}, needed for {use}"
-            for name, use in EXTRAS.items()
+            name: f"{'installed' if find_spec(name) else 'missing'}, needed for {use}" for name, use in EXTRAS.items()
         },
-    }  # fmt: skip
+    }
 
 
 def empty_cache() -> str:
@@ -67,8 +71,6 @@ def empty_cache() -> str:
     Raises:
         BertkitError: a file cannot be removed.
     """
-    from bertkit.data import token_cache
-
     folder = token_cache.cache_folder()
     if folder is None:
         return "there is no token cache: BERTKIT_CACHE is empty"
@@ -80,39 +82,13 @@ def empty_cache() -> str:
 
 
 def _token_cache() -> str:
-    from bertkit.data import token_cache
-
     folder = token_cache.cache_folder()
     if folder is None:
         return "none (BERTKIT_CACHE is empty)"
     sizes = [status.st_size for _, status in token_cache.files_of(folder)]
     held = f"{counted(len(sizes), 'file')}, {sum(sizes) / 2**20:.1f} MiB of at most {token_cache.LARGEST >> 20}"
-    return f"{_folder(str(folder))}: {held}; --empty-cache empties it"
+    return f"{_folder(folder)}: {held}; --empty-cache empties it"
 
 
-def _gpu(number: int) -> str:
-    import torch
-
-    properties = torch.cuda.get_device_properties(number)
-    return (
-        f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, compute {properties.major}.{properties.minor}"
-    )
-
-
-def _memory() -> str:
-    try:
-        return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB memory"
-    except (ValueError, OSError, AttributeError):
-        return "memory unknown"
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "missing"
-
-
-def _folder(name: str) -> str:
-    path = Path(name).expanduser()
+def _folder(path: Path) -> str:
     return str(path) if path.is_dir() else f"{path} (does not exist yet)"

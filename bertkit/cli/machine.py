@@ -70,11 +70,10 @@ def bench(
         print(json.dumps(results))
         return
     for finding in from_json(results["findings"]):
-        if isinstance(finding, Table):
-            print("\n".join([finding.title, *aligned(finding), ""]))
-        elif isinstance(finding, Note):
+        if isinstance(finding, Note):
             print(f"{finding.title}: {finding.text}\n")
-        else:
-            print("\n".join([finding.title, *aligned(lines.as_table(finding)), ""]))
+            continue
+        table = finding if isinstance(finding, Table) else lines.as_table(finding)
+        print("\n".join([finding.title, *aligned(table), ""]))
     if not quiet:
         say(f"report: {folder / 'report.html'}")

@@ -16,6 +16,8 @@ from bertkit.errors import BertkitError, did_you_mean
 if TYPE_CHECKING:
     from bertkit.recipe import Recipe
 
+SUFFIXES = (".yaml", ".yml")
+
 app = typer.Typer(help="List, show, check and copy recipes.", no_args_is_help=True)
 
 
@@ -96,10 +98,18 @@ def read_recipe(what: str, settings: Sequence[str] = (), flags: Mapping[str, str
         settings: `key=value`; these win over everything else.
         flags: dotted key -> value of an option; None where the option was not given.
     """
-    from bertkit.config import put
+    from bertkit.config import put, read_yaml
     from bertkit.recipe import load_recipe
+    from bertkit.tasks.base import task_names
 
-    tree = _recipe_tree(what)
+    known, shipped = task_names(), _shipped()
+    is_module = what not in shipped and "." in what and all(part.isidentifier() for part in what.split("."))
+    if what in known or (is_module and not what.endswith(SUFFIXES)):
+        tree = {"task": {"name": what}}
+    elif "/" in what or what.endswith(SUFFIXES) or what in shipped:
+        tree = read_yaml(_recipe_path(what))
+    else:
+        raise BertkitError(f"there is no task or recipe {what!r}", hint=did_you_mean(what, [*known, *shipped]))
     for dotted, value in (flags or {}).items():
         if value is not None:
             tree = put(tree, dotted, value)
@@ -115,24 +125,9 @@ def _shipped() -> dict[str, Path]:
 
 
 def _recipe_path(what: str) -> Path:
-    path = Path(what)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
+    path, shipped = Path(what), _shipped()
+    if path.suffix in SUFFIXES or path.is_file():
         return path
-    shipped = _shipped()
     if what not in shipped:
         raise BertkitError(f"there is no recipe {what!r}", hint=did_you_mean(what, shipped))
     return shipped[what]
-
-
-def _recipe_tree(what: str) -> dict:
-    """The tree of a task name, a shipped recipe, or a file."""
-    from bertkit.config import read_yaml
-    from bertkit.tasks.base import task_names
-
-    if what in (known := task_names()):
-        return {"task": {"name": what}}
-    if "/" not in what and not what.endswith((".yaml", ".yml")) and what not in _shipped():
-        if "." in what and all(part.isidentifier() for part in what.split(".")):
-            return {"task": {"name": what}}  # the user's own module
-        raise BertkitError(f"there is no task or recipe {what!r}", hint=did_you_mean(what, [*known, *_shipped()]))
-    return read_yaml(_recipe_path(what))
