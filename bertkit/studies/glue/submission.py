@@ -6,7 +6,7 @@ Source: gluebenchmark.com (FAQ), and the file names of its baseline code (Wang e
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from bertkit.data.glue import LAYOUTS
 from bertkit.disk import disk_errors, written_atomically
 from bertkit.errors import BertkitError, Interrupted
 from bertkit.folders import held
-from bertkit.metrics.glue import TASKS, TITLES, task_score
+from bertkit.metrics.glue import task_score
 from bertkit.recipe import load_recipe
 from bertkit.rundir import RunDir
 from bertkit.studies.glue.folder import answers_of, rows_of, rows_path, run_of
@@ -25,8 +25,6 @@ from bertkit.studies.runner.board import make_board
 from bertkit.studies.runner.jobs import Runner, check_done
 from bertkit.studies.runner.room import Room
 
-SCORES = (0.0, 5.0)  # of STS-B
-
 
 class File(NamedTuple):
     """One file of the submission: whose run answers which rows."""
@@ -35,20 +33,15 @@ class File(NamedTuple):
     task: str
     split: str
     model: str  # the task whose run answers
-
-    @property
-    def rows(self) -> int:
-        """How many rows GLUE's test set has."""
-        return LAYOUTS[self.task].test_rows[self.split]
+    rows: int  # of GLUE's test set
 
 
 NAMES = {("mnli", "test"): "MNLI-m", ("mnli", "test_mismatched"): "MNLI-mm"}  # others are called as their task
 FILES = tuple(
-    File(f"{NAMES.get((task, split), LAYOUTS[task].title)}.tsv", task, split, "mnli" if task == "ax" else task)
-    for task in (*TASKS, "ax")
-    for split in LAYOUTS[task].test_rows
+    File(f"{NAMES.get((task, split), layout.title)}.tsv", task, split, "mnli" if task == "ax" else task, rows)
+    for task, layout in LAYOUTS.items()
+    for split, rows in layout.test_rows.items()
 )
-ANSWERED = (*TASKS, "ax")
 
 
 def submit(
@@ -83,8 +76,8 @@ def submit(
     room.check()
     check_hardware(assignments)
     results = gather(folder)
-    chosen = named_tasks(tasks, ANSWERED)
-    wanted = [file for file in FILES if file.task in (chosen or ANSWERED)]
+    chosen = named_tasks(tasks, LAYOUTS)
+    wanted = [file for file in FILES if file.task in (chosen or LAYOUTS)]
     seeds = best_seeds(folder, results, wanted)
     check_sizes(folder, wanted, any_size)
     runs = {file: run_of(folder, file.model, seeds[file.model]) for file in wanted}
@@ -98,8 +91,13 @@ def submit(
                 f"stopped; {count} of {len(jobs)} files are predicted", hint="the same command predicts the others"
             ) from None
         check_done(jobs, "the same command tries the failed ones again, and only those")
-        with disk_errors(target), written_atomically(target) as temporary:
-            write_zip(temporary, {file.name: lines_of(folder, file, run) for file, run in runs.items()})
+        with (
+            disk_errors(target),
+            written_atomically(target) as temporary,
+            zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive,
+        ):
+            for file, run in runs.items():
+                archive.writestr(file.name, "".join(lines_of(folder, file, run)))
     if len(wanted) < len(FILES):
         say(f"{target}: {len(wanted)} of {len(FILES)} files; the server takes all of them only")
     return target
@@ -116,13 +114,6 @@ def check_hardware(assignments: Sequence[str]) -> None:
     load_recipe({"task": {"name": "classification"}}, assignments)
 
 
-def write_zip(path: Path, files: Mapping[str, Iterator[str]]) -> None:
-    """Write lines as the files of a zip."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, lines in files.items():
-            archive.writestr(name, "".join(lines))
-
-
 def best_seeds(folder: Path, results: Results, wanted: Sequence[File]) -> dict[str, int]:
     """The seed that answers for each task; refuses files without a run or without rows, naming all of them."""
     seeds, missing = {}, {}
@@ -130,7 +121,7 @@ def best_seeds(folder: Path, results: Results, wanted: Sequence[File]) -> dict[s
         scores = {seed: task_score(file.model, found) for seed, found in results.seeds.get(file.model, {}).items()}
         known = {seed: value for seed, value in scores.items() if value is not None} or dict.fromkeys(scores, 0.0)
         if not known:
-            missing[file] = f"{file.name} (no finished run of {TITLES[file.model]})"
+            missing[file] = f"{file.name} (no finished run of {LAYOUTS[file.model].title})"
         elif not rows_path(folder, file.task, file.split).exists():
             missing[file] = f"{file.name} (no {file.split} file of {LAYOUTS[file.task].title})"
         else:
@@ -147,10 +138,8 @@ def best_seeds(folder: Path, results: Results, wanted: Sequence[File]) -> dict[s
 
 def check_sizes(folder: Path, wanted: Sequence[File], any_size: bool) -> None:
     """Refuse test sets that are not GLUE's."""
-    sizes = {file: sum(1 for _ in rows_of(folder, file.task, file.split)) for file in wanted}
-    wrong = [
-        f"{file.name}: {size:,} rows instead of {file.rows:,}" for file, size in sizes.items() if size != file.rows
-    ]
+    sizes = [(file, sum(1 for _ in rows_of(folder, file.task, file.split))) for file in wanted]
+    wrong = [f"{file.name}: {size:,} rows instead of {file.rows:,}" for file, size in sizes if size != file.rows]
     if wrong and not any_size:
         raise BertkitError(
             f"{folder}: these are not GLUE's test sets: {'; '.join(wrong)}",
@@ -165,5 +154,5 @@ def lines_of(folder: Path, file: File, run: RunDir) -> Iterator[str]:
     yield "index\tprediction\n"
     for answer in answers_of(folder, run, file.task, file.split):
         label = answer["label"]
-        shown = codes[label] if layout.labels else f"{min(max(label, SCORES[0]), SCORES[1]):.3f}"
+        shown = codes[label] if layout.labels else f"{min(max(label, 0.0), 5.0):.3f}"  # STS-B's scale
         yield f"{answer['id']}\t{shown}\n"

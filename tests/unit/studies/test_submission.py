@@ -14,6 +14,7 @@ import pytest
 from bertkit.data.glue import LAYOUTS
 from bertkit.errors import BertkitError
 from bertkit.metrics.glue import OFFICIAL, TASKS
+from bertkit.studies.glue import submission
 from bertkit.studies.glue.submission import FILES, submit
 from bertkit.studies.runner.jobs import Job
 from bertkit.studies.runner.room import Room
@@ -77,18 +78,38 @@ def study(folder: Path, seeds: int = 1) -> Path:
 
 
 def write_tests(folder: Path, sizes: dict[str, int] | None = None) -> None:
+    """The test sets of all tasks, with three rows where `sizes` does not say how many."""
     for file in FILES:
         path = folder / "data" / file.task / f"{file.split}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
-        count = file.rows if sizes is None else sizes.get(file.name, 3)
+        count = (sizes or {}).get(file.name, 3)
         lines = (json.dumps({"id": str(row), "text": "x", "second": "y", "label": None}) for row in range(count))
         path.write_text("".join(f"{line}\n" for line in lines))
 
 
-def test_the_server_gets_eleven_flat_files_with_its_numbers_of_lines(tmp_path, asked):
-    write_tests(study(tmp_path))
+@pytest.fixture
+def small(monkeypatch):
+    """GLUE's test sets with a hundredth of their rows and one more: name -> rows."""
+    files = tuple(file._replace(rows=1 + file.rows // 100) for file in FILES)
+    monkeypatch.setattr(submission, "FILES", files)
+    return {file.name: file.rows for file in files}
+
+
+def test_test_sets_have_the_servers_numbers_of_lines():
+    assert {file.name: file.rows + 1 for file in FILES} == LINES
+
+
+def test_a_test_set_of_glues_size_is_taken(tmp_path, asked):
+    write_tests(study(tmp_path), {"RTE.tsv": LINES["RTE.tsv"] - 1})
+    with zipfile.ZipFile(submit(tmp_path, tasks=["rte"])) as archive:
+        assert archive.read("RTE.tsv").count(b"\n") == LINES["RTE.tsv"]
+
+
+def test_the_server_gets_eleven_flat_files_with_a_line_for_each_row(tmp_path, asked, small):
+    write_tests(study(tmp_path), small)
     with zipfile.ZipFile(submit(tmp_path)) as archive:
-        assert {name: archive.read(name).count(b"\n") for name in archive.namelist()} == LINES
+        assert {name: archive.read(name).count(b"\n") - 1 for name in archive.namelist()} == small
+        assert small.keys() == LINES.keys()
         for name in LINES:
             assert archive.read(name).startswith(b"index\tprediction\n0\t")
     assert "mnli-0" in asked
@@ -108,13 +129,13 @@ def test_the_server_gets_eleven_flat_files_with_its_numbers_of_lines(tmp_path, a
     ],
 )
 def test_predictions_are_in_the_words_of_the_server(tmp_path, asked, name, lines):
-    write_tests(study(tmp_path), {})
+    write_tests(study(tmp_path))
     with zipfile.ZipFile(submit(tmp_path, any_size=True)) as archive:
         assert archive.read(name).decode().splitlines()[1:] == lines
 
 
 def test_the_index_is_the_files_own(tmp_path, asked):
-    write_tests(study(tmp_path), {})
+    write_tests(study(tmp_path))
     path = tmp_path / "data" / "rte" / "test.jsonl"
     path.write_text(path.read_text().replace('"id": "1"', '"id": "77"'))
     with zipfile.ZipFile(submit(tmp_path, any_size=True)) as archive:
@@ -122,7 +143,7 @@ def test_the_index_is_the_files_own(tmp_path, asked):
 
 
 def test_the_best_seed_on_dev_answers(tmp_path, asked):
-    write_tests(study(tmp_path, seeds=3), {})
+    write_tests(study(tmp_path, seeds=3))
     submit(tmp_path, any_size=True)
     assert {name.partition("-")[2] for name in asked} == {"2"}
 
@@ -144,15 +165,15 @@ def test_missing_test_files_are_all_named_before_anything_is_predicted(tmp_path,
 
 
 def test_what_the_hint_offers_can_be_had(tmp_path, asked):
-    write_tests(study(tmp_path), {})
+    write_tests(study(tmp_path))
     (tmp_path / "data" / "mnli" / "test_mismatched.jsonl").unlink()
     with pytest.raises(BertkitError) as caught:
         submit(tmp_path, tasks=["rte", "mnli"])
     assert caught.value.hint.endswith("--tasks rte")
 
 
-def test_part_of_it_can_be_had_and_is_called_that(tmp_path, asked):
-    write_tests(study(tmp_path))
+def test_part_of_it_can_be_had_and_is_called_that(tmp_path, asked, small):
+    write_tests(study(tmp_path), small)
     (tmp_path / "data" / "wnli" / "test.jsonl").unlink()
     said: list[str] = []
     target = submit(tmp_path, tmp_path / "part.zip", tasks=["rte", "MNLI"], say=said.append)
@@ -161,17 +182,22 @@ def test_part_of_it_can_be_had_and_is_called_that(tmp_path, asked):
     assert said[-1] == f"{target}: 3 of 11 files; the server takes all of them only"
 
 
-def test_test_sets_of_another_size_are_refused(tmp_path, asked):
-    write_tests(study(tmp_path), {file.name: file.rows for file in FILES if file.name != "RTE.tsv"})
+def test_test_sets_of_another_size_are_refused(tmp_path, asked, small):
+    write_tests(study(tmp_path), {**small, "RTE.tsv": 3, "QQP.tsv": 3911})
     with pytest.raises(BertkitError) as caught:
         submit(tmp_path)
-    assert caught.value.message == f"{tmp_path}: these are not GLUE's test sets: RTE.tsv: 3 rows instead of 3,000"
+    assert caught.value.message == (
+        f"{tmp_path}: these are not GLUE's test sets: "
+        "QQP.tsv: 3,911 rows instead of 3,910; RTE.tsv: 3 rows instead of 31"
+    )
     assert caught.value.hint == "the server would refuse them; for a trial, add --any-size"
     assert asked == []
+    with pytest.raises(BertkitError, match=r"test sets: RTE\.tsv: 3 rows instead of 31$"):
+        submit(tmp_path, tasks=["rte"])
 
 
 def test_a_folder_is_never_replaced_by_the_zip(tmp_path, asked):
-    write_tests(study(tmp_path / "study"), {})
+    write_tests(study(tmp_path / "study"))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").touch()
     with pytest.raises(BertkitError) as caught:
@@ -182,7 +208,7 @@ def test_a_folder_is_never_replaced_by_the_zip(tmp_path, asked):
 
 
 def test_an_unknown_task_is_an_error(tmp_path, asked):
-    write_tests(study(tmp_path), {})
+    write_tests(study(tmp_path))
     with pytest.raises(BertkitError) as caught:
         submit(tmp_path, tasks=["ret"])
     assert caught.value.message == "--tasks: there is no task 'ret'"
@@ -190,7 +216,7 @@ def test_an_unknown_task_is_an_error(tmp_path, asked):
 
 
 def test_files_that_are_there_are_not_predicted_again(tmp_path, asked):
-    write_tests(study(tmp_path), {})
+    write_tests(study(tmp_path))
     submit(tmp_path, any_size=True)
     asked.clear()
     (tmp_path / "answers" / "rte-0" / "rte.test.jsonl").unlink()
@@ -199,7 +225,7 @@ def test_files_that_are_there_are_not_predicted_again(tmp_path, asked):
 
 
 def test_what_another_run_or_other_rows_gave_is_predicted_again(tmp_path, asked):
-    write_tests(study(tmp_path, seeds=2), {})
+    write_tests(study(tmp_path, seeds=2))
     submit(tmp_path, tasks=["rte"], any_size=True)
     (tmp_path / "runs" / "rte-1" / "metrics.json").unlink()
     submit(tmp_path, tasks=["rte"], any_size=True)
@@ -210,7 +236,7 @@ def test_what_another_run_or_other_rows_gave_is_predicted_again(tmp_path, asked)
 
 
 def test_settings_of_the_hardware_reach_the_jobs_and_no_others_are_taken(tmp_path, asked):
-    write_tests(study(tmp_path), {})
+    write_tests(study(tmp_path))
     submit(tmp_path, tasks=["rte"], any_size=True, assignments=["hardware.device=cpu"])
     assert Fake.commands[-1][-1] == "hardware.device=cpu"
     for setting, message in (
