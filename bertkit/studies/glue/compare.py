@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,65 +14,49 @@ from bertkit.findings import Table
 from bertkit.metrics.classification import accuracy, f1_of, matthews
 from bertkit.metrics.glue import OFFICIAL, TASKS, TITLES, mean, task_score
 from bertkit.metrics.regression import regression
-from bertkit.studies.glue.results import Results, gather, scored_rows
-
-DRAWS = 1000
-INTERVAL = (2.5, 97.5)  # percentiles
+from bertkit.studies.glue.folder import ScoredShape, run_of
+from bertkit.studies.glue.results import gather, spread
 
 
 class Difference(NamedTuple):
-    """Two studies on one task, or on the average; fractions, None where undefined.
+    """Two studies on one task, or on the average; fractions, None where undefined."""
 
-    Attributes:
-        name: the task, or what the average is called.
-        first, second: the two scores, means over the seeds that both have.
-        difference: second minus first.
-        deviation: of the difference over the seeds; None for fewer than two.
-        low, high: the 95 % interval of the difference.
-        better: seeds in which the second is better.
-        undefined: draws without a defined score; the interval is of the others.
-    """
-
-    name: str
-    first: float | None
+    name: str  # the task, or what the average is called
+    first: float | None  # its score, the mean over the seeds that both have
     second: float | None
-    difference: float | None
-    deviation: float | None
-    low: float | None
+    difference: float | None  # second minus first
+    deviation: float | None  # of the difference over the seeds; None for fewer than two
+    low: float | None  # the 95 % interval of the difference
     high: float | None
-    better: int
+    better: int  # seeds in which the second is better
     seeds: int
     rows: int
-    undefined: int
+    undefined: int  # draws without a defined score; the interval is of the others
 
 
 class Answers(NamedTuple):
-    """What one run answered on one split.
+    """What one run answered on one split."""
 
-    Attributes:
-        counted: (N,) int64, gold * classes + given, for class names; None for numbers.
-        numbers: (2, N) float64, gold and given, for numbers; None for class names.
-        classes: how many class names there are.
-        positive: index of the class that F1 counts.
-    """
+    values: np.ndarray  # (N,) int64, gold * classes + given; of numbers (2, N) float64, gold and given
+    classes: int  # how many class names there are; 0: numbers
 
-    counted: np.ndarray | None
-    numbers: np.ndarray | None
-    classes: int
-    positive: int
+    @property
+    def rows(self) -> int:
+        return self.values.shape[-1]
 
     def metric(self, name: str, rows: np.ndarray) -> float | None:
         """One official metric on these rows, with repeats; None where it is undefined."""
-        if self.numbers is not None:
-            gold, given = self.numbers[:, rows]
+        drawn = self.values.take(rows, axis=-1)
+        if not self.classes:
+            gold, given = drawn
             return regression(given, gold)[name]
-        counts = np.bincount(self.counted[rows], minlength=self.classes**2).reshape(self.classes, self.classes)
+        counts = np.bincount(drawn, minlength=self.classes**2).reshape(self.classes, self.classes)
         if name == "f1":
-            return f1_of(counts, self.positive)
+            return f1_of(counts, 1)  # GLUE counts its second class as positive
         return matthews(counts) if name == "matthews" else accuracy(counts)  # MNLI's has the names of its dev sets
 
 
-def compare(first: str | Path, second: str | Path, draws: int = DRAWS) -> list[Difference]:
+def compare(first: str | Path, second: str | Path, draws: int = 1000) -> list[Difference]:
     """The paired difference of two studies on each task that both have, and of the mean over those tasks.
 
     A draw takes, with replacement, seeds (the same ones of both) and rows of each dev split (the same for both, and for
@@ -95,12 +79,15 @@ def compare(first: str | Path, second: str | Path, draws: int = DRAWS) -> list[D
         answers = read_answers(task, seeds, folders)
         drawn.append(draw(task, answers, len(seeds), draws))
         scores = [[task_score(task, side.seeds[task][seed]) for seed in seeds] for side in sides]
-        rows = sum(size_of(answers[0][0][split]) for split in answers[0][0])
+        rows = sum(one.rows for one in answers[0][0].values())
         found.append(difference(TITLES[task], scores, drawn[-1], rows))
     if len(shared) > 1:
         name = f"mean of these {len(shared)} tasks" if len(shared) < len(TASKS) else "mean of the nine tasks"
-        averages = [mean_by_seed(side, shared) for side in sides]
-        found.append(difference(name, averages, np.mean(drawn, axis=0), sum(entry.rows for entry in found)))
+        seeds = sorted(set.intersection(*map(set, shared.values())))
+        scores = [
+            [mean([task_score(task, side.seeds[task][seed]) for task in shared]) for seed in seeds] for side in sides
+        ]
+        found.append(difference(name, scores, np.mean(drawn, axis=0), sum(entry.rows for entry in found)))
     return found
 
 
@@ -110,25 +97,41 @@ def read_answers(task: str, seeds: Sequence[int], folders: Sequence[Path]) -> li
     Raises:
         BertkitError: not all were asked the same.
     """
-    sides, asked = [], {}
-    for folder in folders:
-        side = []
-        for seed in seeds:
-            by_split = {}
-            for split, records in scored_rows(folder, task, seed).items():
-                key = [(record["id"], record["gold"]) for record in records]
-                if asked.setdefault(split, key) != key:
-                    other = f"seed {seeds[0]} of {folders[0]}"
-                    raise BertkitError(
-                        f"{folder}: {TITLES[task]}, seed {seed} was scored on other rows than {other}",
-                        hint="compare studies of the same data; data.validation_rows draws other rows for each seed",
-                    )
-                by_split[split] = to_answers(records, f"{folder}, {TITLES[task]}, seed {seed}")
-            side.append(by_split)
-        sides.append(side)
-    if any(by_split.keys() != asked.keys() for side in sides for by_split in side):
+    found, asked = [], {}
+    for folder, seed in product(folders, seeds):
+        found.append({})
+        for split, records in scored_rows(folder, task, seed).items():
+            key = [(record["id"], record["gold"]) for record in records]
+            if asked.setdefault(split, key) != key:
+                other = f"seed {seeds[0]} of {folders[0]}"
+                raise BertkitError(
+                    f"{folder}: {TITLES[task]}, seed {seed} was scored on other rows than {other}",
+                    hint="compare studies of the same data; data.validation_rows draws other rows for each seed",
+                )
+            found[-1][split] = to_answers(records, f"{folder}, {TITLES[task]}, seed {seed}")
+    if any(by_split.keys() != asked.keys() for by_split in found):
         raise BertkitError(f"{TITLES[task]}: one study was scored on {', '.join(asked)}, the other on less")
-    return sides
+    return [found[: len(seeds)], found[len(seeds) :]]
+
+
+def scored_rows(folder: Path, task: str, seed: int) -> dict[str, list[dict]]:
+    """Split -> records of a finished run; MNLI's are called by its metrics, `matched` and `mismatched`.
+
+    Raises:
+        BertkitError: a predictions file is missing, broken, or does not hold the rows that were scored.
+    """
+    run = run_of(folder, task, seed)
+    splits = run.read_json("metrics.json")["splits"]
+    names = {"validation": "matched", "test": "mismatched"} if task == "mnli" else {}
+    files = {"validation": "predictions.validation.jsonl", "test": "predictions.jsonl"}
+    if "test" not in splits:
+        files = {"validation": "predictions.jsonl"}
+    answers = {}
+    for split, file in files.items():
+        answers[names.get(split, split)] = records = list(run.read_jsonl(file, ScoredShape))
+        if len(records) != splits[split]["rows"]:
+            raise BertkitError(f"{run[file]} has {len(records)} rows, but {splits[split]['rows']} were scored")
+    return answers
 
 
 def to_answers(records: Sequence[Mapping], where: str) -> Answers:
@@ -139,20 +142,15 @@ def to_answers(records: Sequence[Mapping], where: str) -> Answers:
     """
     try:
         if isinstance(records[0]["gold"], float):
-            numbers = [[float(record[name]) for record in records] for name in ("gold", "label")]
-            return Answers(None, np.array(numbers), 0, 0)
+            return Answers(np.array([[float(record[name]) for record in records] for name in ("gold", "label")]), 0)
         names = list(records[0]["probabilities"])  # all classes, in their order
         code = {name: number for number, name in enumerate(names)}
-        counted = np.array([code[record["gold"]] * len(names) + code[record["label"]] for record in records])
+        values = np.array([code[record["gold"]] * len(names) + code[record["label"]] for record in records])
     except (KeyError, TypeError, ValueError) as error:
         raise BertkitError(
             f"predictions of {where}: labels and probabilities do not belong together ({error})"
         ) from None
-    return Answers(counted, None, len(names), 1)  # GLUE counts its second class as positive
-
-
-def size_of(answers: Answers) -> int:
-    return len(answers.counted) if answers.counted is not None else answers.numbers.shape[1]
+    return Answers(values, len(names))
 
 
 def draw(task: str, answers: Sequence[Sequence[Mapping[str, Answers]]], seeds: int, draws: int) -> np.ndarray:
@@ -161,43 +159,39 @@ def draw(task: str, answers: Sequence[Sequence[Mapping[str, Answers]]], seeds: i
     differences = np.empty(draws)
     for number in range(draws):
         chosen = rng.integers(seeds, size=seeds)
-        rows = {split: rng.integers(size_of(one), size=size_of(one)) for split, one in answers[0][0].items()}
+        rows = {split: rng.integers(one.rows, size=one.rows) for split, one in answers[0][0].items()}
         scores = [mean([score(task, side[seed], rows) for seed in chosen]) for side in answers]
         differences[number] = np.nan if None in scores else scores[1] - scores[0]
     return differences
 
 
 def score(task: str, by_split: Mapping[str, Answers], rows: Mapping[str, np.ndarray]) -> float | None:
-    """The task score on drawn rows."""
-    if task == "mnli":
-        return task_score(task, {split: one.metric(split, rows[split]) for split, one in by_split.items()})
-    ((split, one),) = by_split.items()
-    return task_score(task, {metric: one.metric(metric, rows[split]) for metric in OFFICIAL[task]})
-
-
-def mean_by_seed(side: Results, shared: Mapping[str, Sequence[int]]) -> list[float | None]:
-    """The mean over the tasks, for each seed that all of them have."""
-    seeds = [seed for seed in side.asked.seeds if all(seed in seeds for seeds in shared.values())]
-    return [mean([task_score(task, side.seeds[task][seed]) for task in shared]) for seed in seeds]
+    """The task score on drawn rows; MNLI's metrics are its splits."""
+    scores = {
+        metric: one.metric(metric, rows[split])
+        for split, one in by_split.items()
+        for metric in ([split] if task == "mnli" else OFFICIAL[task])
+    }
+    return task_score(task, scores)
 
 
 def difference(name: str, scores: Sequence[Sequence[float | None]], drawn: np.ndarray, rows: int) -> Difference:
     """One line of the comparison."""
-    pairs = list(zip(*scores, strict=True))
-    known = [second - first for first, second in pairs if first is not None and second is not None]
-    is_whole = bool(known) and len(known) == len(pairs)
+    differences = [None if None in pair else pair[1] - pair[0] for pair in zip(*scores, strict=True)]
+    paired = spread(differences)
     defined = drawn[~np.isnan(drawn)]
-    low, high = np.percentile(defined, INTERVAL).tolist() if is_whole and len(defined) else (None, None)
+    has_interval = paired.mean is not None and len(defined)
+    low, high = np.percentile(defined, (2.5, 97.5)).tolist() if has_interval else (None, None)
     return Difference(
         name=name,
         first=mean(scores[0]),
         second=mean(scores[1]),
-        difference=mean(known) if is_whole else None,
-        deviation=statistics.stdev(known) if is_whole and len(known) > 1 else None,
+        difference=paired.mean,
+        deviation=paired.deviation,
         low=low,
         high=high,
-        better=sum(value > 0 for value in known),
-        seeds=len(pairs),
+        better=sum(value is not None and value > 0 for value in differences),
+        seeds=len(differences),
         rows=rows,
         undefined=int(np.isnan(drawn).sum()),
     )

@@ -31,7 +31,7 @@ from bertkit.studies.glue.plan import (
     choose_tasks,
     split_assignments,
 )
-from bertkit.studies.glue.results import DEV, Results, gather, has_labels
+from bertkit.studies.glue.results import DEV, Results, diagnostic_labels, gather
 from bertkit.studies.glue.tables import findings
 from bertkit.studies.runner.board import make_board
 from bertkit.studies.runner.jobs import Job, Runner, check_done
@@ -162,7 +162,7 @@ class Work:
 
     def diagnostics(self) -> list[Job]:
         """The jobs in which the MNLI models answer the diagnostic set, where it has labels."""
-        if "mnli" not in self.asked.tasks or not has_labels(self.folder):
+        if "mnli" not in self.asked.tasks or not diagnostic_labels(self.folder):
             return []
         trainings = {job.run.path: job for job in self.trainings}
         runs = [run_of(self.folder, "mnli", seed) for seed in self.asked.seeds]
