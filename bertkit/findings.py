@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from bertkit.errors import BertkitError
 
 Cell = str | int | float | None
+WORST = 20  # rows to read
 
 
-class Finding(BaseModel):
-    """One thing that was found; `kind` tells a report how to draw it."""
+class Frozen(BaseModel):
+    """What is as it was written."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Finding(Frozen):
+    """One thing that was found; `kind` tells a report how to draw it."""
+
     title: str
     caption: str = ""
 
@@ -79,19 +85,17 @@ class Heatmap(Finding):
     values: tuple[tuple[float, ...], ...]
 
 
-class Span(BaseModel):
+class Span(Frozen):
     """A part of a text, from character `start` up to, not including, `end`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["gold", "predicted"]
     start: int
     end: int
 
 
-class Passage(BaseModel):
+class Passage(Frozen):
     """One row to read: its texts, the gold answer, and the prediction."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     title: str  # such as the row's id
     facts: dict[str, str] = {}  # such as gold, predicted, probability
     texts: dict[str, str]  # column -> text
@@ -112,16 +116,51 @@ class Note(Finding):
     text: str
 
 
+def label_table(what: str, caption: str, counts: Mapping[str, tuple[int, int, int]]) -> Table:
+    """Counts, precision, recall and F1 of each label; undefined where nothing is counted.
+
+    Args:
+        what: what a label is called.
+        counts: label -> how often it is right, how often it is predicted, and how often it is gold.
+    """
+
+    def share(part: int, whole: int) -> float | None:
+        return part / whole if whole else None
+
+    return Table(
+        title=f"By {what}",
+        caption=caption,
+        columns=(what, "count", "predicted", "precision", "recall", "f1"),
+        rows=tuple(
+            (label, gold, found, share(right, found), share(right, gold), share(2 * right, found + gold))
+            for label, (right, found, gold) in counts.items()
+        ),
+    )
+
+
+def worst_first(
+    caption: str, badness: Mapping[int, Any], passage: Callable[[int], Passage], title: str = "Most wrong"
+) -> Passages:
+    """Wrong rows to read, the worst first; of rows as bad as each other the first.
+
+    Args:
+        caption: what the rows are and how they are ranked; `N of M` comes before it.
+        badness: number of each wrong row -> how bad it is.
+        passage: makes what is read of a row from its number.
+    """
+    worst = sorted(badness, key=badness.__getitem__, reverse=True)[:WORST]
+    caption = f"{len(worst)} of {len(badness):,} {caption}"
+    return Passages(title=title, caption=caption, passages=tuple(map(passage, worst)))
+
+
 def to_json(findings: Sequence[Finding]) -> list[dict[str, object]]:
     """Findings as the JSON values of `findings.json`."""
     return [finding.model_dump() for finding in findings]
 
 
 def from_json(values: object, where: str = "findings") -> list[Finding]:
-    """The findings that `to_json` wrote.
+    """The findings that `to_json` wrote; `where` is the file that the message names.
 
-    Args:
-        where: the file that the message names.
     Raises:
         BertkitError: an unknown kind, or a broken finding.
     """

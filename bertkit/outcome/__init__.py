@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from operator import eq
 
 from bertkit.encode import coverage_table
-from bertkit.findings import Finding, Passages, Series
+from bertkit.findings import Finding, Note, Passages, Series
 from bertkit.metrics.shown import LOWER_IS_BETTER
 from bertkit.outcome import classes, numbers, spans, tagging
-from bertkit.outcome.notes import notes
-from bertkit.outcome.scored import Background, Scored
+from bertkit.outcome.scored import Background, Scored, percent
 from bertkit.outcome.tagging import tags_seen
 from bertkit.tasks.base import Prediction, Row, Task
 
@@ -40,71 +41,82 @@ def findings(
         best_by: the metric that picked the weights.
         pace: records of pace.jsonl.
     """
-    of_task = task_findings(scored) if scored is not None and scored.rows else []
+    has_rows = scored is not None and bool(scored.rows)
+    of_task = task_findings(scored) if has_rows else []
     headline = next(iter(scored.scores)) if scored is not None else best_by
     return [
-        *notes(scored),
+        *(notes(scored) if has_rows else ()),
         *background.notes,
         *(finding for finding in of_task if not isinstance(finding, Passages)),
         *validation_curves(history, dict.fromkeys((headline, best_by))),
-        *loss_curve(history),
+        *curves("Training loss", "loss", history, {"train": "loss"}),
         *memory_curve(pace),
         coverage_table(dict(background.covered)),
         *(finding for finding in of_task if isinstance(finding, Passages) and finding.passages),
     ]
 
 
+def notes(scored: Scored) -> Iterator[Note]:
+    """Caveats: what limits the scores of a run, as far as the run itself can tell."""
+    split, head, (golds, given) = scored.split, scored.task.head, scored.columns
+    undefined = ", ".join(name for name, value in scored.scores.items() if value is None)
+    if undefined:
+        text = f"{undefined}: undefined on {scored.where}: the split has nothing this metric counts."
+        yield Note(title="Undefined scores", text=text)
+    if len(given) > 1 and all(answer == given[0] for answer in given):
+        shown = ", ".join(given[0]) or "no label" if head == "multilabel" else given[0]
+        text = f"All {len(given):,} answers on {split} are {shown!r}, whatever the row."
+        yield Note(title="The answer is always the same", text=text)
+    if head in ("class", "token") and golds:
+        label, count = Counter(golds).most_common(1)[0]
+        right = sum(map(eq, golds, given))
+        if right <= count:
+            text = (
+                f"The accuracy on {split} is {percent(right / len(golds))}; answering {label!r} every time "
+                f"gives {percent(count / len(golds))} (n = {len(golds):,})."
+            )
+            yield Note(title="No better than the most frequent label", text=text)
+
+
 def task_findings(scored: Scored) -> list[Finding]:
     """What the task says of itself, and what its head adds."""
-    own = scored.task.breakdowns(scored.predictions, scored.rows, scored.where)
+    own = list(scored.task.breakdowns(scored.predictions, scored.rows, scored.where))
     said = {finding.title for finding in own}
-    return [
-        *own,
-        *(finding for finding in OF_HEAD.get(scored.task.head, lambda scored: [])(scored) if finding.title not in said),
-    ]
-
-
-def loss_curve(history: Sequence[Mapping]) -> list[Series]:
-    """Mean loss of each training step; nothing without a step."""
-    return _over_steps("Training loss", "loss", [record for record in history if "loss" in record], {"train": "loss"})
+    of_head = OF_HEAD[scored.task.head](scored) if scored.task.head in OF_HEAD else []
+    return own + [finding for finding in of_head if finding.title not in said]
 
 
 def memory_curve(pace: Sequence[Mapping]) -> list[Series]:
     """Memory held while training; nothing without a step."""
-    steps = [record for record in pace if "resident_mb" in record]
-    has_gpu = bool(steps) and "gpu_mb" in steps[-1]
-    return _over_steps(
-        "Memory", "MB", steps, {"process": "resident_mb"} | ({"GPU, at most": "gpu_mb"} if has_gpu else {})
-    )
-
-
-def _over_steps(title: str, unit: str, records: Sequence[Mapping], lines: Mapping[str, str]) -> list[Series]:
-    """Curves over the steps of records; `lines` names the key of each."""
-    if not records:
-        return []
-    x = tuple(float(record["step"]) for record in records)
-    values = {name: tuple(record.get(key) for record in records) for name, key in lines.items()}
-    return [Series(title=title, x_label="step", y_label=unit, x=x, lines=values)]
+    return curves("Memory", "MB", pace, {"process": "resident_mb", "GPU, at most": "gpu_mb"})
 
 
 def validation_curves(history: Sequence[Mapping], names: Sequence[str]) -> list[Series]:
     """The named scores of every evaluation; those that are better when low are apart, for their unit is another."""
-    records = [record for record in history if "validation" in record]
-    known = [name for name in names if any(name in record["validation"] for record in records)]
-    shares, errors = [[name for name in known if (name in LOWER_IS_BETTER) is low] for low in (False, True)]
+    records = [{"step": record["step"], **record["validation"]} for record in history if "validation" in record]
+    known = [name for name in names if any(name in record for record in records)]
+    shares = [name for name in known if name not in LOWER_IS_BETTER]
+    errors = [name for name in known if name in LOWER_IS_BETTER]
+
+    def of(group: Sequence[str], **look: object) -> list[Series]:
+        unit = group[0] if len(group) == 1 else "score"
+        return curves(f"Validation {' and '.join(group)}", unit, records, {name: name for name in group}, **look)
+
     return [
-        Series(
-            title=f"Validation {' and '.join(group)}",
-            caption="Times 100." if group is shares else "In the square of the unit of the gold numbers.",
-            x_label="step",
-            y_label=group[0] if len(group) == 1 else "score",
-            x=tuple(float(record["step"]) for record in records),
-            lines={name: tuple(record["validation"].get(name) for record in records) for name in group},
-            shares=("y",) if group is shares else (),
-        )
-        for group in (shares, errors)
-        if group
+        *of(shares, caption="Times 100.", shares=("y",)),
+        *of(errors, caption="In the square of the unit of the gold numbers."),
     ]
+
+
+def curves(title: str, unit: str, records: Sequence[Mapping], keys: Mapping[str, str], **look: object) -> list[Series]:
+    """A line over the steps for each key that a record has, by the name of the line; nothing where none has one."""
+    lines = {name: key for name, key in keys.items() if any(key in record for record in records)}
+    there = [record for record in records if any(key in record for key in lines.values())]
+    if not there:
+        return []
+    x = tuple(float(record["step"]) for record in there)
+    values = {name: tuple(record.get(key) for record in there) for name, key in lines.items()}
+    return [Series(title=title, x_label="step", y_label=unit, x=x, lines=values, **look)]
 
 
 def records(task: Task, rows: Sequence[Row], predictions: Sequence[Prediction]) -> Iterator[dict[str, object]]:

@@ -3,51 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 
 from bertkit.encode import Coverage
 from bertkit.findings import Note, Passage, Span
+from bertkit.metrics.shown import counted
 from bertkit.tasks.base import Prediction, Row, Scores, Task
-
-WORST = 20  # rows to read
 
 
 class Background(NamedTuple):
-    """What is known of a run's rows before training.
+    """What is known of a run's rows before training."""
 
-    Attributes:
-        covered: split -> what windows and decoding leave reachable.
-        tags_seen: word -> its tags in train; empty for tasks that tag no words.
-        notes: what a reader of the scores must know of the rows.
-    """
-
-    covered: Mapping[str, Coverage]
-    tags_seen: Mapping[str, Set[str]]
-    notes: tuple[Note, ...]
+    covered: Mapping[str, Coverage]  # split -> what windows and decoding leave reachable
+    tags_seen: Mapping[str, Set[str]]  # word -> its tags in train; empty for tasks that tag no words
+    notes: tuple[Note, ...]  # what a reader of the scores must know of the rows
 
 
 class Scored(NamedTuple):
-    """A split, its answers and its scores.
-
-    Attributes:
-        split: its name.
-        task: with its labels and settings.
-        rows: with gold answers.
-        predictions: one a row.
-        scores: what `task.score` says of them.
-        window_counts: windows of each row.
-        tags_seen: of `Background`.
-    """
+    """A split, its answers and its scores."""
 
     split: str
-    task: Task
-    rows: Sequence[Row]
-    predictions: Sequence[Prediction]
-    scores: Scores
-    window_counts: Sequence[int]
-    tags_seen: Mapping[str, Set[str]]
+    task: Task  # with its labels and settings
+    rows: Sequence[Row]  # with gold answers
+    predictions: Sequence[Prediction]  # one a row
+    scores: Scores  # what `task.score` says of them
+    window_counts: Sequence[int]  # of each row
+    tags_seen: Mapping[str, Set[str]]  # of `Background`
 
     @property
     def golds(self) -> list:
@@ -60,22 +44,22 @@ class Scored(NamedTuple):
         return [prediction[self.task.answer] for prediction in self.predictions]
 
     @property
+    def columns(self) -> tuple[list, list]:
+        """What is right and what was answered, by row; by word, where words are tagged."""
+        both = self.golds, self.answers
+        return tuple(list(chain.from_iterable(column)) for column in both) if self.task.head == "token" else both
+
+    @property
     def where(self) -> str:
         """The split and its size, for captions."""
-        return f"{self.split}, {len(self.rows):,} {'row' if len(self.rows) == 1 else 'rows'}"
+        return f"{self.split}, {counted(len(self.rows), 'row')}"
 
-    def passage(
-        self, number: int, facts: Mapping[str, str], spans: Mapping[str, tuple[Span, ...]] | None = None
-    ) -> Passage:
-        """One row to read, with all its texts."""
-        row = self.rows[number]
-        texts = {name: row[name] for name in self.task.reads.text}
-        return Passage(title=str(row["id"]), facts=dict(facts), texts=texts, spans=dict(spans or {}))
-
-
-def ratio(part: float, whole: float) -> float | None:
-    """A share; None, not 0, of nothing."""
-    return float(part) / float(whole) if whole else None
+    def passage(self, number: int, facts: Mapping[str, str], marks: Sequence[Span] = ()) -> Passage:
+        """One row to read, with all its texts, of which the last is marked."""
+        row, reads = self.rows[number], self.task.reads
+        texts = {name: row[name] for name in reads.text} | {name: " ".join(row[name]) for name in reads.words}
+        spans = {[*texts][-1]: tuple(marks)} if marks else {}
+        return Passage(title=str(row["id"]), facts=facts, texts=texts, spans=spans)
 
 
 def mean(values: np.ndarray) -> float | None:
@@ -92,11 +76,8 @@ def percent(share: float) -> str:
 def equal_parts(values: np.ndarray, count: int) -> list[np.ndarray]:
     """Cut N numbers by size into at most `count` groups of about equally many; equal numbers are never parted.
 
-    Args:
-        values: (N,) numbers.
-        count: groups; fewer come back where equal numbers leave some empty.
     Returns:
-        Indices of each group, the smallest numbers first.
+        Indices of each group, the smallest numbers first; fewer groups where equal numbers leave some empty.
     """
     _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks = np.cumsum(counts) - counts / 2  # equal numbers share the middle of their ranks

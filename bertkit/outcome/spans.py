@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
-from bertkit.findings import Finding, Passage, Passages, Span, Table
+from bertkit.findings import Finding, Passage, Span, Table, worst_first
 from bertkit.metrics import squad
-from bertkit.outcome.scored import WORST, Scored, mean, percent
+from bertkit.outcome.scored import Scored, mean, percent
 
 OTHER = "other"
 NO_ANSWER = "(no answer)"
@@ -30,8 +31,12 @@ QUESTION_WORDS = {
         "哪": "哪",
     },
 }
-# the longest answer of each group, in words or characters
-LENGTHS = {"en": (1, 2, 4, 8), "zh": (2, 4, 8, 16)}
+# group -> the longest answer in it, in words; in Chinese in characters, as they are scored
+LENGTHS = {
+    "en": {"1": 1, "2": 2, "3-4": 4, "5-8": 8, "9+": math.inf},
+    "zh": {"1-2": 2, "3-4": 4, "5-8": 8, "9-16": 16, "17+": math.inf},
+}
+WINDOWS = {"1": 1, "2": 2, "3 or more": math.inf}
 
 
 def findings(scored: Scored) -> list[Finding]:
@@ -43,54 +48,46 @@ def findings(scored: Scored) -> list[Finding]:
     units = "characters" if language == "zh" else "words"
     question = task.reads.text[0]
 
-    def table(title: str, first: str, groups: Sequence[str], names: Iterable[str], caption: str = "") -> Table:
-        return by_group(title, f"{caption} On {scored.where}.".strip(), first, groups, list(names), agreement)
+    def table(title: str, first: str, groups: Iterable[str], names: Iterable[str], caption: str = "") -> Table:
+        """Exact match and F1 of each group that has rows; `names` is the group of each row."""
+        column = np.array([*names], dtype=object)
+        found = []
+        for group in groups:
+            is_in = column == group
+            if is_in.any():
+                found.append((group, int(is_in.sum()), mean(agreement.exact[is_in]), mean(agreement.f1[is_in])))
+        assert sum(count for _, count, *_ in found) == len(rows), f"{title}: a row is in no group"
+        caption = f"{caption} On {scored.where}.".strip()
+        return Table(title=title, caption=caption, columns=(first, "count", "exact_match", "f1"), rows=tuple(found))
 
-    edges = LENGTHS[language]
     found = [
         table("By question word", "question word", (*QUESTION_WORDS[language], OTHER),
-              map(question_word(language), (row[question] for row in rows))),
-        table("By length of the gold answer", units, (*length_groups(edges), NO_ANSWER),
-              (length_group(length(texts[0], language), edges) if texts else NO_ANSWER for texts in golds),
+              (question_word(row[question], language) for row in rows)),
+        table("By length of the gold answer", units, (*LENGTHS[language], NO_ANSWER),
+              (group_of(length(texts[0], language), LENGTHS[language]) if texts else NO_ANSWER for texts in golds),
               f"In {units}, of the first gold answer."),
-        table("By windows", "windows", ("1", "2", "3 or more"),
-              (str(count) if count < 3 else "3 or more" for count in scored.window_counts),
+        table("By windows", "windows", WINDOWS, (group_of(count, WINDOWS) for count in scored.window_counts),
               "How many windows the document needs beside its question."),
     ]  # fmt: skip
     if unanswerable:
         groups = ("answerable", "unanswerable")
         found.insert(0, table("Answerable or not", "question", groups, (groups[not texts] for texts in golds)))
-    return [*found, surest_mistakes(scored, agreement)]
-
-
-def by_group(
-    title: str, caption: str, first: str, groups: Sequence[str], names: Sequence[str], agreement: squad.Agreement
-) -> Table:
-    """Exact match and F1 of each group that has rows, every row in one of them."""
-    assert set(names) <= set(groups), f"{title}: a row is in no group"
-    column = np.array(names, dtype=object)
-    return Table(
-        title=title,
-        caption=caption,
-        columns=(first, "count", "exact_match", "f1"),
-        rows=tuple(
-            (group, int(is_in.sum()), mean(agreement.exact[is_in]), mean(agreement.f1[is_in]))
-            for group in groups
-            if (is_in := column == group).any()
-        ),
+    sure = [prediction.get("probability", 0.0) for prediction in scored.predictions]
+    worst = worst_first(
+        f"questions without an exact match ({scored.where}); those with an F1 of 0 first, by the probability of the "
+        "answer.",
+        {n: (agreement.f1[n] == 0, sure[n]) for n in np.flatnonzero(agreement.exact == 0).tolist()},
+        lambda number: passage(scored, number, sure[number], agreement.f1[number]),
+        title="Surest mistakes",
     )
+    return [*found, worst]
 
 
-def question_word(language: str) -> Callable[[str], str]:
-    """A function from a question to the group of its first question word."""
-    names = list(QUESTION_WORDS[language])
-    pattern = re.compile("|".join(f"({found})" for found in QUESTION_WORDS[language].values()))
-
-    def group(question: str) -> str:
-        found = pattern.search(question.lower())
-        return names[found.lastindex - 1] if found else OTHER
-
-    return group
+def question_word(question: str, language: str) -> str:
+    """The group of a question's first question word."""
+    patterns = QUESTION_WORDS[language]
+    found = re.search("|".join(f"({pattern})" for pattern in patterns.values()), question.lower())
+    return list(patterns)[found.lastindex - 1] if found else OTHER
 
 
 def length(text: str, language: str) -> int:
@@ -98,36 +95,14 @@ def length(text: str, language: str) -> int:
     return len(squad.chinese_tokens(text) if language == "zh" else text.split())
 
 
-def length_groups(edges: Sequence[int]) -> list[str]:
-    """Names of the groups that end at `edges`, and of the rest."""
-    starts = (1, *(edge + 1 for edge in edges))
-    ranges = zip(starts, edges, strict=False)
-    return [*(f"{low}-{high}" if low < high else str(low) for low, high in ranges), f"{starts[-1]}+"]
-
-
-def length_group(count: int, edges: Sequence[int]) -> str:
-    return length_groups(edges)[int(np.searchsorted(edges, count))]
-
-
-def surest_mistakes(scored: Scored, agreement: squad.Agreement) -> Passages:
-    """Wrong answers that share nothing with a gold one, the surest first; then those that share something."""
-    sure = [prediction.get("probability", 0.0) for prediction in scored.predictions]
-    wrong = np.flatnonzero(agreement.exact == 0).tolist()
-    worst = sorted(wrong, key=lambda number: (agreement.f1[number] > 0, -sure[number]))[:WORST]
-    return Passages(
-        title="Surest mistakes",
-        caption=(
-            f"{len(worst)} of {len(wrong):,} questions without an exact match ({scored.where}); those with an F1 of 0 "
-            "first, by the probability of the answer."
-        ),
-        passages=tuple(passage(scored, number, sure[number], agreement.f1[number]) for number in worst),
-    )
+def group_of(count: int, groups: dict[str, float]) -> str:
+    """The first group that goes so far."""
+    return next(name for name, most in groups.items() if count <= most)
 
 
 def passage(scored: Scored, number: int, probability: float, f1: float) -> Passage:
+    """A question with its answers marked in its document."""
     answers, prediction = scored.golds[number], scored.predictions[number]
-    context = scored.task.reads.text[-1]
-    text = scored.rows[number][context]
     positions = dict.fromkeys((answer["start"], answer["start"] + len(answer["text"])) for answer in answers)
     marks = [Span(kind="gold", start=start, end=end) for start, end in positions]
     if prediction.get("start") is not None:
@@ -138,5 +113,6 @@ def passage(scored: Scored, number: int, probability: float, f1: float) -> Passa
         "probability": percent(probability),
         "f1": percent(f1),
     }
-    assert all(0 <= mark.start <= mark.end <= len(text) for mark in marks), f"a mark outside the {context}"
-    return scored.passage(number, facts, {context: tuple(marks)})
+    context = scored.rows[number][scored.task.reads.text[-1]]
+    assert all(0 <= mark.start <= mark.end <= len(context) for mark in marks), "a mark outside the text"
+    return scored.passage(number, facts, marks)

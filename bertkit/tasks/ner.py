@@ -8,13 +8,12 @@ from itertools import accumulate
 
 from bertkit.data.sources import Columns
 from bertkit.data.words import starts_in
-from bertkit.findings import Finding, Passage, Passages, Span, Table
+from bertkit.findings import Finding, Passage, Passages, Span, label_table, worst_first
 from bertkit.metrics import tagging
 from bertkit.tasks.base import Output, Prediction, Row, Scores
 from bertkit.tasks.pos import Tagging
 
 LETTERS = {"LU": "BILU", "M": "BMES", "ES": "BIES"}  # letters that only one scheme has -> all that it has beside O
-WORST = 20  # texts to read
 
 
 class NER(Tagging):
@@ -49,16 +48,26 @@ class NER(Tagging):
 
     def decode(self, row: Row, outputs: Sequence[Output]) -> Prediction:
         tagged = super().decode(row, outputs)
-        text, starts = text_of(row)
-        entities = entities_in(tagged["tags"], row["words"], starts, tagged["probabilities"])
-        return {"text": text, "entities": [{"text": text[e["start"] : e["end"]], **e} for e in entities], **tagged}
+        entities = entities_in(row, tagged["tags"], tagged["probabilities"])
+        return {"text": text_of(row)[0], "entities": entities, **tagged}
 
     def score(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scores:
         given, right = [prediction["tags"] for prediction in predictions], [row["tags"] for row in rows]
         return {**tagging.spans(given, right), "accuracy": tagging.tagging(given, right)["accuracy"]}
 
     def breakdowns(self, predictions: Sequence[Prediction], rows: Sequence[Row], where: str) -> Sequence[Finding]:
-        return [by_type(predictions, rows, where), most_wrong(predictions, rows, where)]
+        golds, given = [row["tags"] for row in rows], [prediction["tags"] for prediction in predictions]
+        scheme = tagging.scheme_of(golds, where)
+        odd = [tagging.ill_formed_count(tagging.find_spans(tags, where), scheme) for tags in (golds, given)]
+        caption = (
+            "An entity is right when its first word, its last word and its type are. Of the entities in "
+            f"{scheme} tags, {odd[0]:,} gold and {odd[1]:,} predicted ones are ill-formed, and are read as CoNLL's "
+            f"evaluation does. On {where}."
+        )
+        return [
+            label_table("type", caption, tagging.spans_by_type(given, golds)),
+            most_wrong(rows, [golds, given], where),
+        ]
 
 
 def text_of(row: Row) -> tuple[str, Sequence[int]]:
@@ -70,70 +79,36 @@ def text_of(row: Row) -> tuple[str, Sequence[int]]:
     return " ".join(words), [*accumulate((len(word) + 1 for word in words), initial=0)]
 
 
-def entities_in(
-    tags: Sequence[str], words: Sequence[str], starts: Sequence[int], probabilities: Sequence[float]
-) -> list[dict[str, object]]:
-    """The entities of one row, ill-formed ones too, with their characters.
+def entities_in(row: Row, tags: Sequence[str], probabilities: Sequence[float] = ()) -> list[dict[str, object]]:
+    """The entities that tags mark in a row, ill-formed ones too, with their characters in its text.
 
     The probability of an entity is the product over its words, whose tags the model gives independently of each other.
     """
-    found = tagging.find_spans([tags], "tags")
-    return [
-        {
-            "type": name,
-            "start": starts[first],
-            "end": starts[last] + len(words[last]),
-            "probability": math.prod(probabilities[first : last + 1]),
-        }
-        for first, last, name in zip((found.first - 1).tolist(), (found.last - 1).tolist(), found.type, strict=True)
+    (text, starts), words, found = text_of(row), row["words"], tagging.find_spans([tags], "tags")
+    entities = []
+    # `find_spans` counts an O before the first word
+    for first, last, name in zip((found.first - 1).tolist(), (found.last - 1).tolist(), found.type, strict=True):
+        start, end, share = starts[first], starts[last] + len(words[last]), math.prod(probabilities[first : last + 1])
+        entities.append({"text": text[start:end], "type": name, "start": start, "end": end, "probability": share})
+    return entities
+
+
+def most_wrong(rows: Sequence[Row], sides: Sequence[Sequence[Sequence[str]]], where: str) -> Passages:
+    """The texts with most entities that are missed or wrong; gold and predicted ones, the two sides, are marked."""
+    found = [
+        [{(entity["start"], entity["end"], entity["type"]) for entity in entities_in(row, tags)} for tags in both]
+        for row, *both in zip(rows, *sides, strict=True)
     ]
 
+    def passage(number: int) -> Passage:
+        (text, _), (gold, given) = text_of(rows[number]), found[number]
+        facts = {"missed": shown(text, gold - given), "found instead": shown(text, given - gold)}
+        marks = [Span(kind="gold", start=start, end=end) for start, end, _ in sorted(gold)]
+        marks += [Span(kind="predicted", start=start, end=end) for start, end, _ in sorted(given)]
+        return Passage(title=str(rows[number]["id"]), facts=facts, texts={"text": text}, spans={"text": tuple(marks)})
 
-def by_type(predictions: Sequence[Prediction], rows: Sequence[Row], where: str) -> Table:
-    """Precision, recall and F1 of each type of entity."""
-    golds, given = [row["tags"] for row in rows], [prediction["tags"] for prediction in predictions]
-    scheme = tagging.scheme_of(golds, where)
-    odd = [tagging.ill_formed_count(tagging.find_spans(tags, where), scheme) for tags in (golds, given)]
-    return Table(
-        title="By type",
-        caption=(
-            "An entity is right when its first word, its last word and its type are. Of the entities in "
-            f"{scheme} tags, {odd[0]:,} gold and {odd[1]:,} predicted ones are ill-formed, and are read as CoNLL's "
-            f"evaluation does. On {where}."
-        ),
-        columns=("type", "count", "predicted", "precision", "recall", "f1"),
-        rows=tuple(
-            (name, true, found, right / found if found else None, right / true if true else None,
-             2 * right / (found + true))
-            for name, (right, found, true) in tagging.spans_by_type(given, golds).items()
-        ),
-    )  # fmt: skip
-
-
-def most_wrong(predictions: Sequence[Prediction], rows: Sequence[Row], where: str) -> Passages:
-    """The texts with most entities that are missed or wrong; gold and predicted ones are marked."""
-    wrong: list[tuple[int, Passage]] = []
-    for row, prediction in zip(rows, predictions, strict=True):
-        text, starts = text_of(row)
-        sides = {"gold": row["tags"], "predicted": prediction["tags"]}
-        found = {
-            side: {
-                (e["start"], e["end"], e["type"]) for e in entities_in(tags, row["words"], starts, [1.0] * len(tags))
-            }
-            for side, tags in sides.items()
-        }
-        missed, extra = found["gold"] - found["predicted"], found["predicted"] - found["gold"]
-        if missed or extra:
-            facts = {"missed": shown(text, missed), "found instead": shown(text, extra)}
-            marks = [Span(kind=side, start=e[0], end=e[1]) for side in sides for e in sorted(found[side])]
-            passage = Passage(title=str(row["id"]), facts=facts, texts={"text": text}, spans={"text": tuple(marks)})
-            wrong.append((len(missed) + len(extra), passage))
-    wrong.sort(key=lambda entry: -entry[0])
-    return Passages(
-        title="Most wrong",
-        caption=f"{len(wrong[:WORST])} of {len(wrong):,} rows with wrong entities ({where}), most wrong first.",
-        passages=tuple(passage for _, passage in wrong[:WORST]),
-    )
+    badness = {number: len(gold ^ given) for number, (gold, given) in enumerate(found) if gold != given}
+    return worst_first(f"rows with wrong entities ({where}), most wrong first.", badness, passage)
 
 
 def shown(text: str, entities: set[tuple[int, int, str]]) -> str:

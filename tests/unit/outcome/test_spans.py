@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bertkit.outcome.spans import findings, length, length_group, length_groups, question_word
+from bertkit.outcome.spans import LENGTHS, findings, group_of, length, question_word
 from tests.unit.outcome.made import questions
 
 SPLIT = questions(
@@ -98,12 +98,12 @@ def test_marks_slice_to_the_gold_answers_and_to_the_predicted_one():
     ],
 )
 def test_the_first_question_word_decides(language, question, group):
-    assert question_word(language)(question) == group
+    assert question_word(question, language) == group
 
 
 def test_lengths_fall_into_one_group_each():
-    assert length_groups((1, 2, 4, 8)) == ["1", "2", "3-4", "5-8", "9+"]
-    assert [length_group(count, (1, 2, 4, 8)) for count in (0, 1, 2, 3, 4, 5, 8, 9, 99)] == [
+    assert list(LENGTHS["en"]) == ["1", "2", "3-4", "5-8", "9+"]
+    assert [group_of(count, LENGTHS["en"]) for count in (0, 1, 2, 3, 4, 5, 8, 9, 99)] == [
         "1", "1", "2", "3-4", "3-4", "5-8", "5-8", "9+", "9+",
     ]  # fmt: skip
     assert (length("the old town", "en"), length("约0.304平方公里。", "zh")) == (3, 6)
