@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,10 +12,12 @@ import torch
 import transformers
 from tokenizers.pre_tokenizers import PreTokenizer
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from bertkit.errors import BertkitError
 from bertkit.heads import HEADS
-from bertkit.models.source import check_folder, check_safe, reading
+from bertkit.models.source import check_folder, reading
 
 if TYPE_CHECKING:
     from bertkit.recipe import ModelConfig
@@ -34,17 +36,10 @@ PROBLEMS = {  # how other programs read the logits: Hugging Face's pipelines fol
 
 
 class Loaded(NamedTuple):
-    """A model and where its weights came from.
+    """A model and where its weights came from."""
 
-    Attributes:
-        model: float32 weights, with the head.
-        summary: one line: what came from the checkpoint and what is new.
-        new: names of the parameters that were initialised at random.
-    """
-
-    model: PreTrainedModel
-    summary: str
-    new: tuple[str, ...]
+    model: PreTrainedModel  # float32 weights, with the head
+    summary: str  # one line: what came from the checkpoint and what is new
 
 
 def load_config(config: ModelConfig) -> PretrainedConfig:
@@ -53,7 +48,7 @@ def load_config(config: ModelConfig) -> PretrainedConfig:
     Raises:
         BertkitError: the folder or Hub id cannot be loaded.
     """
-    check_folder(config.checkpoint, config.init == "pretrained", config.trust_remote_code)
+    check_folder(config, with_model=True)
     with reading(config) as options:
         return AutoConfig.from_pretrained(config.checkpoint, **options)
 
@@ -66,10 +61,10 @@ def load_tokenizer(config: ModelConfig, words: bool = False) -> PreTrainedTokeni
     Raises:
         BertkitError: the folder holds no tokenizer, or none that can give offsets.
     """
+    check_folder(config, with_model=False)
     path = Path(config.checkpoint)
     settings: dict[str, object] = {}
     if path.is_dir():
-        check_safe(path, config.trust_remote_code)
         known = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model", "spm.model")
         files = [name for name in known if (path / name).exists()]
         if not files:
@@ -80,10 +75,12 @@ def load_tokenizer(config: ModelConfig, words: bool = False) -> PreTrainedTokeni
         if files == ["vocab.txt"] and config.lowercase is None and not (path / "tokenizer_config.json").exists():
             # transformers would lowercase whatever the checkpoint was
             with reading(config):
-                settings["do_lower_case"] = not _has_capitals(path / "vocab.txt")
+                pieces = (path / "vocab.txt").read_text(encoding="utf-8").split("\n")
+            is_lower = all(piece == piece.lower() for piece in pieces if not piece.startswith("["))
+            settings["do_lower_case"] = is_lower
             warnings.warn(
                 f"{path} does not say whether its text is lowercased; by its vocabulary it is "
-                f"{'' if settings['do_lower_case'] else 'not '}(set model.lowercase to be sure)",
+                f"{'' if is_lower else 'not '}(set model.lowercase to be sure)",
                 stacklevel=2,
             )
     if config.lowercase is not None:
@@ -102,7 +99,9 @@ def load_tokenizer(config: ModelConfig, words: bool = False) -> PreTrainedTokeni
         )
     if tokenizer.pad_token_id is None:
         raise BertkitError(f"model.checkpoint: the tokenizer of {config.checkpoint} has no padding token")
-    if config.lowercase is not None and config.lowercase != _lowercases(tokenizer):
+    normalizer = tokenizer.backend_tokenizer.normalizer
+    lowercases = normalizer is not None and normalizer.normalize_str("A") == "a"
+    if config.lowercase not in (None, lowercases):
         raise BertkitError(
             f"model.lowercase: the tokenizer of {config.checkpoint} "
             f"{'keeps capitals' if config.lowercase else 'lowercases'}, whatever is set",
@@ -142,85 +141,67 @@ def load_model(config: ModelConfig, head: str, labels: Sequence[str], seed: int)
     before = tuple(architecture.id2label.values())
     _fit(architecture, config, head, labels)
     auto_class = getattr(transformers, HEADS[head].auto_class)
-    attention = {} if config.attention == "auto" else {"attn_implementation": config.attention}
+    settings: dict[str, object] = {"dtype": torch.float32}  # bf16 weights would otherwise be trained as such
+    if config.attention != "auto":
+        settings["attn_implementation"] = config.attention
     torch.manual_seed(seed)  # the head is drawn from here
     if config.init == "scratch":
         with reading(config):
-            # a bf16 configuration would otherwise build bf16 weights
-            model = auto_class.from_config(
-                architecture, dtype=torch.float32, trust_remote_code=config.trust_remote_code, **attention
-            )
-        count = sum(parameter.numel() for parameter in model.parameters())
-        names = tuple(name for name, _ in model.named_parameters())
-        summary = f"{architecture.model_type}: all {count / 1e6:.1f} M weights are new (init=scratch)"
-        return Loaded(model, summary, names)
+            model = auto_class.from_config(architecture, trust_remote_code=config.trust_remote_code, **settings)
+        millions = model.num_parameters() / 1e6
+        return Loaded(model, f"{architecture.model_type}: all {millions:.1f} M weights are new (init=scratch)")
     with reading(config) as options:
         model, info = auto_class.from_pretrained(
             config.checkpoint,
             config=architecture,
-            dtype=torch.float32,  # a bf16 checkpoint would otherwise be trained in pure bf16
             use_safetensors=True,  # never unpickle
             ignore_mismatched_sizes=True,  # checked below, with an error of our own
             output_loading_info=True,
             **options,
-            **attention,
+            **settings,
         )
-    mismatched = sorted(entry[0] if isinstance(entry, tuple) else entry for entry in info["mismatched_keys"])
-    new = tuple(sorted({*info["missing_keys"], *mismatched}))
-    _check_body(model, config.checkpoint, info["missing_keys"], mismatched)
+    mismatched = sorted(name for name, *_ in info["mismatched_keys"])
+    # only the head may be new; a pooler as well, for many checkpoints were saved without one
+    _refuse_inner(model, config, "missing", (name for name in info["missing_keys"] if ".pooler." not in name))
+    _refuse_inner(model, config, "of another shape", mismatched)
     if mismatched and not config.replace_head:
         raise BertkitError(
             f"model.checkpoint: {config.checkpoint} has {mismatched[0]} for another number of labels than "
             f"{model.config.num_labels}",
             hint="set task.labels as the checkpoint has them, or allow a new head with model.replace_head=true",
         )
-    total = sum(parameter.numel() for parameter in model.parameters())
-    parameters = dict(model.named_parameters())
-    fresh = sum(parameters[name].numel() for name in new if name in parameters)
-    summary = f"{architecture.model_type}: {(total - fresh) / 1e6:.1f} M weights from {config.checkpoint}; " + (
-        f"new: {', '.join(new)} ({fresh:,})"
-        if new
-        else "nothing new"
-        + (
-            f", the head of {', '.join(before)} now says {', '.join(labels)}"
-            if labels and before != tuple(labels)
-            else ""
-        )
-    )
-    return Loaded(model, summary, new)
+    new = sorted({*info["missing_keys"], *mismatched})
+    fresh = sum(weight.numel() for name, weight in model.named_parameters() if name in new)
+    news = f"new: {', '.join(new)} ({fresh:,})" if new else "nothing new"
+    if labels and not new and before != tuple(labels):
+        news += f", the head of {', '.join(before)} now says {', '.join(labels)}"
+    millions = (model.num_parameters() - fresh) / 1e6
+    return Loaded(model, f"{architecture.model_type}: {millions:.1f} M weights from {config.checkpoint}; {news}")
 
 
 def _fit(architecture: PretrainedConfig, config: ModelConfig, head: str, labels: Sequence[str]) -> None:
     """Let an architecture have a head for these labels, in place, and the dropout that is asked for."""
-    architecture.problem_type = None  # of what the checkpoint was trained on before
     if head == "number":
         architecture.num_labels = 1
     elif labels:
         architecture.id2label = dict(enumerate(labels))
         architecture.label2id = {label: index for index, label in enumerate(labels)}
-    architecture.problem_type = PROBLEMS.get(head)
-    if config.dropout is not None:
-        set_dropout(architecture, config.dropout)
-    if config.attention_dropout is not None:
-        set_dropout(architecture, config.attention_dropout, of="attention")
+    architecture.problem_type = PROBLEMS.get(head)  # whatever the checkpoint was trained on before
+    for rate, of in ((config.dropout, ""), (config.attention_dropout, "attention")):
+        if rate is not None:
+            set_dropout(architecture, rate, of)
 
 
-def _check_body(model: PreTrainedModel, checkpoint: str, missing: Collection[str], mismatched: Collection[str]) -> None:
-    """Only the head may be new; a pooler as well, for many checkpoints were saved without one."""
-    prefix = f"{model.base_model_prefix}."
-    count = sum(1 for _ in model.base_model.named_parameters())
-    for names, what in (
-        (sorted(name for name in missing if ".pooler." not in name), "missing"),
-        (sorted(mismatched), "of another shape"),
-    ):
-        inner = [name for name in names if name.startswith(prefix)]
-        if inner:
-            raise BertkitError(
-                f"model.checkpoint: the weights in {checkpoint} are not those of its config "
-                f"({model.config.model_type}): {len(inner)} of {count} tensors "
-                f"{'is' if len(inner) == 1 else 'are'} {what}, such as {inner[0]}",
-                hint="check that config.json and model.safetensors belong together",
-            )
+def _refuse_inner(model: PreTrainedModel, config: ModelConfig, what: str, names: Iterable[str]) -> None:
+    """Refuse a checkpoint that has not all weights of the model below the head."""
+    inner = sorted(name for name in names if name.startswith(f"{model.base_model_prefix}."))
+    if inner:
+        raise BertkitError(
+            f"model.checkpoint: the weights in {config.checkpoint} are not those of its config "
+            f"({model.config.model_type}): {len(inner)} of {len(list(model.base_model.parameters()))} tensors "
+            f"{'is' if len(inner) == 1 else 'are'} {what}, such as {inner[0]}",
+            hint="check that config.json and model.safetensors belong together",
+        )
 
 
 def set_dropout(architecture: PretrainedConfig, rate: float, of: str = "") -> None:
@@ -228,6 +209,18 @@ def set_dropout(architecture: PretrainedConfig, rate: float, of: str = "") -> No
     for name in list(vars(architecture)):
         if "dropout" in name and of in name and isinstance(getattr(architecture, name), int | float | None):
             setattr(architecture, name, rate)
+
+
+def has_sdpa(model: PreTrainedModel) -> bool:
+    """Whether a model calls torch's attention, by transformers' registry, where another can take its place."""
+    return model._supports_attention_backend and model.config._attn_implementation == "sdpa"
+
+
+def use_attention(model: PreTrainedModel, name: str, attend: Callable, mask: Callable) -> None:
+    """Let a model call an attention function, and one for its mask, under a name beside transformers' own."""
+    ALL_ATTENTION_FUNCTIONS.register(name, attend)
+    ALL_MASK_ATTENTION_FUNCTIONS.register(name, mask)
+    model.set_attn_implementation(name)
 
 
 def forward_inputs(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[str]:
@@ -252,13 +245,3 @@ def _spaced_words(tokenizer: PreTrainedTokenizerBase) -> PreTokenizer | None:
     spaced = tokenizer.backend_tokenizer.pre_tokenizer
     spaced.__setstate__(json.dumps(state).encode())
     return spaced
-
-
-def _lowercases(tokenizer: PreTrainedTokenizerBase) -> bool:
-    normalizer = tokenizer.backend_tokenizer.normalizer
-    return normalizer is not None and normalizer.normalize_str("A") == "a"
-
-
-def _has_capitals(vocabulary: Path) -> bool:
-    pieces = vocabulary.read_text(encoding="utf-8").split("\n")
-    return any(piece != piece.lower() for piece in pieces if not piece.startswith("["))

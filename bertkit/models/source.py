@@ -74,22 +74,43 @@ def _answers(config: ModelConfig) -> bool:
     return True
 
 
-def check_folder(checkpoint: str, with_weights: bool, trusted: bool) -> None:
-    """Refuse a folder that is not there, or lacks what a checkpoint has; a Hub id passes."""
-    path = Path(checkpoint)
+def check_folder(config: ModelConfig, with_model: bool) -> None:
+    """Refuse a folder that is not there, lacks what a checkpoint has, or would hold a reader up or lead it elsewhere.
+
+    A Hub id passes.
+
+    Args:
+        with_model: the model is read, not the tokenizer alone.
+    """
+    path = Path(config.checkpoint)
     if not path.is_dir():
-        if path.exists() or checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") > 1:
+        if path.exists() or config.checkpoint.startswith((".", "/", "~")) or config.checkpoint.count("/") > 1:
             raise BertkitError(
-                f"model.checkpoint: there is no folder {checkpoint}",
+                f"model.checkpoint: there is no folder {config.checkpoint}",
                 hint="give a folder with config.json, model.safetensors and a tokenizer, or a Hub id",
             )
         return
-    if not (path / "config.json").exists():
+    if with_model and not (path / "config.json").exists():
         raise BertkitError(
             f"model.checkpoint: {path} has no config.json", hint="give the folder that holds the checkpoint itself"
         )
-    check_safe(path, trusted)
-    if with_weights and not any(path.glob("*.safetensors")):
+    # a pipe would make its reader wait, a device would never end
+    odd = [entry for entry in sorted(path.iterdir()) if entry.exists() and not entry.is_file() and not entry.is_dir()]
+    if odd:
+        raise BertkitError(f"model.checkpoint: {odd[0]} is a pipe or a device, not a file", hint="remove it")
+    if (path / "adapter_config.json").exists():
+        raise BertkitError(
+            f"model.checkpoint: {path} is an adapter for another checkpoint (adapter_config.json)",
+            hint="put it into that one: peft's merge_and_unload, then save_pretrained",
+        )
+    for name in () if config.trust_remote_code else ("config.json", "tokenizer_config.json"):
+        if _has_code(path / name):
+            raise BertkitError(
+                f"model.checkpoint: {path} brings Python code of its own ({name} has auto_map), which is not run",
+                hint="use a checkpoint that transformers knows by itself; or read its code, then set "
+                "model.trust_remote_code=true",
+            )
+    if with_model and config.init == "pretrained" and not any(path.glob("*.safetensors")):
         pickled = next((file for ending in PICKLED for file in sorted(path.glob(ending))), None)
         raise BertkitError(
             f"model.checkpoint: {path} has no weights in safetensors format"
@@ -100,33 +121,10 @@ def check_folder(checkpoint: str, with_weights: bool, trusted: bool) -> None:
         )  # fmt: skip
 
 
-def check_safe(path: Path, trusted: bool) -> None:
-    """Refuse a folder whose files would hold a reader up, or lead it to code or weights elsewhere."""
-    # a pipe would make its reader wait, a device would never end
-    if odd := next((entry for entry in sorted(path.iterdir()) if entry.exists() and not _is_plain(entry)), None):
-        raise BertkitError(f"model.checkpoint: {odd} is a pipe or a device, not a file", hint="remove it")
-    if (path / "adapter_config.json").exists():
-        raise BertkitError(
-            f"model.checkpoint: {path} is an adapter for another checkpoint (adapter_config.json)",
-            hint="put it into that one: peft's merge_and_unload, then save_pretrained",
-        )
-    for name in ("config.json", "tokenizer_config.json"):
-        if not trusted and "auto_map" in _tree(path / name):
-            raise BertkitError(
-                f"model.checkpoint: {path} brings Python code of its own ({name} has auto_map), which is not run",
-                hint="use a checkpoint that transformers knows by itself; or read its code, then set "
-                "model.trust_remote_code=true",
-            )
-
-
-def _is_plain(path: Path) -> bool:
-    return path.is_file() or path.is_dir()
-
-
-def _tree(path: Path) -> dict:
-    """What a configuration holds; nothing, where it is missing or transformers has to say what is wrong with it."""
+def _has_code(path: Path) -> bool:
+    """Whether a configuration names code; where it is missing or broken, transformers has to say what is wrong."""
     try:
         found = parse(read_whole(path))
     except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        return False
+    return isinstance(found, dict) and "auto_map" in found
