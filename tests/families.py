@@ -6,6 +6,8 @@ import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import PreTrainedTokenizerBase
 
 from bertkit.data.windows import WindowMaker
@@ -53,3 +55,12 @@ def plain_spans(
             end += 1
         spans.append((start, end))
     return spans
+
+
+def dense_attention(scaling: float) -> Callable[..., Tensor]:
+    """torch's attention over a dense batch, as `varlen_attention` wants it: (B, A, S, D) -> (B, S, A, D)."""
+
+    def dense(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+        return scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling).transpose(1, 2)
+
+    return dense

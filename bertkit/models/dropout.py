@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
+from transformers.masking_utils import sdpa_mask
 from transformers.modeling_utils import PreTrainedModel
 
-NAME = "bertkit_dropout"  # of the attention function, among transformers' own
+from bertkit.models.load import has_sdpa, use_attention
+
 CACHED = 1 << 17  # scores of a block, for each thread: half a MB, and as much again for what is made of them
 LEVELS = 1 << 16  # a rate is rounded to a multiple of 1 / LEVELS, and rescaled by what it was rounded to
 
@@ -166,8 +166,6 @@ def speed_up(model: PreTrainedModel) -> str:
                 fast = CpuDropout(child.p)
                 fast.train(child.training)
                 setattr(parent, name, fast)
-    if model._supports_attention_backend and model.config._attn_implementation == "sdpa":
-        AttentionInterface.register(NAME, attention)
-        ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, sdpa_mask)
-        model.set_attn_implementation(NAME)
+    if has_sdpa(model):
+        use_attention(model, "bertkit_dropout", attention, sdpa_mask)
     return "sfc64"

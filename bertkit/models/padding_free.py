@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from bertkit.errors import BertkitError
-from bertkit.models.load import DTYPES
-from bertkit.models.ragged import ragged_of, repad, unpad
-from bertkit.models.varlen import has_kernel, varlen_attention
+from bertkit.models.load import use_attention
+from bertkit.models.varlen import ragged_of, varlen_attention
 
 PREFIX = "padding_free_"  # of attention names; in memory only, for transformers writes none into config.json
 STACKS = {  # model type -> the layer stack of its base model
@@ -26,47 +23,6 @@ STACKS = {  # model type -> the layer stack of its base model
     "albert": "encoder",
     "distilbert": "transformer",
 }
-
-
-def choose_padding(
-    asked: Literal["auto", True, False],
-    model: PreTrainedModel,
-    device: torch.device,
-    precision: str,
-    order: str | None,
-) -> str:
-    """Make the model padding-free where that is asked for, or, if `auto`, where it is faster.
-
-    Args:
-        order: of the training batches, `random` or `length`; None for a model that answers.
-    Returns:
-        What was chosen and why, in a few words.
-    Raises:
-        BertkitError: it is asked for, and this model cannot.
-    """
-    if asked is False:
-        return "padded (as asked)"
-    if asked is True:
-        make_padding_free(model)
-        return "padding-free (as asked)"
-    if device.type != "cuda" and (device.type != "cpu" or order != "random"):
-        # measured on 2 cores: batches of one length leave little padding, and gathering then costs 0 to 15 %
-        return f"padded (unpadding gains nothing on {device.type}, where batches are of similar length)"
-    if reason := _obstacle(model):
-        return f"padded ({reason})"
-    if device.type == "cpu":
-        # one pass instead of several of similar length: 1.02 to 1.19 times as fast on four work loads
-        make_padding_free(model, only_in_training=True)
-        return "padding-free (batches in random order)"
-    if not has_kernel(device, DTYPES[precision]):
-        return f"padded (the kernel for unpadded batches takes bf16 or fp16, on sm80 or newer, and this is {precision})"
-    if order is not None and (rate := attention_dropout(model.config)):
-        return (
-            f"padded (the kernel for unpadded batches has no attention dropout, and it is {rate} here; "
-            "model.attention_dropout=0 allows it)"
-        )
-    make_padding_free(model)
-    return "padding-free (variable-length kernel)"
 
 
 def make_padding_free(model: PreTrainedModel, only_in_training: bool = False) -> None:
@@ -81,23 +37,21 @@ def make_padding_free(model: PreTrainedModel, only_in_training: bool = False) ->
     Raises:
         BertkitError: an architecture or attention that is not known to work.
     """
-    if reason := _obstacle(model):
+    if reason := obstacle(model):
         raise BertkitError(f"hardware.padding_free: {reason}", hint="leave it out, or set hardware.padding_free=false")
     base = model.base_model
     stack = getattr(base, STACKS[model.config.model_type])
     before = model.config._attn_implementation
-    name = PREFIX + before
-    ALL_ATTENTION_FUNCTIONS.register(name, partial(_attention, ALL_ATTENTION_FUNCTIONS[before]))
-    ALL_MASK_ATTENTION_FUNCTIONS.register(name, ALL_MASK_ATTENTION_FUNCTIONS[before])
-    model.set_attn_implementation(name)
+    attend = partial(_attention, ALL_ATTENTION_FUNCTIONS[before])
+    use_attention(model, PREFIX + before, attend, ALL_MASK_ATTENTION_FUNCTIONS[before])
     base.register_forward_pre_hook(partial(_catch_mask, only_in_training), with_kwargs=True)
     stack.register_forward_pre_hook(_unpad_states, with_kwargs=True)
     stack.register_forward_hook(_repad_states, with_kwargs=True)
 
 
-def is_padding_free(model: nn.Module) -> bool:
-    """Whether a model, prepared by accelerate or not, was made padding-free."""
-    return getattr(model, "module", model).config._attn_implementation.startswith(PREFIX)
+def is_padding_free(model: PreTrainedModel) -> bool:
+    """Whether a model was made padding-free."""
+    return model.config._attn_implementation.startswith(PREFIX)
 
 
 def attention_dropout(config: PreTrainedConfig) -> float:
@@ -107,7 +61,8 @@ def attention_dropout(config: PreTrainedConfig) -> float:
     )
 
 
-def _obstacle(model: PreTrainedModel) -> str | None:
+def obstacle(model: PreTrainedModel) -> str | None:
+    """Why a model cannot run without padding, in words."""
     config = model.config
     if config.model_type not in STACKS or getattr(config, "is_decoder", False):
         return f"{config.model_type} cannot run without padding; {', '.join(STACKS)} can"
@@ -135,8 +90,8 @@ def _unpad_states(stack: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, d
     if ragged is None:
         return None
     if args:
-        return (unpad(args[0], ragged.index)[None], *args[1:]), kwargs
-    return args, {**kwargs, "hidden_states": unpad(kwargs["hidden_states"], ragged.index)[None]}
+        return (ragged.unpad(args[0])[None], *args[1:]), kwargs
+    return args, {**kwargs, "hidden_states": ragged.unpad(kwargs["hidden_states"])[None]}
 
 
 def _repad_states(stack: nn.Module, args: tuple, kwargs: dict, outputs: object) -> object:
@@ -145,7 +100,7 @@ def _repad_states(stack: nn.Module, args: tuple, kwargs: dict, outputs: object) 
     if ragged is not None:
         # else every token would have attended to the whole batch, silently
         assert ragged.readers, f"{type(stack).__name__} does not hand the layout of the batch to its attention"
-        outputs.last_hidden_state = repad(outputs.last_hidden_state[0], ragged.index, *ragged.mask.shape)
+        outputs.last_hidden_state = ragged.repad(outputs.last_hidden_state[0])
     return outputs
 
 
@@ -164,8 +119,10 @@ def _attention(
         return plain(module, query, key, value, attention_mask, **kwargs)
     ragged.readers += 1
 
-    def dense(*heads: Tensor | None, scaling: float, dropout: float) -> Tensor:
+    scaling, dropout = kwargs["scaling"], kwargs["dropout"]
+
+    def dense(*heads: Tensor | None) -> Tensor:
         return plain(module, *heads, scaling=scaling, dropout=dropout)[0]
 
     states = (states[0].transpose(0, 1) for states in (query, key, value))
-    return varlen_attention(*states, ragged, kwargs["scaling"], kwargs["dropout"], dense)[None], None
+    return varlen_attention(*states, ragged, scaling, dropout, dense)[None], None

@@ -6,9 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertkit.models.padding_free import repad, unpad
-from bertkit.models.ragged import Ragged, ragged_of
-from bertkit.models.varlen import grouped_attention, padded_attention
+from bertkit.models.varlen import Ragged, grouped_attention, padded_attention, ragged_of
+from tests.families import dense_attention
 
 lengths = st.lists(st.integers(0, 9), min_size=1, max_size=6).filter(any)
 
@@ -27,12 +26,12 @@ def test_unpad_then_repad_is_identity_on_tokens_and_zero_on_padding(lengths, mor
     mask = mask_of(lengths, max(lengths) + more, on_the_left)
     grid = torch.randn(*mask.shape, *shape)
     layout = layout_of(mask)
-    tokens = unpad(grid, layout.index)
+    tokens = layout.unpad(grid)
     assert tokens.shape == (sum(lengths), *shape)
-    again = repad(tokens, layout.index, *mask.shape)
+    again = layout.repad(tokens)
     is_token = mask.bool().view(*mask.shape, *(1 for _ in shape))
     assert torch.equal(again, torch.where(is_token, grid, 0.0))
-    assert torch.equal(unpad(again, layout.index), tokens)
+    assert torch.equal(layout.unpad(again), tokens)
 
 
 @given(lengths, st.integers(0, 3), st.booleans())
@@ -59,7 +58,7 @@ def test_grouped_attention_is_padded_attention_and_stays_within_its_sequence(len
     layout = layout_of(mask_of(lengths, max(lengths) + 1, on_the_left))
     query, key, value = torch.randn(3, sum(lengths), 2, 4)
     grouped, padded = (
-        attend(query, key, value, layout, scaling=0.5) for attend in (grouped_attention, padded_attention)
+        attend(query, key, value, layout, dense_attention(0.5)) for attend in (grouped_attention, padded_attention)
     )
     torch.testing.assert_close(grouped, padded, atol=1e-6, rtol=0)
     start = 0

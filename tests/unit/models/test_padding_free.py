@@ -15,14 +15,16 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from bertkit.errors import BertkitError
 from bertkit.heads import HEADS
-from bertkit.models import dropout, padding_free, varlen
+from bertkit.models import dropout, padding_free, ready, varlen
 from bertkit.models.load import load_model
-from bertkit.models.padding_free import STACKS, choose_padding, make_padding_free
-from bertkit.models.ragged import ragged_of
-from bertkit.recipe import ModelConfig
+from bertkit.models.padding_free import STACKS, make_padding_free
+from bertkit.models.ready import choose_padding
+from bertkit.models.varlen import ragged_of
+from bertkit.recipe import HardwareConfig, ModelConfig
 from bertkit.run import evaluate, finetune
 from bertkit.rundir import RunDir
 from bertkit.train import keep
+from tests.families import dense_attention
 from tests.tiny import ARCHITECTURES
 
 LABELS = {"class": ("a", "b", "c"), "multilabel": ("a", "b", "c"), "number": (), "token": ("a", "b", "c"), "span": ()}
@@ -100,10 +102,10 @@ def _unused(model: PreTrainedModel) -> set[str]:
     return {name for name, weight in model.named_parameters() if weight.grad is None}
 
 
-@pytest.mark.parametrize("way", [varlen.grouped_attention, varlen.padded_attention])
-def test_every_way_of_attention_says_the_same(tiny, monkeypatch, way):
+@pytest.mark.parametrize("few", [0, 99], ids=["padded", "grouped"])
+def test_every_way_of_attention_says_the_same(tiny, monkeypatch, few):
     model = model_of(tiny("bert"), "token")
-    monkeypatch.setattr(padding_free, "varlen_attention", way)
+    monkeypatch.setattr(varlen, "FEW_LENGTHS", few)
     for lengths in BATCHES.values():
         inputs = batch_of(model, lengths, more=2)
         torch.testing.assert_close(
@@ -253,13 +255,14 @@ def test_the_kernel_gets_what_it_wants(monkeypatch):
 
     monkeypatch.setattr(torch_varlen, "varlen_attn", played)
     monkeypatch.setattr(varlen, "has_kernel", lambda device, dtype: True)
-    found = varlen.varlen_attention(query, key, value, layout, 0.3)
+    dense = dense_attention(0.3)
+    found = varlen.varlen_attention(query, key, value, layout, 0.3, 0.0, dense)
     assert seen == [((14, 2, 8), torch.int32, [0, 4, 4, 13, 14], 9, 9, 0.3)]
     for way in (varlen.grouped_attention, varlen.padded_attention):
-        torch.testing.assert_close(found, way(query, key, value, layout, 0.3), atol=1e-6, rtol=0)
+        torch.testing.assert_close(found, way(query, key, value, layout, dense), atol=1e-6, rtol=0)
     # it has no dropout, and takes heads of multiples of 8
-    varlen.varlen_attention(query, key, value, layout, 0.3, dropout=0.1)
-    varlen.varlen_attention(query[..., :6], key[..., :6], value[..., :6], layout, 0.3)
+    varlen.varlen_attention(query, key, value, layout, 0.3, 0.1, dense)
+    varlen.varlen_attention(query[..., :6], key[..., :6], value[..., :6], layout, 0.3, 0.0, dense)
     assert len(seen) == 1
 
 
@@ -281,7 +284,7 @@ def test_few_lengths_are_grouped_and_many_are_padded(monkeypatch, lengths, way):
     taken = []
     for name in ("grouped_attention", "padded_attention"):
         monkeypatch.setattr(varlen, name, lambda *_, name=name: taken.append(name))
-    varlen.varlen_attention(*states, layout, 0.5)
+    varlen.varlen_attention(*states, layout, 0.5, 0.0, dense_attention(0.5))
     assert taken == [way]
 
 
@@ -335,18 +338,24 @@ def test_dense_parts_are_done_by_the_attention_that_the_model_had(tiny, monkeypa
     ],
 )  # fmt: skip
 def test_auto_is_padding_free_where_that_is_faster(tiny, monkeypatch, device, precision, kernel, settings, order, said):
-    monkeypatch.setattr(padding_free, "has_kernel", lambda device, dtype: kernel)
+    monkeypatch.setattr(ready, "has_kernel", lambda device, dtype: kernel)
     model = model_of(tiny("bert"), **settings)
     before = model.config._attn_implementation
-    assert choose_padding("auto", model, DEVICES[device], precision, order) == said
+    assert choose_padding(model, HardwareConfig(padding_free="auto"), DEVICES[device], precision, order) == said
     assert (model.config._attn_implementation != before) == said.startswith("padding-free")
 
 
 def test_true_and_false_are_obeyed_anywhere(tiny):
     model = model_of(tiny("bert"))
-    assert choose_padding(False, model, DEVICES["cpu"], "fp32", "random") == "padded (as asked)"
+    assert (
+        choose_padding(model, HardwareConfig(padding_free=False), DEVICES["cpu"], "fp32", "random")
+        == "padded (as asked)"
+    )
     assert model.config._attn_implementation == "sdpa"
-    assert choose_padding(True, model, DEVICES["cpu"], "fp32", "random") == "padding-free (as asked)"
+    assert (
+        choose_padding(model, HardwareConfig(padding_free=True), DEVICES["cpu"], "fp32", "random")
+        == "padding-free (as asked)"
+    )
     assert model.config._attn_implementation == "padding_free_sdpa"
 
 
@@ -365,10 +374,10 @@ def test_an_unknown_architecture_is_refused_by_name(tiny, architecture):
     model = model_of(tiny(architecture))
     known = "bert, roberta, xlm-roberta, electra, albert, distilbert can"
     with pytest.raises(BertkitError) as caught:
-        choose_padding(True, model, DEVICES["cpu"], "fp32", "random")
+        choose_padding(model, HardwareConfig(padding_free=True), DEVICES["cpu"], "fp32", "random")
     assert caught.value.message == f"hardware.padding_free: {architecture} cannot run without padding; {known}"
     assert caught.value.hint == "leave it out, or set hardware.padding_free=false"
-    said = choose_padding("auto", model, DEVICES["cuda"], "bf16", "random")
+    said = choose_padding(model, HardwareConfig(padding_free="auto"), DEVICES["cuda"], "bf16", "random")
     assert said == f"padded ({architecture} cannot run without padding; {known})"
 
 

@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 from bertkit import inference, launch
 from bertkit.data.plan import Budget
 from bertkit.errors import BertkitError
-from bertkit.models import on_xla, ready
+from bertkit.models import ready
 from bertkit.models.load import load_model
 from bertkit.models.ready import make_trainable
 from bertkit.recipe import HardwareConfig, ModelConfig, TrainConfig, load_recipe
@@ -125,7 +125,7 @@ def test_a_model_for_xla_answers_the_same_and_never_looks_into_its_mask(tiny, ar
     whole = torch.ones_like(ids)
     masks = whole, whole.index_fill(1, torch.tensor([5]), 0)
     before = [model(input_ids=ids, attention_mask=mask).logits for mask in masks]
-    on_xla.fit_xla(model, CPU)
+    ready.fit_xla(model, CPU)
     graphs = Graphs()
     for mask, logits in zip(masks, before, strict=True):
         with graphs:
@@ -234,7 +234,7 @@ def recorded(
         monkeypatch.setattr(module, "device_of", lambda where: kind(graphs))
     monkeypatch.setattr(optim, "make_optimizer", as_on_xla)
     monkeypatch.setattr(sys.modules["torch.optim.adam"], "_get_capturable_supported_devices", lambda **others: ["cpu"])
-    monkeypatch.setattr(ready, "speed_up", lambda model: on_xla.fit_xla(model, CPU) or "xla")
+    monkeypatch.setattr(ready, "speed_up", lambda model: ready.fit_xla(model, CPU) or "xla")
     recipe = load_recipe({
         "task": task,
         "model": {"checkpoint": "bundled:tiny", "init": "scratch"},
