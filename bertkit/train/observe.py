@@ -159,8 +159,9 @@ class Trackers:
 
     def close(self) -> None:
         """Flush and end."""
-        if self._names:
-            self._accelerator.end_training()
+        # not `end_training`, which takes the processes apart as well: they still score, and write what they found
+        for tracker in self._accelerator.trackers:
+            tracker.finish()
 
 
 def check_trackers(names: Sequence[str]) -> Sequence[str]:

@@ -89,3 +89,13 @@ def test_the_command_line_answers_and_scores_in_two_processes_as_in_one(worlds: 
     assert {name: told[name] for name in scores} == scores
     assert told["rows"] == 7
     assert err == ""
+
+
+def test_processes_that_tell_a_tracker_stay_together_to_the_end(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    run = ("-m", "bertkit", "train", "sentiment", "--model", "bundled:tiny", "model.init=scratch", "--cpus", "2")
+    rows = ("--train", "bundled:sentiment.csv", "data.train_rows=24", "data.validation_rows=4", "train.steps=2")
+    process = start(*run, *rows, "log.trackers=tensorboard", "--out", tmp_path / "run")
+    _, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert list((tmp_path / "run" / "bertkit").glob("events.out.tfevents.*"))
