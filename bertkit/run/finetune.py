@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,7 +20,7 @@ from bertkit.tasks.base import Task, make_task
 
 if TYPE_CHECKING:
     from bertkit.prepare import Prepared
-    from bertkit.train.keep import Keeper, Watch
+    from bertkit.train.keep import Keeper
 
 
 def finetune(
@@ -94,17 +94,15 @@ def _finetune(
     marks = prepare.marks_of(material, prepared)
     check_alike("the run", lambda: marks)
     del splits, material  # training needs the windows, not the rows
-    keeper, watch = _train(claim.run, prepared, marks, resume, quiet)
-    return finish(claim.run, prepared, keeper, watch, background, say)
+    keeper = _train(claim.run, prepared, marks, resume, quiet)
+    return finish(claim.run, prepared, keeper, background, say)
 
 
-def _train(
-    run: RunDir, prepared: Prepared, marks: Mapping[str, object], resume: bool, quiet: bool
-) -> tuple[Keeper, Watch]:
+def _train(run: RunDir, prepared: Prepared, marks: Mapping[str, object], resume: bool, quiet: bool) -> Keeper:
     """Train from the first step, or from where the run stopped."""
     from bertkit.models.vocabulary import follow_decay
     from bertkit.train import fit, keep, loop, memory
-    from bertkit.train.observe import Trackers, make_progress
+    from bertkit.train.observe import make_progress, tracked
     from bertkit.train.optim import make_optimizer
 
     recipe, plan, bare, setup = prepared.recipe, prepared.plan, prepared.built.model, prepared.setup
@@ -112,7 +110,7 @@ def _train(
     accelerator.wait_for_everyone()
     optimizer = make_optimizer(bare, recipe.train)
     follow_decay(bare, optimizer)
-    model, optimizer = accelerator.prepare(bare, optimizer)
+    model, wrapped = accelerator.prepare(bare, optimizer)
     keeper = keep.Keeper(
         run=run,
         model=bare,
@@ -121,33 +119,29 @@ def _train(
         fingerprint=marks,
         accelerator=accelerator,
         loss_scale=setup.loss_scale,
+        plan=plan,
+        objective=prepared.objective,
     )
     # a checkpoint of other settings is refused before anything is written
     start = keeper.resume(sayer(quiet)) if resume else 0
     if is_main:
         open_run(run, prepared)
     check_shared(run, recipe)
-    progress = make_progress(plan.step_count, start, quiet or not is_main)
-    trackers = Trackers(accelerator, recipe.log.trackers, recipe.log.project, flatten(recipe.tree()))
-    watch = keep.Watch(keeper=keeper, progress=progress, trackers=trackers, plan=plan, objective=prepared.objective)
+    keeper.progress = make_progress(plan.step_count, start, quiet or not is_main)
     # where it is neither in a forward nor in a backward pass, smaller batches would not help
     exhausted = memory.or_else(
         lambda: f"out of memory; the last good checkpoint is {keeper.last_saved}",
         hint="free some memory, then go on with --resume",
     )
-    try:
+    with tracked(accelerator, recipe.log, flatten(recipe.tree())), closing(keeper.progress):
         if not keeper.stopped:
-            state = prepared.train_state(model, optimizer, watch, keeper.token_budget)
-            state.last_saved = keeper.last_saved
+            state = prepared.train_state(model, wrapped, keeper, keeper.token_budget)
             with exhausted:
                 if setup.finds_tokens and not keeper.token_budget:
                     state.resize(fit.find_token_budget(state))
-                    watch.resized(start, state.budget.tokens, "the fastest that fits")
+                    keeper.resized(start, state.budget.tokens, "the fastest that fits")
                 loop.train(state, start)
-    finally:
-        progress.close()
-        trackers.close()
-    return keeper, watch
+    return keeper
 
 
 class _Claim(NamedTuple):

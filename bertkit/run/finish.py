@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bertkit.outcome import Background, Scored
     from bertkit.prepare import Prepared
     from bertkit.tasks.base import Task
-    from bertkit.train.keep import Keeper, Watch
+    from bertkit.train.keep import Keeper
 
 PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "numpy")
 
@@ -62,16 +62,14 @@ def check_shared(run: RunDir, recipe: Recipe) -> None:
         )
 
 
-def finish(
-    run: RunDir, prepared: Prepared, keeper: Keeper, watch: Watch, background: Background, say: Say
-) -> dict[str, object]:
+def finish(run: RunDir, prepared: Prepared, keeper: Keeper, background: Background, say: Say) -> dict[str, object]:
     """Score the best weights, and write what a reader of the run needs; metrics.json last, for it says "finished"."""
     from bertkit.models.source import quiet
     from bertkit.outcome import findings, records
     from bertkit.train.device import weights_at_hand
 
     keeper.load_best()
-    scored = score(prepared, watch, background)
+    scored = score(prepared, keeper, background)
     last = scored[-1] if scored else None
     task = last.task if last else prepared.predictor.task
     metrics = metrics_of(scored, task, keeper, background, prepared.recipe.seed)
@@ -96,15 +94,15 @@ def finish(
     return metrics
 
 
-def score(prepared: Prepared, watch: Watch, background: Background) -> list[Scored]:
+def score(prepared: Prepared, keeper: Keeper, background: Background) -> list[Scored]:
     """Validation and test, answered by the best weights."""
     from bertkit.outcome import Scored
 
     predictor, found = prepared.predictor, []
     for name, parts in prepared.scored.items():
         rows = [row for part in parts for row in part.rows]
-        is_fresh = name == "validation" and watch.best_predictions is not None
-        predictions = watch.best_predictions if is_fresh else predictor.evaluate(parts)[1]
+        is_fresh = name == "validation" and keeper.best_predictions is not None
+        predictions = keeper.best_predictions if is_fresh else predictor.evaluate(parts)[1]
         if name == "validation":
             # settings that are chosen on validation, such as a threshold; they hold for test and from now on
             predictor = replace(predictor, task=predictor.task.tuned(predictions, rows))

@@ -21,15 +21,14 @@ def halve(state: TrainState, step: int, rows: int, length: int, is_shared: bool)
         BertkitError: it is one window already; or other ranks have gradients of the step that failed.
     """
     budget = min(state.budget.tokens, rows * length) // 2
-    saved = f"the last good checkpoint is {state.last_saved}"
     if rows == 1:
         raise BertkitError(
-            f"out of memory in step {step}, with a micro-batch of one window of {length} tokens; {saved}",
+            f"out of memory in step {step}, with a micro-batch of one window of {length} tokens; {state.saved}",
             hint="lower windows.max_length, or set hardware.gradient_checkpointing=true",
         )
     if is_shared:
         raise BertkitError(
-            f"out of memory in step {step} while processes exchanged gradients; {saved}",
+            f"out of memory in step {step} while processes exchanged gradients; {state.saved}",
             hint=f"go on with --resume hardware.micro_batch_tokens={budget}",
         )
     state.optimizer.zero_grad()

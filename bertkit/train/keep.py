@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bertkit.disk import discard
 from bertkit.metrics.shown import describe_scores
 from bertkit.train import checkpoint, memory
+from bertkit.train.observe import Progress
 from bertkit.train.ranks import of_first
+from bertkit.train.state import Step, StepObserver
 
 if TYPE_CHECKING:
     import torch
@@ -21,33 +24,31 @@ if TYPE_CHECKING:
     from bertkit.recipe import Recipe
     from bertkit.rundir import RunDir
     from bertkit.train.loss_scale import LossScale
-    from bertkit.train.observe import Progress, Trackers
-    from bertkit.train.state import Step
-
 
 TRACKED = ("loss", "learning_rate", "gradient_norm")  # numbers of a step that trackers get
 
 
 @dataclass(kw_only=True)
-class Keeper:
-    """Checkpoints of a run: the last ones to resume from, and the best weights.
+class Keeper(StepObserver):
+    """The observer of a run: history, progress, evaluations, checkpoints, the best weights and early stopping.
 
     Best weights are in a folder named by their step, which stays as long as a checkpoint speaks of it: killed between
     the two, a run goes on from a checkpoint whose best weights are there.
-
-    Attributes:
-        token_budget: what became of the recipe's micro-batch tokens, found or halved; 0 as long as nothing did.
     """
 
     run: RunDir
     model: torch.nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizer: torch.optim.Optimizer  # torch's own; so the model, without what accelerate wraps around them
     recipe: Recipe
     fingerprint: Mapping[str, object]
     accelerator: Accelerator
     loss_scale: LossScale
-    token_budget: int = 0
+    plan: Plan
+    objective: Objective
+    progress: Progress = field(default_factory=Progress)
+    token_budget: int = 0  # what became of the recipe's micro-batch tokens, found or halved; 0 as long as nothing did
     best: dict[str, object] | None = None
+    best_predictions: list | None = None  # of the best evaluation, when this process made it
     stale: int = 0  # evaluations since the best one
     stopped: bool = False  # early stopping has ended the run
     step: int = 0
@@ -64,13 +65,72 @@ class Keeper:
         """Seconds of training so far, over all resumes."""
         return self._seconds_before + time.monotonic() - self._began
 
-    def save(self, step: int) -> str:
-        """Write the checkpoint of this step and remove those beyond `train.keep`; returns its name."""
-        self.step, self.last_saved = step, checkpoint.step_name(step)
+    def is_due(self, step: int) -> bool:
+        """Whether to evaluate after this step: the last one always is, whatever divides what."""
+        is_last = step == self.plan.step_count
+        return self.objective.has_scores and (is_last or self._is_turn(step, self.recipe.train.evaluate_every))
+
+    def is_checkpoint(self, step: int) -> bool:
+        return self._is_turn(step, self.recipe.train.checkpoint_every)
+
+    def _is_turn(self, step: int, every: int | None) -> bool:
+        """Whether something that happens every so many steps, or else every epoch, happens after this step."""
+        return step % (every or self.plan.steps_per_epoch) == 0
+
+    def __call__(self, steps: list[Step]) -> bool:
+        if self.accelerator.is_main_process:
+            self.run.append_history(step.record() for step in steps)
+            self.run.append_pace({"step": steps[-1].step, "seconds": round(self.seconds(), 3), **memory.held()})
+        self.progress.steps(steps)
+        for step in steps:
+            self._track("train", {name: getattr(step, name) for name in TRACKED}, step.step)
+        if skipped := [str(step.step) for step in steps if step.skipped]:
+            self.progress.say(
+                f"step {', '.join(skipped)} skipped: the gradient overflowed in fp16; "
+                f"losses are scaled by {self.loss_scale.value:g} from here on"
+            )
+        return self.is_due(steps[-1].step) and self._evaluate(steps[-1].step, steps[-1].epoch)
+
+    def resized(self, step: int, tokens: int, reason: str) -> None:
+        self.token_budget = tokens
+        if self.accelerator.is_main_process:
+            self.run.append_pace({"step": step, "micro_batch_tokens": tokens, "reason": reason})
+        self.progress.say(f"step {step}: micro-batches of {tokens:,} tokens: {reason}")
+
+    def _evaluate(self, step: int, epoch: float) -> bool:
+        scores, predictions = self.objective.evaluate()
+        memory.give_back()
+        if self.accelerator.is_main_process:
+            self.run.append_history([{"step": step, "epoch": epoch, "validation": scores}])
+        self.progress.say(f"step {step} (epoch {epoch:.2f})  validation: {describe_scores(scores)}")
+        self._track("validation", scores, step)
+        best_by, is_lower = self.objective.best_by, self.objective.lower_is_better
+        value = scores[best_by]
+        best = None if self.best is None else self.best["value"]
+        # an undefined metric is never the best
+        if value is not None and (best is None or (value < best if is_lower else value > best)):
+            self.stale, self.best_predictions = 0, predictions
+            self.save_best(step, best_by, value)
+        else:
+            self.stale += 1
+        patience = self.recipe.train.early_stopping
+        self.stopped = patience is not None and self.stale >= patience
+        if self.stopped:
+            self.progress.say(f"early stopping: no better {best_by} in {patience} evaluations")
+        return self.stopped
+
+    def _track(self, kind: str, values: Mapping[str, float | None], step: int) -> None:
+        """Tell the trackers, where the recipe names some; undefined numbers are left out."""
+        known = {f"{kind}/{name}": value for name, value in values.items() if value is not None}
+        self.accelerator.log(known, step=step)
+
+    def save(self, step: int) -> None:
+        """Write the checkpoint of this step and remove those beyond `train.keep`."""
+        self.step, name = step, f"step-{step:06d}"
         if self.accelerator.is_main_process:
             self.run.sync_history()
             checkpoint.save_checkpoint(
-                self.run.checkpoints / self.last_saved, self.model, plain(self.optimizer),
+                self.run.checkpoints / name, self.model, self.optimizer,
                 {"step": step, "best": self.best, "stale": self.stale, "stopped": self.stopped,
                  "seconds": round(self.seconds(), 3), "scaler": self.loss_scale.state(),
                  "fingerprint": dict(self.fingerprint),
@@ -79,24 +139,25 @@ class Keeper:
             for old in checkpoint.steps(self.run.checkpoints)[: -self.recipe.train.keep]:
                 discard(old)
             self._drop_beaten()
-        return self.last_saved
+        self.last_saved = name
 
     def save_best(self, step: int, name: str, value: float) -> None:
         """Keep the weights of this step as the best so far, without the optimiser's state."""
         self.best = {"step": step, "metric": name, "value": value}
         if self.accelerator.is_main_process:
-            checkpoint.save_checkpoint(
-                self.run.checkpoints / checkpoint.best_name(step), self.model, None, {"step": step}
-            )
+            checkpoint.save_checkpoint(self._best_of(step), self.model, None, {"step": step})
             self._drop_beaten()
+
+    def _best_of(self, step: int) -> Path:
+        return self.run.checkpoints / f"best-{step:06d}"
 
     def _drop_beaten(self) -> None:
         """Remove best weights of which no checkpoint speaks any more."""
         wanted = {checkpoint.best_of(path) for path in checkpoint.steps(self.run.checkpoints)}
         wanted.add(self.best and self.best["step"])
-        names = {checkpoint.best_name(step) for step in wanted if step is not None}
+        kept = {self._best_of(step) for step in wanted if step is not None}
         for folder in self.run.checkpoints.glob("best-*"):
-            if folder.name not in names:
+            if folder not in kept:
                 discard(folder)
 
     def resume(self, say: Callable[[str], None]) -> int:
@@ -104,102 +165,21 @@ class Keeper:
         path = of_first(lambda: checkpoint.latest(self.run.checkpoints))
         if path is None:
             say("resume: there is no checkpoint yet, starting from the first step")
-            if self.accelerator.is_main_process:
-                self.run.rewind_history(0)
-            return 0
-        state = checkpoint.resume(path, self.model, plain(self.optimizer), self.fingerprint)
-        self.loss_scale.load(state["scaler"])
-        self.best, self.stale, self.stopped, self.step = state["best"], state["stale"], state["stopped"], state["step"]
-        self._seconds_before, self.last_saved = state["seconds"], path.name
-        if state["micro_batch_tokens"]["asked"] == self.asked:  # asked for anew, they are taken as asked
-            self.token_budget = state["micro_batch_tokens"]["now"]
+        else:
+            state = checkpoint.resume(path, self.model, self.optimizer, self.fingerprint)
+            self.loss_scale.load(state["scaler"])
+            self.best, self.stale, self.stopped = state["best"], state["stale"], state["stopped"]
+            self.step, self._seconds_before, self.last_saved = state["step"], state["seconds"], path.name
+            if state["micro_batch_tokens"]["asked"] == self.asked:  # asked for anew, they are taken as asked
+                self.token_budget = state["micro_batch_tokens"]["now"]
+            say(f"resume: going on from {path.name}")
         if self.accelerator.is_main_process:
             self.run.rewind_history(self.step)
-        say(f"resume: going on from {path.name}")
         return self.step
 
     def load_best(self) -> None:
         """Put the best weights into the model, where an evaluation found one."""
         if self.best is not None and self.best["step"] != self.step:
-            path = self.run.checkpoints / checkpoint.best_name(self.best["step"])
+            path = self._best_of(self.best["step"])
             checkpoint.read_state(path)
             checkpoint.load_weights(path, self.model)
-
-
-@dataclass(kw_only=True)
-class Watch:
-    """The observer of a run: history, progress, evaluations, the best checkpoint and early stopping."""
-
-    keeper: Keeper
-    progress: Progress
-    trackers: Trackers
-    plan: Plan
-    objective: Objective
-    best_predictions: list | None = None  # of the best evaluation, when this process made it
-
-    def is_due(self, step: int) -> bool:
-        """Whether to evaluate after this step: the last one always is, whatever divides what."""
-        is_last = step == self.plan.step_count
-        return self.objective.has_scores and (is_last or self._is_turn(step, self.keeper.recipe.train.evaluate_every))
-
-    def is_checkpoint(self, step: int) -> bool:
-        """Whether to save after this step."""
-        return self._is_turn(step, self.keeper.recipe.train.checkpoint_every)
-
-    def _is_turn(self, step: int, every: int | None) -> bool:
-        """Whether something that happens every so many steps, or else every epoch, happens after this step."""
-        return step % (every or self.plan.steps_per_epoch) == 0
-
-    def save(self, step: int) -> str:
-        """Write the checkpoint of this step; returns its name."""
-        return self.keeper.save(step)
-
-    def __call__(self, steps: list[Step]) -> bool:
-        if self.keeper.accelerator.is_main_process:
-            self.keeper.run.append_history(step.record() for step in steps)
-            self.keeper.run.append_pace(
-                {"step": steps[-1].step, "seconds": round(self.keeper.seconds(), 3), **memory.held()}
-            )
-        self.progress.steps(steps)
-        for step in steps:
-            self.trackers.log({f"train/{name}": getattr(step, name) for name in TRACKED}, step.step)
-        if skipped := [str(step.step) for step in steps if step.skipped]:
-            self.progress.say(
-                f"step {', '.join(skipped)} skipped: the gradient overflowed in fp16; "
-                f"losses are scaled by {self.keeper.loss_scale.value:g} from here on"
-            )
-        return self.is_due(steps[-1].step) and self._evaluate(steps[-1].step, steps[-1].epoch)
-
-    def resized(self, step: int, token_budget: int, reason: str) -> None:
-        """Told that micro-batches have another size from this step on; checkpoints keep it."""
-        self.keeper.token_budget = token_budget
-        if self.keeper.accelerator.is_main_process:
-            self.keeper.run.append_pace({"step": step, "micro_batch_tokens": token_budget, "reason": reason})
-        self.progress.say(f"step {step}: micro-batches of {token_budget:,} tokens: {reason}")
-
-    def _evaluate(self, step: int, epoch: float) -> bool:
-        scores, predictions = self.objective.evaluate()
-        memory.give_back()
-        if self.keeper.accelerator.is_main_process:
-            self.keeper.run.append_history([{"step": step, "epoch": epoch, "validation": scores}])
-        self.progress.say(f"step {step} (epoch {epoch:.2f})  validation: {describe_scores(scores)}")
-        self.trackers.log({f"validation/{name}": value for name, value in scores.items()}, step)
-        best_by, is_lower = self.objective.best_by, self.objective.lower_is_better
-        value = scores[best_by]
-        best = None if self.keeper.best is None else self.keeper.best["value"]
-        # an undefined metric is never the best
-        if value is not None and (best is None or (value < best if is_lower else value > best)):
-            self.keeper.stale, self.best_predictions = 0, predictions
-            self.keeper.save_best(step, best_by, value)
-        else:
-            self.keeper.stale += 1
-        patience = self.keeper.recipe.train.early_stopping
-        self.keeper.stopped = patience is not None and self.keeper.stale >= patience
-        if self.keeper.stopped:
-            self.progress.say(f"early stopping: no better {best_by} in {patience} evaluations")
-        return self.keeper.stopped
-
-
-def plain(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """The torch optimiser inside accelerate's wrapper."""
-    return getattr(optimizer, "optimizer", optimizer)

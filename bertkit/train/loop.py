@@ -45,10 +45,10 @@ def train(state: TrainState, start: int) -> int:
                 wants_stop = observer(_read_buffer(state))
                 state.model.train()
             if is_last or is_asked or is_checkpoint or wants_stop:
-                state.last_saved = observer.save(done)
+                observer.save(done)
             if is_asked and not is_last:
                 raise Interrupted(
-                    f"stopped at step {done} of {total}; checkpoint {state.last_saved} is saved",
+                    f"stopped at step {done} of {total}; checkpoint {observer.last_saved} is saved",
                     hint="go on with the same command and --resume",
                 )
             if wants_stop:
@@ -103,9 +103,7 @@ def _update(state: TrainState, step: int, rate: float) -> tuple[Tensor, bool]:
         for group in state.optimizer.param_groups:
             group["lr"] = state.device.number(rate)
         with memory.or_else(
-            lambda: (
-                f"out of memory as step {step + 1} changed the weights; the last good checkpoint is {state.last_saved}"
-            ),
+            lambda: f"out of memory as step {step + 1} changed the weights; {state.saved}",
             hint="AdamW holds two numbers beside each weight: take a smaller model, or a device with more memory",
         ):
             state.optimizer.step()
@@ -164,13 +162,12 @@ def _read_buffer(state: TrainState) -> list[Step]:
     for record in steps:
         if not math.isfinite(record.loss):
             raise BertkitError(
-                f"the loss of step {record.step} is {record.loss}; the last good checkpoint is {state.last_saved}",
+                f"the loss of step {record.step} is {record.loss}; {state.saved}",
                 hint="lower train.learning_rate, or use hardware.precision=fp32",
             )
     if steps[-1].skipped and state.loss_scale.value < 1:
         raise BertkitError(
-            f"the gradient of step {steps[-1].step} overflows in fp16 whatever its loss is scaled by; "
-            f"the last good checkpoint is {state.last_saved}",
+            f"the gradient of step {steps[-1].step} overflows in fp16 whatever its loss is scaled by; {state.saved}",
             hint="use hardware.precision=fp32, or lower train.learning_rate",
         )
     return steps

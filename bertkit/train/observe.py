@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from bertkit.errors import BertkitError, did_you_mean
 from bertkit.launch import is_spawned
@@ -13,11 +14,12 @@ from bertkit.launch import is_spawned
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+    from bertkit.recipe import LogConfig
     from bertkit.train.state import Step
 
 
-class Progress(Protocol):
-    """Shows a run to a person."""
+class Progress:
+    """Shows nothing: on other ranks, and to callers that asked for quiet."""
 
     def steps(self, steps: Sequence[Step]) -> None:
         """Steps were done."""
@@ -29,20 +31,7 @@ class Progress(Protocol):
         """The run is over."""
 
 
-class Silent:
-    """Shows nothing: other ranks, and callers that asked for quiet."""
-
-    def steps(self, steps: Sequence[Step]) -> None:
-        return None
-
-    def say(self, text: str) -> None:
-        return None
-
-    def close(self) -> None:
-        return None
-
-
-class Lines(Silent):
+class Lines(Progress):
     """Plain lines on stderr, for logs; at most one every few seconds."""
 
     seconds_between = 5.0
@@ -52,11 +41,11 @@ class Lines(Silent):
         self._last = 0.0
 
     def steps(self, steps: Sequence[Step]) -> None:
-        self._rate.add(steps)
+        speed, seconds_left = self._rate.after(steps)
         now = time.monotonic()
         if now - self._last >= self.seconds_between or steps[-1].step == self._rate.total:
             self._last = now
-            self.show(f"step {steps[-1].step}/{self._rate.total}  {self._rate.describe(steps)}")
+            self.show(f"step {steps[-1].step}/{self._rate.total}  {speed}  {seconds_left:.0f} s left")
 
     def show(self, text: str) -> None:
         """Show how far the run is."""
@@ -85,24 +74,24 @@ class OneLine(Lines):
             print(file=sys.stderr, flush=True)
 
 
-class Bar(Silent):
+class Bar(Progress):
     """A progress bar on stderr with loss, tokens a second and time left."""
 
     def __init__(self, total: int, start: int = 0) -> None:
+        from rich import progress
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._rate = _Rate(total, start)
-        self._bar = Progress(
-            TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[info]}"),
-            TimeRemainingColumn(), console=Console(stderr=True), transient=True,
+        self._bar = progress.Progress(
+            progress.TextColumn("training"), progress.BarColumn(), progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.fields[info]}"), progress.TimeRemainingColumn(),
+            console=Console(stderr=True), transient=True,
         )  # fmt: skip
         self._task = self._bar.add_task("training", total=total, completed=start, info="")
         self._bar.start()
 
     def steps(self, steps: Sequence[Step]) -> None:
-        self._rate.add(steps)
-        self._bar.update(self._task, completed=steps[-1].step, info=self._rate.describe(steps, with_time=False))
+        self._bar.update(self._task, completed=steps[-1].step, info=self._rate.after(steps)[0])
 
     def say(self, text: str) -> None:
         self._bar.console.print(text, markup=False, highlight=False)
@@ -114,53 +103,41 @@ class Bar(Silent):
 def make_progress(total: int, start: int = 0, quiet: bool = False) -> Progress:
     """A bar on a terminal, one line in a notebook, lines elsewhere."""
     if quiet:
-        return Silent()
+        return Progress()
     if "ipykernel" in sys.modules or is_spawned():
         return OneLine(total, start)
     return Bar(total, start) if sys.stderr.isatty() else Lines(total, start)
 
 
 class _Rate:
-    """Useful tokens a second and time left, over the steps seen."""
+    """How fast a run is, over the steps seen."""
 
     def __init__(self, total: int, start: int) -> None:
-        self.total = total
-        self._began, self._first = time.monotonic(), start
-        self._tokens = self._done = 0
+        self.total, self._first = total, start
+        self._began, self._tokens = time.monotonic(), 0
 
-    def add(self, steps: Sequence[Step]) -> None:
+    def after(self, steps: Sequence[Step]) -> tuple[str, float]:
+        """The loss of these steps and the useful tokens a second of all, in words; and the seconds left."""
         self._tokens += sum(step.tokens for step in steps)
-        self._done = steps[-1].step
-
-    def describe(self, steps: Sequence[Step], with_time: bool = True) -> str:
-        seconds = max(time.monotonic() - self._began, 1e-9)
+        done, seconds = steps[-1].step, max(time.monotonic() - self._began, 1e-9)
         loss = sum(step.loss for step in steps) / len(steps)
-        text = f"loss {loss:.4f}  {self._tokens / seconds:,.0f} tokens/s"
-        left = seconds / max(1, self._done - self._first) * (self.total - self._done)
-        return f"{text}  {left:.0f} s left" if with_time else text
+        left = seconds / max(1, done - self._first) * (self.total - done)
+        return f"loss {loss:.4f}  {self._tokens / seconds:,.0f} tokens/s", left
 
 
-class Trackers:
-    """Passes numbers on to accelerate's trackers (tensorboard, wandb, mlflow, trackio, ...)."""
-
-    def __init__(self, accelerator: Accelerator, names: Sequence[str], project: str, settings: Mapping) -> None:
-        self._accelerator, self._names = accelerator, names
-        if names and accelerator.is_main_process:
-            plain = {
-                key: value if isinstance(value, bool | int | float | str) else str(value)
-                for key, value in settings.items()
-            }
-            accelerator.init_trackers(project, config=plain)
-
-    def log(self, values: Mapping[str, float | None], step: int) -> None:
-        """Send the numbers of one moment; undefined ones are left out."""
-        if self._names:
-            self._accelerator.log({name: value for name, value in values.items() if value is not None}, step=step)
-
-    def close(self) -> None:
-        """Flush and end."""
+@contextmanager
+def tracked(accelerator: Accelerator, log: LogConfig, settings: Mapping[str, object]) -> Iterator[None]:
+    """Let the trackers that a recipe names (tensorboard, wandb, mlflow, trackio, ...) listen while a block runs."""
+    if log.trackers and accelerator.is_main_process:
+        plain = {
+            key: value if isinstance(value, bool | int | float | str) else str(value) for key, value in settings.items()
+        }
+        accelerator.init_trackers(log.project, config=plain)
+    try:
+        yield
+    finally:
         # not `end_training`, which takes the processes apart as well: they still score, and write what they found
-        for tracker in self._accelerator.trackers:
+        for tracker in accelerator.trackers:
             tracker.finish()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -22,49 +22,42 @@ if TYPE_CHECKING:
 
 
 class Step(NamedTuple):
-    """What one step did.
+    """What one step did."""
 
-    Attributes:
-        step: steps done so far, this one included.
-        epoch: passes over the data so far, in fractions.
-        loss: mean loss of the step, over the global batch.
-        learning_rate: of this step.
-        gradient_norm: before clipping; None where it is not finite.
-        windows: windows of the global batch.
-        tokens: their tokens, without padding.
-        padded: their tokens, padding included, on this rank.
-        skipped: the gradient overflowed in fp16, and changed no weight.
-    """
-
-    step: int
-    epoch: float
-    loss: float
+    step: int  # steps done so far, this one included
+    epoch: float  # passes over the data so far, in fractions
+    loss: float  # the mean over the global batch
     learning_rate: float
-    gradient_norm: float | None
-    windows: int
-    tokens: int
-    padded: int
-    skipped: bool = False
+    gradient_norm: float | None  # before clipping; None where it is not finite
+    windows: int  # of the global batch
+    tokens: int  # of these windows, without padding
+    padded: int  # tokens on this rank, padding included
+    skipped: bool = False  # the gradient overflowed in fp16, and changed no weight
 
     def record(self) -> dict[str, object]:
         """The line of history.jsonl; `skipped` is there where it is true."""
         return {name: value for name, value in self._asdict().items() if name != "skipped" or value}
 
 
-class StepObserver(Protocol):
-    """Told of finished steps, in order."""
+class StepObserver:
+    """Told of finished steps, in order; this one saves nothing."""
+
+    last_saved = "there is none"  # name of the last good checkpoint, for messages
 
     def __call__(self, steps: list[Step]) -> bool:
         """The steps since the last call; returns true to stop training after the newest of them."""
+        raise NotImplementedError
 
     def is_due(self, step: int) -> bool:
         """Whether to be called right after this step, to evaluate."""
+        raise NotImplementedError
 
     def is_checkpoint(self, step: int) -> bool:
         """Whether to save after this step."""
+        return False
 
-    def save(self, step: int) -> str:
-        """Write a checkpoint of the state after this step; returns its name."""
+    def save(self, step: int) -> None:
+        """Write a checkpoint of the state after this step."""
 
     def resized(self, step: int, tokens: int, reason: str) -> None:
         """Micro-batches have another token budget from this step on."""
@@ -72,14 +65,7 @@ class StepObserver(Protocol):
 
 @dataclass(kw_only=True)
 class TrainState:
-    """All that the loop works on.
-
-    Attributes:
-        budget: what a pass may hold.
-        log_every: steps between two calls of the observer, at most.
-        last_saved: name of the last good checkpoint, for messages.
-        buffer: steps that the observer has not been told of, with their losses and norms on the device.
-    """
+    """All that the loop works on."""
 
     accelerator: Accelerator
     device: Device
@@ -88,12 +74,17 @@ class TrainState:
     optimizer: torch.optim.Optimizer
     plan: Plan
     objective: Objective
-    budget: Budget
+    budget: Budget  # what a pass may hold
     config: TrainConfig
-    log_every: int
+    log_every: int  # steps between two calls of the observer, at most
     observer: StepObserver
-    last_saved: str = "there is none"
+    # steps that the observer has not been told of, with their losses and norms on the device
     buffer: list[tuple[Step, Tensor, Tensor]] = field(default_factory=list)
+
+    @property
+    def saved(self) -> str:
+        """Which checkpoint there is to go on from, for messages."""
+        return f"the last good checkpoint is {self.observer.last_saved}"
 
     def resize(self, tokens: int) -> None:
         """Let passes hold so many padded tokens from now on."""

@@ -27,7 +27,7 @@ from bertkit.train import loop
 from bertkit.train.device_setup import DeviceSetup, set_up_device, way_back
 from bertkit.train.fit import find_token_budget
 from bertkit.train.optim import make_optimizer
-from bertkit.train.state import Step, TrainState
+from bertkit.train.state import Step, StepObserver, TrainState
 
 FOREVER = 10**6  # epochs; the learning rate then stays in its warm-up, so that all lanes keep the same weights
 ABOUT_BATCHES = ("threads", "micro_batch_tokens", "evaluation_tokens", "pass_overhead")  # settings that no model knows
@@ -76,7 +76,7 @@ class Bench:
 
 
 @dataclass
-class Turn:
+class Turn(StepObserver):
     """The observer of a lane: it stops after a number of steps, and nothing is evaluated or saved."""
 
     until: int = 0
@@ -88,15 +88,6 @@ class Turn:
 
     def is_due(self, step: int) -> bool:
         return step == self.until
-
-    def is_checkpoint(self, step: int) -> bool:
-        return False
-
-    def save(self, step: int) -> str:
-        return "nothing"
-
-    def resized(self, step: int, tokens: int, reason: str) -> None:
-        return None
 
 
 @dataclass(kw_only=True)

@@ -278,16 +278,16 @@ def test_a_stop_signal_saves_a_checkpoint_and_says_how_to_go_on(
 ) -> None:
     plan = recipe("sentiment", checkpoint_every=100)
     whole = finetune(plan, tmp_path / "whole", quiet=True)
-    observe = keep.Watch.__call__
+    observe = keep.Keeper.__call__
 
-    def stop_at_five(self: keep.Watch, steps: list) -> bool:
+    def stop_at_five(self: keep.Keeper, steps: list) -> bool:
         if steps[-1].step == 5:
             os.kill(os.getpid(), signal.SIGTERM)
         return observe(self, steps)
 
     plan["log"] = {"every": 1}
     with monkeypatch.context() as patch:
-        patch.setattr(keep.Watch, "__call__", stop_at_five)
+        patch.setattr(keep.Keeper, "__call__", stop_at_five)
         with pytest.raises(Interrupted, match="step-00000") as raised:
             finetune(plan, tmp_path / "cut", quiet=True)
     assert "--resume" in raised.value.hint
@@ -299,8 +299,8 @@ def test_a_stop_signal_saves_a_checkpoint_and_says_how_to_go_on(
 POINTS = {
     "in the forward pass": (TrainState, "forward"),
     "between steps": (loop, "learning_rate_at"),
-    "as it is asked whether a step is to be evaluated": (keep.Watch, "is_due"),
-    "as it is asked whether a step is to be saved": (keep.Watch, "is_checkpoint"),
+    "as it is asked whether a step is to be evaluated": (keep.Keeper, "is_due"),
+    "as it is asked whether a step is to be saved": (keep.Keeper, "is_checkpoint"),
     "while a step is observed": (RunDir, "append_pace"),
     "in an evaluation": (Predictor, "evaluate"),
     "before a checkpoint is written": (checkpoint, "save_checkpoint"),

@@ -124,7 +124,7 @@ def test_one_window_that_does_not_fit_is_an_error_that_names_step_and_length(
 
 
 def test_memory_that_ends_while_ranks_exchange_gradients_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = SimpleNamespace(budget=Budget(512), last_saved="step-000007")
+    run = SimpleNamespace(budget=Budget(512), saved="there is none")
     with pytest.raises(BertkitError, match="while processes exchanged gradients") as caught:
         fit.halve(run, 9, rows=4, length=100, is_shared=True)
     assert caught.value.hint == "go on with --resume hardware.micro_batch_tokens=200"
