@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-BUNDLED = {"sentiment": "sentiment.csv", "nli": "nli.jsonl", "pos": "pos.conllu", "qa": "qa.json"}
+BUNDLED = {"sentiment": "sentiment.csv", "nli": "nli.jsonl", "pos": "pos.conllu", "ner": "ner.jsonl", "qa": "qa.json"}
 SMALL = ("-m", "bundled:tiny", "model.init=scratch", "hardware.precision=fp32", "windows.max_length=64")
 
 

@@ -20,6 +20,7 @@ HEADLINES = {
     "sentiment": ("accuracy", {"accuracy", "f1_macro", "matthews"}),
     "nli": ("accuracy", {"accuracy", "f1_macro", "matthews"}),
     "pos": ("accuracy", {"accuracy", "f1_macro"}),
+    "ner": ("f1", {"f1", "precision", "recall", "accuracy"}),
     "qa": ("f1", {"f1", "exact_match"}),
 }
 FILES = {
@@ -312,8 +313,12 @@ def test_a_run_directory_holds_its_contract(finished, task):
     assert lines_of(run / "predictions.jsonl")
     tables = [found for found in json.loads((run / "findings.json").read_text()) if "count" in found.get("columns", ())]
     answered = lines_of(run / "predictions.jsonl")
-    size = sum(len(record["words"]) for record in answered) if task == "pos" else len(answered)
-    assert {sum(row[table["columns"].index("count")] for row in table["rows"]) for table in tables} == {size}
+    sizes = {len(answered)}
+    if task in ("pos", "ner"):
+        sizes = {sum(len(record["words"]) for record in answered)}
+    if task == "ner":
+        sizes.add(sum(tag.startswith("B-") for record in answered for tag in record["gold"]))
+    assert {sum(row[table["columns"].index("count")] for row in table["rows"]) for table in tables} == sizes
     environment = json.loads((run / "environment.json").read_text())
     assert environment["schema"] == 1
     assert environment["data"]["train"].startswith("sha256:")

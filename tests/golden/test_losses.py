@@ -16,7 +16,7 @@ from bertkit.run import finetune
 from bertkit.rundir import RunDir
 
 FILE = Path(__file__).with_name("losses.json")
-BUNDLED = {"sentiment": "sentiment.csv", "nli": "nli.jsonl", "pos": "pos.conllu", "qa": "qa.json"}
+BUNDLED = {"sentiment": "sentiment.csv", "nli": "nli.jsonl", "pos": "pos.conllu", "ner": "ner.jsonl", "qa": "qa.json"}
 
 
 def losses(task: str, out: Path) -> list[float]:

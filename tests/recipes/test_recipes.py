@@ -23,7 +23,7 @@ def test_there_are_recipes():
     names = set(map(name_of, RECIPES))
     assert len(names) >= 14
     assert {"sentiment/sst2", "nli/mnli", "nli/stance", "pos/ewt", "qa/squad", "qa/squad_v2", "qa/cmrc2018"} <= names
-    assert {f"smoke/{task}" for task in ("sentiment", "nli", "pos", "qa")} <= names
+    assert {f"smoke/{task}" for task in ("sentiment", "nli", "pos", "ner", "qa")} <= names
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=name_of)

@@ -12,7 +12,16 @@ import pytest
 ASSETS = Path(__file__).parents[2] / "bertkit" / "assets"
 UPOS = {"ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM", "PART", "PRON", "PROPN", "PUNCT"}
 UPOS |= {"SCONJ", "SYM", "VERB", "X"}
-FILES = ("reviews.csv", "reviews-zh.csv", "sentiment.csv", "pos.conllu", "nli.jsonl", "qa.json", "README.md")
+FILES = (
+    "reviews.csv",
+    "reviews-zh.csv",
+    "sentiment.csv",
+    "pos.conllu",
+    "ner.jsonl",
+    "nli.jsonl",
+    "qa.json",
+    "README.md",
+)
 
 
 def read(name: str) -> str:
@@ -65,7 +74,7 @@ def test_files_are_clean_utf8(name: str) -> None:
     text = read(name)
     assert text.endswith("\n")
     assert not set("\r\ufeff\ufffd\u00a0") & set(text)
-    assert name in FILES[4:] or name in read("README.md")
+    assert name == "README.md" or f"`{name}`" in read("README.md")
 
 
 @pytest.mark.parametrize(
@@ -157,6 +166,20 @@ def test_conllu_sentences_are_distinct() -> None:
     assert len({block[0] for block in blocks}) == len(blocks)
     assert len({text_of(block) for block in blocks}) == len(blocks)
     assert sum(is_chinese(text_of(block)) for block in blocks) == 6
+
+
+def test_ner_spans_are_whole_names_that_do_not_overlap() -> None:
+    rows = [json.loads(line) for line in read("ner.jsonl").splitlines()]
+    assert len({row["text"] for row in rows}) == len(rows) == 60
+    assert sum(is_chinese(row["text"]) for row in rows) == 12
+    types = Counter(name for row in rows for _, _, name in row["label"])
+    assert set(types) == {"PER", "LOC", "ORG"}
+    assert min(types.values()) >= 20
+    assert any(not row["label"] for row in rows)
+    for row in rows:
+        names = [row["text"][start:end] for start, end, _ in row["label"]]
+        assert all(name == name.strip() != "" for name in names)
+        assert all(one[1] <= other[0] for one, other in pairwise(row["label"]))
 
 
 def test_qa_answers_stand_at_their_offsets() -> None:
