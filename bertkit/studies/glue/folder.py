@@ -11,12 +11,43 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from bertkit.config import Section
 from bertkit.errors import BertkitError
+from bertkit.metrics.glue import TASKS
 from bertkit.rundir import RunDir
-from bertkit.studies.glue.plan import Asked
 from bertkit.studies.runner.jobs import State
+
+
+class GlueConfig(Section):
+    """What is asked of the study as a whole: `glue.KEY=VALUE`."""
+
+    from_mnli: bool = Field(False, description="MRPC, STS-B and RTE start from the model of MNLI with the same seed")
+    held_back: float = Field(
+        0.1, gt=0, lt=1, description="last share of train that stands in for a dev file that is not there"
+    )
+    published: bool = Field(True, description="draw published rows (test) beside ours (dev)")
+
+
+class Asked(BaseModel):
+    """What a study was asked to do, as study.json keeps it; a study goes on only with the same."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    data: str | None = None
+    tasks: list[str]
+    seeds: list[int] = Field(min_length=1)
+    settings: list[str] = []
+    glue: GlueConfig
+
+    @field_validator("tasks")
+    @classmethod
+    def _are_known(cls, tasks: list[str]) -> list[str]:
+        if unknown := set(tasks) - set(TASKS):
+            raise ValueError(f"there is no task {min(unknown)!r}")
+        return tasks
 
 
 class RunShape(BaseModel):

@@ -1,34 +1,34 @@
-"""What a GLUE study is asked to do, checked, and the recipe of each of its jobs."""
+"""What a GLUE study is asked to do, checked; and its jobs, which are `bertkit train` and `bertkit predict`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
-
-from bertkit.config import Section, Tree, override, validate
+from bertkit.config import Tree, dump_yaml, override, validate
 from bertkit.data.glue import LAYOUTS, find_tasks
+from bertkit.disk import disk_errors, write_atomically
 from bertkit.errors import BertkitError, did_you_mean
 from bertkit.metrics.glue import TASKS, TITLES
 from bertkit.recipe import load_recipe
+from bertkit.rundir import RunDir
 from bertkit.splits import path_of
+from bertkit.studies.glue.folder import Asked, GlueConfig, answers_path, rows_path, run_of
+from bertkit.studies.runner.jobs import Job
 
 STARTS_FROM_MNLI = ("mrpc", "stsb", "rte")  # with glue.from_mnli, as published since Liu et al. 2019 (RoBERTa)
 HARDWARE = "hardware."  # how settings begin that change no result, and hold for every job
 
 
 class Setting(NamedTuple):
-    """How a task is trained, unless asked otherwise: the grid of Devlin et al. 2019, more epochs where rows are few.
-
-    Attributes:
-        metric: picks the best checkpoint: the task's score; for MNLI accuracy on the matched dev set.
-    """
+    """How a task is trained, unless asked otherwise: the grid of Devlin et al. 2019, more epochs where rows are few."""
 
     batch_size: int
     learning_rate: float
     epochs: int
-    metric: str = "accuracy"
+    metric: str = "accuracy"  # picks the best checkpoint: the task's score; for MNLI accuracy on the matched dev set
 
 
 SETTINGS = {
@@ -45,36 +45,6 @@ SETTINGS = {
 OURS = ("task", "data.source", "data.config", "data.train", "data.validation", "data.test", "data.columns")
 
 
-class GlueConfig(Section):
-    """What is asked of the study as a whole: `glue.KEY=VALUE`."""
-
-    from_mnli: bool = Field(False, description="MRPC, STS-B and RTE start from the model of MNLI with the same seed")
-    held_back: float = Field(
-        0.1, gt=0, lt=1, description="last share of train that stands in for a dev file that is not there"
-    )
-    published: bool = Field(True, description="draw published rows (test) beside ours (dev)")
-
-
-class Asked(BaseModel):
-    """What a study was asked to do, as study.json keeps it; a study goes on only with the same."""
-
-    model_config = ConfigDict(frozen=True)
-
-    model: str
-    data: str | None = None
-    tasks: list[str]
-    seeds: list[int] = Field(min_length=1)
-    settings: list[str] = []
-    glue: GlueConfig
-
-    @field_validator("tasks")
-    @classmethod
-    def _are_known(cls, tasks: list[str]) -> list[str]:
-        if unknown := set(tasks) - set(TASKS):
-            raise ValueError(f"there is no task {min(unknown)!r}")
-        return tasks
-
-
 class Settings(NamedTuple):
     """The settings of a study's jobs: for all tasks, and for one, which come last."""
 
@@ -82,13 +52,7 @@ class Settings(NamedTuple):
     single: Mapping[str, Sequence[str]] = {}
 
     def of(self, task: str) -> list[str]:
-        """The settings of one task."""
         return [*self.common, *self.single.get(task, ())]
-
-    @property
-    def hardware(self) -> list[str]:
-        """Those for all tasks that say where and how fast a job runs."""
-        return [setting for setting in self.common if setting.startswith(HARDWARE)]
 
 
 def split_assignments(assignments: Sequence[str]) -> tuple[Settings, GlueConfig]:
@@ -137,9 +101,9 @@ def choose_tasks(asked: Sequence[str], source: str | None) -> list[str]:
     return [task for task in TASKS if task in (chosen or there)]
 
 
-def named_tasks(asked: Sequence[str], known: Sequence[str]) -> set[str]:
+def named_tasks(asked: Sequence[str], known: Collection[str]) -> set[str]:
     """The tasks that `--tasks` names, by their titles or short names, in upper or lower case."""
-    names = {**{LAYOUTS[task].title.lower(): task for task in known}, **{task: task for task in known}}
+    names = {name: task for task in known for name in (LAYOUTS[task].title.lower(), task)}
     for name in asked:
         if name.lower() not in names:
             raise BertkitError(f"--tasks: there is no task {name!r}", hint=did_you_mean(name, known))
@@ -181,3 +145,75 @@ def recipe_tree(task: str, model: str, files: Mapping[str, str], seed: int) -> T
         "train": {"batch_size": setting.batch_size, "learning_rate": setting.learning_rate, "epochs": setting.epochs},
         "seed": seed,
     }
+
+
+def plan_jobs(folder: Path, asked: Asked, found: Mapping[str, Tree], settings: Settings) -> list[Job]:
+    """A training job for each task and seed, with its recipe written.
+
+    Args:
+        found: of each task what sources.json says.
+    """
+    jobs: dict[tuple[str, int], Job] = {}
+    for task in sorted(asked.tasks, key=lambda task: task != "mnli"):  # first, because others may start from it
+        files = {name: str(rows_path(folder, task, name)) for name in ("train", "validation")}
+        if "validation_mismatched" in found[task]["splits"]:  # MNLI's second dev set is scored as the test split
+            files["test"] = str(rows_path(folder, task, "validation_mismatched"))
+        for seed in asked.seeds:
+            needs = jobs.get(("mnli", seed)) if asked.glue.from_mnli and task in STARTS_FROM_MNLI else None
+            tree = override(recipe_tree(task, asked.model, files, seed), settings.of(task)) | {"seed": seed}
+            if needs:  # whose head is left behind
+                start = {"checkpoint": str(needs.run.model), "replace_head": True, "init": "pretrained"}
+                tree["model"] = {**tree["model"], **start, "revision": None}
+            jobs[task, seed] = training(folder, task, tree, found[task], needs)
+    return [jobs[task, seed] for task in asked.tasks for seed in asked.seeds]
+
+
+def training(folder: Path, task: str, tree: Tree, sources: Tree, needs: Job | None) -> Job:
+    """The job that trains with one recipe, and the recipe's file."""
+    recipe, run = load_recipe(tree), run_of(folder, task, tree["seed"])
+    title = f"{TITLES[task]}, seed {recipe.seed}"
+    path = folder / "recipes" / f"{run.path.name}.yaml"
+    write_atomically(path, f"# {title}\n{dump_yaml(tree)}")
+    rows, steps, passes = sources["splits"]["train"]["rows"], recipe.train.steps, recipe.train.epochs
+    share = min(1.0, (recipe.data.train_rows or rows) / rows)
+    if steps is not None:
+        passes = min(passes, steps * recipe.train.batch_size / max(rows * share, 1))
+    return Job(
+        name=title,
+        command=[sys.executable, "-m", "bertkit", "train", str(path), "--out", str(run.path), "--resume"],
+        run=run,
+        log=log_of(folder, run.path.name),
+        result=run["metrics.json"],
+        cost=sources["characters"] * share * passes,  # characters that it reads: its time is in proportion to them
+        length=steps or recipe.train.epochs,
+        by_steps=steps is not None,
+        needs=needs,
+    )
+
+
+def answering(
+    folder: Path, run: RunDir, task: str, split: str, *, settings: Sequence[str], needs: Job | None = None
+) -> Job:
+    """The job in which a run answers the rows of another split; answers that are older than either are removed."""
+    rows, answers = rows_path(folder, task, split), answers_path(run, task, split)
+    name = f"{run.path.name}.{task}.{split}"
+    written = answers.stat().st_mtime if answers.exists() else 0.0
+    if written and not all(path.exists() and path.stat().st_mtime < written for path in (rows, run["metrics.json"])):
+        answers.unlink()
+    return Job(
+        name=f"{LAYOUTS[task].title} ({split}) by {run.path.name}",
+        command=[sys.executable, "-m", "bertkit", "predict", str(run.path), "--input", str(rows),
+                 "--out", str(answers), "--quiet", *settings],
+        run=run,
+        log=log_of(folder, name),
+        cost=rows.stat().st_size,
+        result=answers,
+        needs=needs,
+    )  # fmt: skip
+
+
+def log_of(folder: Path, name: str) -> Path:
+    """The log of a job, in a folder that exists."""
+    with disk_errors(folder):
+        (folder / "logs").mkdir(exist_ok=True)
+    return folder / "logs" / f"{name}.log"

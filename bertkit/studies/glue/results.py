@@ -25,8 +25,16 @@ from bertkit.metrics.glue import (
 )
 from bertkit.metrics.shown import counted
 from bertkit.rundir import RunDir
-from bertkit.studies.glue.folder import SourcesShape, answers_of, answers_path, open_study, rows_of, rows_path, run_of
-from bertkit.studies.glue.plan import Asked
+from bertkit.studies.glue.folder import (
+    Asked,
+    SourcesShape,
+    answers_of,
+    answers_path,
+    open_study,
+    rows_of,
+    rows_path,
+    run_of,
+)
 
 DEV = "dev"  # every score of a study; GLUE's test labels are not public
 

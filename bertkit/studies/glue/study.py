@@ -8,11 +8,11 @@ Source: Wang et al. 2018.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bertkit.config import Tree
-from bertkit.data.glue import GlueTask, find_tasks, read_glue
+from bertkit.data.glue import find_tasks, read_glue
 from bertkit.disk import TEMPORARY, remove
 from bertkit.errors import BertkitError
 from bertkit.folders import LOCK, held
@@ -21,14 +21,15 @@ from bertkit.metrics.shown import describe_scores
 from bertkit.rundir import RunDir
 from bertkit.splits import left_out, path_of
 from bertkit.studies.base import Study
-from bertkit.studies.glue.folder import SourcesShape, open_study, run_of
-from bertkit.studies.glue.jobs import answering, plan_jobs
+from bertkit.studies.glue.folder import Asked, SourcesShape, open_study
 from bertkit.studies.glue.plan import (
-    Asked,
+    HARDWARE,
     Settings,
+    answering,
     check_model,
     check_settings,
     choose_tasks,
+    plan_jobs,
     split_assignments,
 )
 from bertkit.studies.glue.results import DEV, Results, diagnostic_labels, gather
@@ -84,110 +85,97 @@ def run(
         model=model, data=data, tasks=chosen, seeds=list(range(first, first + seeds)), settings=sorted(assignments),
         glue=config,
     )  # fmt: skip
-    work = Work(Path(out), asked, settings)
-    with held(work.folder):
-        work.refuse(resume)
+    study = Study(Path(out), "glue", "GLUE")
+    with held(study.path):
+        refuse(study, asked, resume)
         check_model(model, chosen, settings)
-        with room.slots(work.folder) as slots:
-            jobs = work.begin(source, is_part=bool(tasks), say=say)
-            runner = Runner(jobs, slots, make_board(describe_job, quiet), work.conclude)
+        with room.slots(study.path) as slots:
+            trainings, answers = begin(study, asked, settings, source, is_part=bool(tasks), say=say)
+            jobs, update = [*trainings, *answers], partial(conclude, study, asked, trainings)
             try:
-                runner.run()
+                Runner(jobs, slots, make_board(describe_job, quiet), update).run()
             finally:
-                work.conclude()
-        work.study.report()
+                update()
+        study.report()
         check_done(jobs, "--resume tries the failed ones again, and only those")
-        return gather(work.folder)
+        return gather(study.path)
 
 
-@dataclass
-class Work:
-    """A study that is at work."""
+def refuse(study: Study, asked: Asked, resume: bool) -> None:
+    """Refuse a folder that holds something else, or a study that was asked something else."""
+    folder = study.path
+    # a study that was killed as it began left at most these
+    if {entry.name for entry in folder.iterdir()} <= {LOCK, f"{TEMPORARY}study.json"}:
+        return
+    if not (folder / "study.json").exists():
+        raise BertkitError(f"{folder} is not empty and holds no study", hint="give --out a new name")
+    if not resume:
+        raise BertkitError(
+            f"{folder} holds a study already, which is never overwritten",
+            hint="continue it with --resume, or give --out a new name",
+        )
+    before, now = open_study(folder).asked.model_dump(), asked.model_dump()
+    if differing := [f"{key}: {before[key]} -> {now[key]}" for key in now if before[key] != now[key]]:
+        raise BertkitError(
+            f"{folder} was asked something else: {'; '.join(differing)}",
+            hint="resume it with the same options, or give --out a new name",
+        )
 
-    folder: Path
-    asked: Asked
-    settings: Settings
-    trainings: Sequence[Job] = ()
 
-    @property
-    def study(self) -> Study:
-        """The files of the folder that every study has."""
-        return Study(self.folder, "glue", "GLUE")
+def begin(
+    study: Study, asked: Asked, settings: Settings, source: str | None, is_part: bool, say: Say
+) -> tuple[list[Job], list[Job]]:
+    """Read the rows and plan the jobs; a mistake leaves nothing behind in a new study.
 
-    def refuse(self, resume: bool) -> None:
-        """Refuse a folder that holds something else, or a study that was asked something else."""
-        # a study that was killed as it began left at most these
-        if {entry.name for entry in self.folder.iterdir()} <= {LOCK, f"{TEMPORARY}study.json"}:
-            return
-        if not (self.folder / "study.json").exists():
-            raise BertkitError(f"{self.folder} is not empty and holds no study", hint="give --out a new name")
-        if not resume:
-            raise BertkitError(
-                f"{self.folder} holds a study already, which is never overwritten",
-                hint="continue it with --resume, or give --out a new name",
-            )
-        before, now = open_study(self.folder).asked.model_dump(), self.asked.model_dump()
-        if differing := [f"{key}: {before[key]} -> {now[key]}" for key in now if before[key] != now[key]]:
-            raise BertkitError(
-                f"{self.folder} was asked something else: {'; '.join(differing)}",
-                hint="resume it with the same options, or give --out a new name",
-            )
-
-    def begin(self, source: str | None, is_part: bool, say: Say) -> list[Job]:
-        """Read the rows and plan the jobs; a mistake leaves nothing behind in a new study.
-
-        Args:
-            source: folder of the rows; None: the Hub.
-            is_part: the tasks were chosen, and others left out.
-        """
-        is_new = not (self.folder / "study.json").exists()
+    Args:
+        source: folder of the rows; None: the Hub.
+        is_part: the tasks were chosen, and others left out.
+    Returns:
+        The trainings, and the jobs in which the MNLI models answer the diagnostic set, where it has labels.
+    """
+    folder, share = study.path, asked.glue.held_back
+    is_new = not (folder / "study.json").exists()
+    if is_new:
+        study.begin(asked=asked.model_dump())
+    try:
+        found = {task: prepare(folder, task, source, share, say) for task in asked.tasks}
+        for task in TASKS:
+            if task not in found:
+                say(f"{TITLES[task]}: left out" if is_part else f"{TITLES[task]}: not in {asked.data}")
+        if "mnli" in found and (source is None or "ax" in find_tasks(source)):
+            prepare(folder, "ax", source, share, say)
+        trainings = plan_jobs(folder, asked, found, settings)
+        if "mnli" not in found or not diagnostic_labels(folder):
+            return trainings, []
+        hardware = [setting for setting in settings.common if setting.startswith(HARDWARE)]
+        models = [job for job in trainings if job.run.path.name.startswith("mnli-")]
+        return trainings, [answering(folder, job.run, "ax", "test", settings=hardware, needs=job) for job in models]
+    except BertkitError:
         if is_new:
-            self.study.begin(asked=self.asked.model_dump())
-        try:
-            share = self.asked.glue.held_back
-            found = {task: prepare(self.folder, task, source, share, say) for task in self.asked.tasks}
-            for task in TASKS:
-                if task not in found:
-                    say(f"{TITLES[task]}: left out" if is_part else f"{TITLES[task]}: not in {self.asked.data}")
-            if "mnli" in found and (source is None or "ax" in find_tasks(source)):
-                prepare(self.folder, "ax", source, share, say)
-            self.trainings = plan_jobs(self.folder, self.asked, found, self.settings)
-            return [*self.trainings, *self.diagnostics()]
-        except BertkitError:
-            if is_new:
-                for entry in self.folder.iterdir():
-                    if entry.name != LOCK:
-                        remove(entry)
-            raise
+            for entry in folder.iterdir():
+                if entry.name != LOCK:
+                    remove(entry)
+        raise
 
-    def diagnostics(self) -> list[Job]:
-        """The jobs in which the MNLI models answer the diagnostic set, where it has labels."""
-        if "mnli" not in self.asked.tasks or not diagnostic_labels(self.folder):
-            return []
-        trainings = {job.run.path: job for job in self.trainings}
-        runs = [run_of(self.folder, "mnli", seed) for seed in self.asked.seeds]
-        hardware = self.settings.hardware
-        return [answering(self.folder, run, "ax", "test", settings=hardware, needs=trainings[run.path]) for run in runs]
 
-    def conclude(self) -> None:
-        """Bring the files of the study up to date with its runs."""
-        runs = [
-            {"name": job.name, "path": f"runs/{job.run.path.name}", "state": job.state, "note": job.note}
-            for job in self.trainings
-        ]
-        asked = self.asked.model_dump()
-        self.study.begin(runs, asked=asked)
-        results = gather(self.folder)
-        facts = {
-            "model": self.asked.model,
-            "data": self.asked.data or "nyu-mll/glue (Hub)",
-            "seeds": ", ".join(map(str, self.asked.seeds)),
-            "settings": " ".join(self.asked.settings) or "the recommended ones of each task",
-            "split": f"{DEV}; the labels of GLUE's test sets are not public",
-        }
-        headline = {"label": results.headline, "value": results.average.value}
-        found = findings(results, self.asked.glue.published)
-        self.study.conclude(found, results.to_json(), runs, asked=asked, headline=headline, facts=facts)
+def conclude(study: Study, asked: Asked, trainings: Sequence[Job]) -> None:
+    """Bring the files of the study up to date with its runs."""
+    runs = [
+        {"name": job.name, "path": f"runs/{job.run.path.name}", "state": job.state, "note": job.note}
+        for job in trainings
+    ]
+    study.begin(runs, asked=asked.model_dump())
+    results = gather(study.path)
+    facts = {
+        "model": asked.model,
+        "data": asked.data or "nyu-mll/glue (Hub)",
+        "seeds": ", ".join(map(str, asked.seeds)),
+        "settings": " ".join(asked.settings) or "the recommended ones of each task",
+        "split": f"{DEV}; the labels of GLUE's test sets are not public",
+    }
+    headline = {"label": results.headline, "value": results.average.value}
+    found = findings(results, asked.glue.published)
+    study.conclude(found, results.to_json(), runs, asked=asked.model_dump(), headline=headline, facts=facts)
 
 
 def describe_job(job: Job) -> str:
@@ -199,32 +187,23 @@ def describe_job(job: Job) -> str:
     return describe_scores({headline: metrics["splits"]["validation"][headline]})
 
 
-def prepare(folder: Path, task: str, source: str | None, held_back: float, say: Callable[[str], None]) -> Tree:
+def prepare(folder: Path, task: str, source: str | None, held_back: float, say: Say) -> Tree:
     """Read a task's rows once and keep them as JSON lines; returns what sources.json says of them."""
     kept = RunDir(folder / "data" / task)
-    if kept["sources.json"].exists():
-        return kept.read_json("sources.json", SourcesShape)
-    found = read_glue(task, source, held_back)
-    for split, content in found.splits.items():
-        kept.write_jsonl(f"{split}.jsonl", content.rows)
-        if content.skipped:
-            count = len(content.skipped)
-            more = f" and {count - 5} more" if count > 5 else ""
-            say(f"{TITLES[task]}: {left_out(count, 'row')}: {'; '.join(content.skipped[:5])}{more}")
-    for sentence in found.missing:
-        say(sentence)
-    kept.write_json("sources.json", sources_of(found))
-    return kept.read_json("sources.json")
-
-
-def sources_of(found: GlueTask) -> Tree:
-    """Where the rows of a task came from, how many there are, and what is missing."""
-    train = found.splits["train"].rows if "train" in found.splits else ()  # AX has none
-    return {
-        "missing": list(found.missing),
-        "characters": sum(len(row["text"]) + len(row.get("second", "")) for row in train),
-        "splits": {
+    if not kept["sources.json"].exists():
+        found = read_glue(task, source, held_back)
+        for split, content in found.splits.items():
+            kept.write_jsonl(f"{split}.jsonl", content.rows)
+            if count := len(content.skipped):
+                more = f" and {count - 5} more" if count > 5 else ""
+                say(f"{TITLES[task]}: {left_out(count, 'row')}: {'; '.join(content.skipped[:5])}{more}")
+        for sentence in found.missing:
+            say(sentence)
+        train = found.splits["train"].rows if "train" in found.splits else ()  # AX has none
+        splits = {
             split: {**content._asdict(), "rows": len(content.rows), "skipped": list(content.skipped)}
             for split, content in found.splits.items()
-        },
-    }
+        }
+        characters = sum(len(row["text"]) + len(row.get("second", "")) for row in train)
+        kept.write_json("sources.json", {"missing": list(found.missing), "characters": characters, "splits": splits})
+    return kept.read_json("sources.json", SourcesShape)

@@ -18,8 +18,7 @@ from bertkit.metrics.glue import task_score
 from bertkit.recipe import load_recipe
 from bertkit.rundir import RunDir
 from bertkit.studies.glue.folder import answers_of, rows_of, rows_path, run_of
-from bertkit.studies.glue.jobs import answering
-from bertkit.studies.glue.plan import HARDWARE, named_tasks
+from bertkit.studies.glue.plan import HARDWARE, answering, named_tasks
 from bertkit.studies.glue.results import Results, gather
 from bertkit.studies.runner.board import make_board
 from bertkit.studies.runner.jobs import Runner, check_done

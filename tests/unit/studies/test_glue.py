@@ -16,11 +16,11 @@ from bertkit.metrics.glue import OFFICIAL, TASKS
 from bertkit.recipe import load_recipe
 from bertkit.rundir import RunDir
 from bertkit.splits import path_of
+from bertkit.studies.base import Study
 from bertkit.studies.glue import plan as plans
 from bertkit.studies.glue import study
-from bertkit.studies.glue.jobs import plan_jobs
-from bertkit.studies.glue.plan import Asked, GlueConfig, Settings
-from bertkit.studies.glue.study import Work
+from bertkit.studies.glue.folder import Asked, GlueConfig
+from bertkit.studies.glue.plan import Settings, plan_jobs
 from bertkit.studies.runner.jobs import Runner
 from bertkit.studies.runner.slots import Slot, share_of
 from bertkit.tasks.base import make_task
@@ -223,7 +223,7 @@ def test_a_mistake_found_in_a_study_that_was_begun_keeps_what_it_has(tmp_path):
         model="bundled:tiny", data=str(tmp_path), tasks=["rte"], seeds=[0], settings=[SCRATCH], glue=GlueConfig()
     )
     out = tmp_path / "out"
-    Work(out, asked, Settings()).study.begin(asked=asked.model_dump())
+    Study(out, "glue", "GLUE").begin(asked=asked.model_dump())
     RunDir(out).write_json("runs/rte-0/metrics.json", {})
     with pytest.raises(BertkitError, match="there are no rows"):
         study.run("bundled:tiny", out, data=str(tmp_path), resume=True, assignments=[SCRATCH])
@@ -240,37 +240,39 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path):
         study.run("bundled:tiny", tmp_path / ("long" * 100), data="bundled:glue", assignments=[SCRATCH])
 
 
-def begun(folder: Path, asked: Asked = ASKED) -> Work:
-    """A study that was begun with ASKED, and is now asked for something."""
+def begun(folder: Path) -> Study:
+    """A study that was begun with ASKED."""
     folder.mkdir(exist_ok=True)
-    Work(folder, ASKED, Settings()).study.begin(asked=ASKED.model_dump())
-    return Work(folder, asked, Settings())
+    begun = Study(folder, "glue", "GLUE")
+    begun.begin(asked=ASKED.model_dump())
+    return begun
 
 
 def test_a_study_is_never_overwritten(tmp_path):
     with pytest.raises(BertkitError) as caught:
-        begun(tmp_path / "a").refuse(resume=False)
+        study.refuse(begun(tmp_path / "a"), ASKED, resume=False)
     assert caught.value.hint == "continue it with --resume, or give --out a new name"
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "mine.txt").touch()
     with pytest.raises(BertkitError) as caught:
-        Work(tmp_path / "b", ASKED, Settings()).refuse(resume=True)
+        study.refuse(Study(tmp_path / "b", "glue", "GLUE"), ASKED, resume=True)
     assert caught.value.message == f"{tmp_path / 'b'} is not empty and holds no study"
     with pytest.raises(BertkitError, match="is a file, not a folder"):
         study.run("bundled:tiny", tmp_path / "b" / "mine.txt", data="bundled:glue", assignments=[SCRATCH])
-    begun(tmp_path / "a").refuse(resume=True)
+    study.refuse(begun(tmp_path / "a"), ASKED, resume=True)
 
 
 @pytest.mark.parametrize("resume", [True, False])
 def test_a_study_that_was_killed_as_it_began_can_begin(tmp_path, resume):
     (tmp_path / ".lock").touch()
     (tmp_path / ".tmp-study.json").touch()
-    Work(tmp_path, ASKED, Settings()).refuse(resume)
+    study.refuse(Study(tmp_path, "glue", "GLUE"), ASKED, resume)
 
 
 def test_a_study_goes_on_only_with_what_it_was_asked(tmp_path):
+    asked = ASKED.model_copy(update={"seeds": [0], "settings": ["train.epochs=9"]})
     with pytest.raises(BertkitError) as caught:
-        begun(tmp_path / "a", ASKED.model_copy(update={"seeds": [0], "settings": ["train.epochs=9"]})).refuse(True)
+        study.refuse(begun(tmp_path / "a"), asked, resume=True)
     assert caught.value.message == (
         f"{tmp_path / 'a'} was asked something else: seeds: [0, 1] -> [0]; settings: [] -> ['train.epochs=9']"
     )
@@ -305,16 +307,23 @@ def test_the_diagnostic_set_is_answered_by_jobs_where_it_has_labels(tmp_path):
     data = Path(shutil.copytree(path_of("bundled:glue"), tmp_path / "data"))
     chosen, _ = plans.split_assignments([SCRATCH, "hardware.threads=1"])
     (tmp_path / "out").mkdir()
-    work = Work(tmp_path / "out", ASKED.model_copy(update={"tasks": ["mnli"]}), chosen)
-    jobs = work.begin(str(data), is_part=True, say=[].append)
-    assert [job.name for job in jobs] == ["MNLI, seed 0", "MNLI, seed 1"]  # GLUE's own file has no labels
+
+    def begin() -> tuple[list, list]:
+        asked = ASKED.model_copy(update={"tasks": ["mnli"]})
+        return study.begin(
+            Study(tmp_path / "out", "glue", "GLUE"), asked, chosen, str(data), is_part=True, say=[].append
+        )
+
+    trainings, answers = begin()
+    assert [job.name for job in trainings] == ["MNLI, seed 0", "MNLI, seed 1"]
+    assert answers == []  # GLUE's own file has no labels
     file = data / "diagnostic" / "diagnostic.tsv"
     head, *rows = file.read_text().splitlines()
     file.write_text("\n".join([f"{head}\tlabel", *(f"{row}\tneutral" for row in rows)]) + "\n")
     shutil.rmtree(tmp_path / "out" / "data")
-    jobs = work.begin(str(data), is_part=True, say=[].append)
-    assert [(job.needs and job.needs.name, job.command[-1]) for job in jobs[2:]] == [
+    trainings, answers = begin()
+    assert [(job.needs and job.needs.name, job.command[-1]) for job in answers] == [
         ("MNLI, seed 0", "hardware.threads=1"), ("MNLI, seed 1", "hardware.threads=1")
     ]  # fmt: skip
-    assert jobs[2].command[2:5] == ["bertkit", "predict", str(tmp_path / "out" / "runs" / "mnli-0")]
-    assert [job.name for job in work.trainings] == ["MNLI, seed 0", "MNLI, seed 1"]  # the runs of the study
+    assert answers[0].command[2:5] == ["bertkit", "predict", str(tmp_path / "out" / "runs" / "mnli-0")]
+    assert [job.name for job in trainings] == ["MNLI, seed 0", "MNLI, seed 1"]  # the runs of the study
