@@ -6,6 +6,7 @@ import reprlib
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import nn
 from bertkit.data.collate import Collator
 from bertkit.data.plan import Budget, cut_passes
 from bertkit.data.windows import WindowMaker, WindowStore
+from bertkit.data.words import words_of
 from bertkit.encode import Part, cut_parts
 from bertkit.errors import BertkitError
 from bertkit.heads import HEADS
@@ -28,25 +30,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A model, its task and its tokenizer, ready to answer.
+    """A model, its task and its tokenizer, ready to answer."""
 
-    Attributes:
-        task: with its labels bound.
-        model: in evaluation mode or not; it is put back as it was.
-        maker: cuts rows into windows.
-        pad_id: id of the padding token.
-        inputs: names of the tensors that the model takes beside `input_ids`.
-        accelerator: device and precision.
-        budget: what one forward pass may hold.
-    """
-
-    task: Task
-    model: nn.Module
+    task: Task  # with its labels bound
+    model: nn.Module  # in evaluation mode or not; it is put back as it was
     maker: WindowMaker
     pad_id: int
-    inputs: frozenset[str]
+    inputs: frozenset[str]  # names of the tensors that the model takes beside `input_ids`
     accelerator: Accelerator
-    budget: Budget
+    budget: Budget  # what one forward pass may hold
 
     def predict(self, rows: Iterable[Row | str | Sequence[str]]) -> Iterator[Prediction]:
         """One prediction a row, in order; memory is bounded by a part of the rows and the longest row.
@@ -85,55 +77,60 @@ class Predictor:
         columns = self.task.reads
         names = (*columns.text, *columns.words)
         if isinstance(given, Mapping):
-            values = dict(given)
-            if missing := [name for name in names if name not in given]:
+            row = dict(given)
+            if missing := [name for name in names if name not in row]:
                 raise BertkitError(f"a row has no {missing[0]!r}", hint=f"rows of {self.task.name} have it")
-        elif columns.words:
-            values = {columns.words[0]: given}
         else:
-            texts = given if isinstance(given, list | tuple) else (given,)
+            texts = given if isinstance(given, list | tuple) and not columns.words else (given,)
             if len(texts) != len(names):
                 raise BertkitError(
                     f"{self.task.name} reads {' and '.join(names)}, and {len(texts)} "
                     f"{'text was' if len(texts) == 1 else 'texts were'} given",
                     hint=f"give a tuple of {len(names)} texts, or a dict with these keys",
                 )
-            values = dict(zip(names, texts, strict=True))
+            row = dict(zip(names, texts, strict=True))
         for name in columns.text:
-            if not _is_text(values[name]):
-                shown = reprlib.repr(values[name])
+            if not _is_text(row[name]):
+                shown = reprlib.repr(row[name])
                 raise BertkitError(f"a row's {name!r} is {shown}, not text", hint="give a str, whole characters only")
         for name in columns.words:
-            if columns.entities and _is_text(values[name]):
-                values["text"] = values[name]  # entities have their characters in it
-            values[name] = _words(values[name], name)
-        return {"id": "0", **values}
+            words = row[name]
+            if _is_text(words):
+                row[name] = words_of(words)
+                if columns.entities:
+                    row["text"] = words  # entities have their characters in it
+            elif isinstance(words, list | tuple) and all(map(_is_text, words)):
+                row[name] = list(words)
+            else:
+                shown = reprlib.repr(words)
+                raise BertkitError(f"a row's {name!r} is {shown}, not words", hint="give a list of str, or one str")
+        return {"id": "0", **row}
 
     def _outputs(self, store: WindowStore) -> Iterator[list[Output]]:
         """What the model says of every window, row by row, each row's windows in order.
 
         Only what decoding needs is kept: class logits, the logits of owned first pieces, or two numbers a token.
         """
-        collate = Collator(store, self.pad_id, self.inputs, device=self.accelerator.device)
+        device, keep = self.accelerator.device, HEADS[self.task.head].kept
+        collate = Collator(store, self.pad_id, self.inputs, device=device)
         longest_first = np.argsort(-store.lengths, kind="stable")
         batches = cut_passes(longest_first, store.lengths, self.budget)
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         found: dict[int, tuple[np.ndarray, ...]] = {}
         was_training = self.model.training
         self.model.eval()
-        device = self.accelerator.device
         with device_of(device).without_gradients(), bound_threads(device.type):
             for batch, logits in self._all_forward(collate, batches[rank::world]):
-                found |= self._kept(collate.store, batch, logits)
+                for position, number in enumerate(batch.tolist()):
+                    found[number] = tuple(keep(array[position], store[number]) for array in logits)
         self.model.train(was_training)
         if world > 1:
             from accelerate.utils import gather_object
 
             found = {window: logits for part in gather_object([found]) for window, logits in part.items()}
-        window = 0
+        numbers = iter(range(len(store)))
         for count in store.counts.tolist():
-            yield [Output(store[number], found.pop(number)) for number in range(window, window + count)]
-            window += count
+            yield [Output(store[number], found.pop(number)) for number in islice(numbers, count)]
 
     def _all_forward(
         self, collate: Collator, batches: Sequence[np.ndarray]
@@ -147,8 +144,7 @@ class Predictor:
             except (RuntimeError, MemoryError) as error:
                 if not is_exhausted(error):
                     raise
-                logits = None
-            if logits is not None:
+            else:
                 yield batch, logits
                 continue
             rows, length = allowed.shape(len(batch), int(collate.store.lengths[batch].max()))
@@ -174,29 +170,9 @@ class Predictor:
         device_of(self.accelerator.device).cut()
         return [getattr(outputs, name).float().cpu().numpy() for name in HEADS[self.task.head].outputs]
 
-    def _kept(
-        self, store: WindowStore, batch: np.ndarray, logits: Sequence[np.ndarray]
-    ) -> dict[int, tuple[np.ndarray, ...]]:
-        keep = HEADS[self.task.head].kept
-        return {
-            number: tuple(keep(array[position], store[number]) for array in logits)
-            for position, number in enumerate(batch.tolist())
-        }
-
 
 def _is_text(value: object) -> bool:
     try:
         return isinstance(value, str) and value.encode() is not None
     except UnicodeEncodeError:  # half a character, which no tokenizer takes
         return False
-
-
-def _words(value: object, name: str) -> list[str]:
-    from bertkit.data.words import words_of
-
-    if _is_text(value):
-        return words_of(value)
-    if not isinstance(value, list | tuple) or not all(map(_is_text, value)):
-        shown = reprlib.repr(value)
-        raise BertkitError(f"a row's {name!r} is {shown}, not words", hint="give a list of str, or one str")
-    return list(value)
