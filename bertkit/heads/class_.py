@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from bertkit.heads.base import CERTAIN, Head, LossSettings, cross_entropy, label_weights
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from bertkit.data.windows import Window, WindowStore
+from bertkit.heads.base import CERTAIN, IGNORED, Head, LossSettings, add_up
 
 
 class ClassHead(Head):
@@ -21,11 +13,30 @@ class ClassHead(Head):
     name = "class"
     honours = frozenset({"label_smoothing", "class_weights"})
 
-    def weights(self, targets: Mapping[str, np.ndarray], store: WindowStore, settings: LossSettings) -> np.ndarray:
+    def weights(self, targets, store, settings):
         return label_weights(targets["labels"], settings) * super().weights(targets, store, settings)
 
-    def loss(self, logits: Sequence[Tensor], targets: Mapping[str, Tensor], settings: LossSettings) -> Tensor:
-        return cross_entropy(logits[0], targets, settings)
+    def loss(self, logits, targets, settings):
+        """Cross entropy, summed over labels that are not IGNORED, each window with its share."""
+        import torch
+        from torch.nn import functional
 
-    def oracle(self, target: tuple, window: Window, class_count: int) -> tuple[np.ndarray, ...]:
+        scores, weights, has_shares = logits[0].float(), settings.class_weights, "share" in targets
+        each = functional.cross_entropy(
+            scores.reshape(-1, scores.shape[-1]),
+            targets["labels"].reshape(-1),
+            weight=None if weights is None else torch.tensor(weights, dtype=torch.float32, device=scores.device),
+            ignore_index=IGNORED,
+            reduction="none" if has_shares else "sum",
+            label_smoothing=settings.label_smoothing,
+        )
+        return add_up(each, targets) if has_shares else each
+
+    def oracle(self, target, window, class_count):
         return (CERTAIN * np.eye(class_count, dtype=np.float32)[target[0]],)
+
+
+def label_weights(labels: np.ndarray, settings: LossSettings) -> np.ndarray:
+    """float64: the weight of each label's class; 0 of IGNORED ones."""
+    weights = np.ones(labels.max(initial=0) + 1) if settings.class_weights is None else settings.class_weights
+    return np.append(weights, 0.0)[np.where(labels == IGNORED, -1, labels)]

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from bertkit.heads.base import CERTAIN, Head, LossSettings, add_up, given
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from bertkit.data.windows import Window
+from bertkit.heads.base import CERTAIN, Head, add_up, given
 
 
 class MultilabelHead(Head):
@@ -20,12 +12,12 @@ class MultilabelHead(Head):
 
     name = "multilabel"
 
-    def loss(self, logits: Sequence[Tensor], targets: Mapping[str, Tensor], settings: LossSettings) -> Tensor:
+    def loss(self, logits, targets, settings):
         from torch.nn import functional
 
         wanted, is_given = given(targets["labels"])
         each = functional.binary_cross_entropy_with_logits(logits[0].float(), wanted, reduction="none")
         return add_up((each * is_given).mean(-1), targets)
 
-    def oracle(self, target: tuple, window: Window, class_count: int) -> tuple[np.ndarray, ...]:
+    def oracle(self, target, window, class_count):
         return (CERTAIN * (2 * np.asarray(target[0], np.float32) - 1),)

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from bertkit.heads.base import Head, LossSettings, add_up, given
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from bertkit.data.windows import Window
+from bertkit.heads.base import Head, add_up, given
 
 
 class NumberHead(Head):
@@ -20,9 +12,9 @@ class NumberHead(Head):
 
     name = "number"
 
-    def loss(self, logits: Sequence[Tensor], targets: Mapping[str, Tensor], settings: LossSettings) -> Tensor:
+    def loss(self, logits, targets, settings):
         wanted, is_given = given(targets["labels"])
         return add_up((logits[0].float().squeeze(-1) - wanted).square() * is_given, targets)
 
-    def oracle(self, target: tuple, window: Window, class_count: int) -> tuple[np.ndarray, ...]:
+    def oracle(self, target, window, class_count):
         return (np.array([target[0]], np.float32),)

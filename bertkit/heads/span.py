@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from bertkit.heads.base import CERTAIN, Head, LossSettings
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from bertkit.data.windows import Window, WindowStore
+from bertkit.heads.base import CERTAIN, Head
 
 
 class SpanHead(Head):
@@ -24,11 +16,11 @@ class SpanHead(Head):
     targets = ("start_positions", "end_positions")
     per_token = True
 
-    def stack(self, targets: Sequence[tuple], store: WindowStore) -> dict[str, np.ndarray]:
+    def stack(self, targets, store):
         positions = np.array(targets, np.int64).reshape(-1, 2)
         return dict(zip(self.targets, positions.T.copy(), strict=True))
 
-    def loss(self, logits: Sequence[Tensor], targets: Mapping[str, Tensor], settings: LossSettings) -> Tensor:
+    def loss(self, logits, targets, settings):
         from torch.nn import functional
 
         # only positions that can answer compete, as in decoding: the loss does not depend on the padding; a window
@@ -40,8 +32,8 @@ class SpanHead(Head):
             + functional.cross_entropy(end, targets["end_positions"], reduction="sum")
         )
 
-    def kept(self, logits: np.ndarray, window: Window) -> np.ndarray:
+    def kept(self, logits, window):
         return logits[: len(window.spans)].copy()
 
-    def oracle(self, target: tuple, window: Window, class_count: int) -> tuple[np.ndarray, ...]:
+    def oracle(self, target, window, class_count):
         return tuple(CERTAIN * np.eye(len(window.spans), dtype=np.float32)[position] for position in target)
