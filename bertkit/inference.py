@@ -69,6 +69,11 @@ class Predictor:
         """The rows as windows, a bounded part at a time."""
         return cut_parts(self.task, rows, self.maker)
 
+    def collator(self, store: WindowStore, targets: Mapping[str, np.ndarray]) -> Collator:
+        """Makes batches of these windows and targets as the model takes them, on its device."""
+        is_per_token = HEADS[self.task.head].per_token_targets
+        return Collator(store, self.pad_id, self.inputs, targets, is_per_token, self.accelerator.device)
+
     def _answer(self, part: Part) -> Iterator[Prediction]:
         for row, outputs in zip(part.rows, self._outputs(part.store), strict=True):
             yield self.task.decode(row, outputs)
@@ -111,8 +116,7 @@ class Predictor:
 
         Only what decoding needs is kept: class logits, the logits of owned first pieces, or two numbers a token.
         """
-        device, keep = self.accelerator.device, HEADS[self.task.head].kept
-        collate = Collator(store, self.pad_id, self.inputs, device=device)
+        device, keep, collate = self.accelerator.device, HEADS[self.task.head].kept, self.collator(store, {})
         longest_first = np.argsort(-store.lengths, kind="stable")
         batches = cut_passes(longest_first, store.lengths, self.budget)
         rank, world = self.accelerator.process_index, self.accelerator.num_processes

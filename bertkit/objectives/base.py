@@ -23,16 +23,12 @@ class Objective:
     """What a step learns.
 
     Everything is a pure function of the step and its windows, so that resuming and the number of ranks change nothing.
-
-    Attributes:
-        best_by: the score that picks the best weights.
-        lower_is_better: whether a low one is.
-        has_scores: whether there is anything to evaluate on.
+    What an objective overrides has the types that stand here.
     """
 
-    best_by: str
-    lower_is_better: bool = False
-    has_scores: bool = False
+    best_by: str  # the score that picks the best weights
+    lower_is_better: bool = False  # whether a low one is
+    has_scores: bool = False  # whether there is anything to evaluate on
 
     @classmethod
     def of(cls, material: Material, recipe: Recipe, predictor: Predictor) -> Self:
@@ -54,8 +50,7 @@ class Objective:
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
         """Inputs (B, S) and targets (B, ...) or (B, S) of some windows of step `step` (from 0).
 
-        Args:
-            budget: its fixed shapes, if it has some, are what batches are padded to.
+        They are padded to the budget's fixed shapes, if it has some.
         """
         raise NotImplementedError
 

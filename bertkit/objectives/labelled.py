@@ -4,86 +4,61 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from bertkit.data.collate import Collator
-from bertkit.data.plan import Budget
 from bertkit.encode import Part
 from bertkit.errors import BertkitError, did_you_mean
 from bertkit.heads import HEADS, Head, LossSettings, balanced_weights
 from bertkit.inference import Predictor
 from bertkit.metrics.shown import LOWER_IS_BETTER
 from bertkit.objectives.base import Objective
-from bertkit.tasks.base import Prediction, Row, Scores, Task
-
-if TYPE_CHECKING:
-    from torch import Tensor
-    from transformers.utils import ModelOutput
-
-    from bertkit.prepare import Material
-    from bertkit.recipe import Recipe, TrainConfig
+from bertkit.recipe import TrainConfig
+from bertkit.tasks.base import Row, Task
 
 
 @dataclass(frozen=True, kw_only=True)
 class Labelled(Objective):
-    """The objective of fine-tuning.
-
-    Attributes:
-        weights: (N,) float64 of all training windows.
-        scored: the validation rows as windows; empty where there are none.
-    """
+    """The objective of fine-tuning."""
 
     head: Head
     collate: Collator
     settings: LossSettings
-    weights: np.ndarray
+    weights: np.ndarray  # (N,) float64 of all training windows
     best_by: str
+    lower_is_better: bool
+    has_scores: bool
     predictor: Predictor
-    scored: Sequence[Part]
+    scored: Sequence[Part]  # the validation rows as windows; empty where there are none
 
     @classmethod
-    def of(cls, material: Material, recipe: Recipe, predictor: Predictor) -> Self:
+    def of(cls, material, recipe, predictor):
         task, targets, store = material.task, material.targets, material.train.store
         head, settings = HEADS[task.head], loss_settings(recipe.train, task, material.train, targets)
+        scored = material.scored.get("validation", ())
         return cls(
             head=head,
-            collate=Collator(
-                store=store,
-                pad_id=predictor.pad_id,
-                inputs=predictor.inputs,
-                targets=targets,
-                per_token=head.per_token_targets,
-                device=predictor.accelerator.device,
-            ),
+            collate=predictor.collator(store, targets),
             settings=settings,
             weights=head.weights(targets, store, settings),
             best_by=material.best_by,
+            lower_is_better=material.best_by in LOWER_IS_BETTER,
+            has_scores=bool(scored),
             predictor=predictor,
-            scored=material.scored.get("validation", ()),
+            scored=scored,
         )
 
-    @property
-    def lower_is_better(self) -> bool:
-        return self.best_by in LOWER_IS_BETTER
-
-    @property
-    def has_scores(self) -> bool:
-        return bool(self.scored)
-
-    def batch(
-        self, step: int, windows: np.ndarray, budget: Budget
-    ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
+    def batch(self, step, windows, budget):
         return self.collate(windows, budget)
 
-    def weight(self, step: int, windows: np.ndarray) -> np.ndarray:
+    def weight(self, step, windows):
         return self.weights[windows]
 
-    def loss(self, outputs: ModelOutput, targets: Mapping[str, Tensor]) -> Tensor:
+    def loss(self, outputs, targets):
         return self.head.loss([getattr(outputs, name) for name in self.head.outputs], targets, self.settings)
 
-    def evaluate(self) -> tuple[Scores, list[Prediction]]:
+    def evaluate(self):
         return self.predictor.evaluate(self.scored)
 
 
