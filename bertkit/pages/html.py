@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bertkit.disk import write_atomically
 from bertkit.errors import BertkitError
-from bertkit.findings import Cell, Finding, Note, Span, Table, to_json
+from bertkit.findings import Cell, Finding, Span, Table, to_json
 from bertkit.metrics.shown import show_score
 from bertkit.pages.view import view_of
 
@@ -39,8 +39,7 @@ def fragment(findings: Sequence[Finding]) -> str:
     """Findings as one element, with its style, that can stand in any page."""
     # a notebook is one page: ids of one cell's figures must not be those of another's
     ids = f"figure-{hashlib.sha256(json.dumps(to_json(findings)).encode()).hexdigest()[:12]}"
-    notes = [finding for finding in findings if isinstance(finding, Note)]
-    return _fill("fragment.html", ids, notes=notes, findings=[entry for entry in findings if entry not in notes])
+    return _fill("fragment.html", ids, findings=findings)
 
 
 def _fill(template: str, ids: str, **values: object) -> str:
@@ -64,29 +63,21 @@ def _fill(template: str, ids: str, **values: object) -> str:
 
 def cells(table: Table) -> list[list[tuple[str, str]]]:
     """Rows of (shown text, `word`, `number` or `missing`)."""
-    columns = list(zip(*table.rows, strict=True)) or [() for _ in table.columns]
-    is_number = [all(value is None or isinstance(value, int | float) for value in column) for column in columns]
-    is_score = [
-        name not in table.plain and not any(isinstance(value, str | int) for value in column)
-        for name, column in zip(table.columns, columns, strict=True)
-    ]
-    return [
-        [
-            (_cell(value, name in table.plain, is_score[index]),
-             "missing" if _is_missing(value) else "number" if is_number[index] else "word")
-            for index, (name, value) in enumerate(zip(table.columns, row, strict=True))
-        ]
-        for row in table.rows
-    ]  # fmt: skip
+    columns = []
+    for name, values in zip(table.columns, zip(*table.rows, strict=True), strict=False):  # without rows, no columns
+        is_plain = name in table.plain
+        is_score = not is_plain and not any(isinstance(value, str | int) for value in values)
+        missing = "undefined" if is_score else "–", "missing"
+        look = "word" if any(isinstance(value, str) for value in values) else "number"
+        columns.append([missing if _is_missing(value) else (_cell(value, is_plain), look) for value in values])
+    return [list(row) for row in zip(*columns, strict=True)]
 
 
 def _is_missing(value: Cell) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def _cell(value: Cell, is_plain: bool, is_score: bool) -> str:
-    if _is_missing(value):
-        return "undefined" if is_score else "–"
+def _cell(value: str | float, is_plain: bool) -> str:
     if isinstance(value, float) and is_plain:
         return f"{value:,.3f}" if value == 0 or abs(value) >= 0.001 else f"{value:.2g}"
     return value if isinstance(value, str) else show_score("", value)

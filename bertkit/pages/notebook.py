@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,14 +12,13 @@ from bertkit.pages.html import fragment, write_report
 from bertkit.pages.view import read_findings
 
 
-class Findings(Sequence[Finding]):
+class Findings(tuple[Finding, ...]):
     """What a run or a study found: tables, curves, heatmaps, rows to read and notes; a notebook draws them.
 
     `Findings.read("runs/reviews")["By label"]` are those of one title, and a slice is drawn as well.
     """
 
-    def __init__(self, findings: Iterable[Finding]) -> None:
-        self._all = tuple(findings)
+    __slots__ = ()
 
     @classmethod
     def read(cls, directory: str | Path) -> Findings:
@@ -35,14 +33,10 @@ class Findings(Sequence[Finding]):
         return cls(read_findings(path))
 
     def __getitem__(self, which: int | slice | str) -> Finding | Findings:
-        if isinstance(which, int):
-            return self._all[which]
-        if isinstance(which, slice):
-            return Findings(self._all[which])
-        return Findings(finding for finding in self if finding.title == which)
-
-    def __len__(self) -> int:
-        return len(self._all)
+        if isinstance(which, str):
+            return Findings(finding for finding in self if finding.title == which)
+        found = super().__getitem__(which)
+        return Findings(found) if isinstance(which, slice) else found
 
     def __repr__(self) -> str:
         return "\n".join(["findings:", *(f"  {finding.kind:9} {finding.title}" for finding in self)])

@@ -22,37 +22,21 @@ SHADES = 32  # of a heatmap; one path each, so that 200 x 200 cells stay a small
 MARKERS = "osD^vPX<>ph*"
 
 # matplotlib draws in colours that nothing else uses; the SVG gets the page's own instead, light or dark
+PAGE_COLOURS = {f"#fe01{number:02x}": f"var(--group-{number})" for number in range(9)}
+GROUPS = tuple(PAGE_COLOURS)
 INK, FAINT, SHADE, ON_SHADE = "#fe0000", "#fe0001", "#fe0002", "#fe0003"
-GROUPS = tuple(f"#fe01{number:02x}" for number in range(9))
-PAGE_COLOURS = {
-    INK: "currentColor",
-    FAINT: "var(--faint)",
-    SHADE: "var(--shade)",
-    ON_SHADE: "var(--on-shade)",
-    **{colour: f"var(--group-{number})" for number, colour in enumerate(GROUPS)},
-}
+PAGE_COLOURS |= {INK: "currentColor", FAINT: "var(--faint)", SHADE: "var(--shade)", ON_SHADE: "var(--on-shade)"}
 RULES = {
     "svg.fonttype": "none",
     "svg.hashsalt": "bertkit",
     "text.parse_math": False,  # a label such as `$x^$` is data
-    "font.size": 10,
-    "axes.labelsize": 10,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-    "legend.fontsize": 9,
-    "legend.frameon": False,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": FAINT,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
+    **dict.fromkeys(("font.size", "axes.labelsize"), 10),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 9),
+    **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.labelcolor", "ytick.labelcolor"), INK),
+    **dict.fromkeys(("axes.edgecolor", "grid.color", "xtick.color", "ytick.color"), FAINT),
+    **dict.fromkeys(("legend.frameon", "axes.spines.top", "axes.spines.right"), False),
     "axes.axisbelow": True,
-    "grid.color": FAINT,
     "grid.linewidth": 0.5,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
     "lines.linewidth": 1.6,
 }
 

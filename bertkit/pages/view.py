@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from bertkit.bounded import parse, read_whole
 from bertkit.config import read_yaml, validate
 from bertkit.errors import BertkitError
-from bertkit.findings import Finding, Note, Table, from_json
+from bertkit.findings import Finding, Table, from_json
 from bertkit.metrics.shown import counted, is_share, short_name, show_score
 from bertkit.rundir import RunDir
 
@@ -57,19 +57,14 @@ class View(NamedTuple):
     title: str
     headline: tuple[str, str]  # the score as people read it, and what it is
     facts: dict[str, str]
-    findings: list[Finding]  # without the notes
-    notes: list[Note]
+    findings: list[Finding]
     settings: str
     environment: dict[str, dict[str, str]]
     date: str
 
 
-class Entry(NamedTuple):
-    """A run of a study: its lines in study.json, and its view if it can be read."""
-
-    part: Part
-    view: View | None
-    problem: str
+NOTHING = View(title="", headline=("", ""), facts={}, findings=[], settings="", environment={}, date="")
+Entry = tuple[Part, View | None, str]  # a run of a study, what the page says of it, or else why it says nothing
 
 
 def view_of(directory: Path) -> tuple[View, list[Entry]]:
@@ -99,31 +94,31 @@ def read_findings(path: Path) -> list[Finding]:
 def _run(directory: Path) -> View:
     run = RunDir(directory).open()
     metrics, about, recipe = run.read_json("metrics.json"), run.read_json("environment.json"), run["recipe.yaml"]
-    tree, found = read_yaml(recipe), read_findings(run["findings.json"])
-    task, split, trained = run.read_json("task.json").get("name", "run"), metrics.get("split"), metrics.get("train", {})
-    name = metrics.get("headline", "score")
-    facts = {
-        "training rows": trained.get("rows"), "steps": trained.get("steps"),
-        "best step": (metrics.get("best") or {}).get("step"), "seed": metrics.get("seed"),
-    }  # fmt: skip
-    if trained.get("seconds") is not None:
-        facts["training time"] = f"{trained['seconds'] / 60:,.1f} min"
+    name, trained, seed = metrics["headline"], metrics.get("train", {}), metrics.get("seed")
+    seconds = trained.get("seconds")
     rows = f", {counted(metrics['rows'], 'row')}" if isinstance(metrics.get("rows"), int) else ""
-    others = {key: about.get(key) for key in ("device", "precision", "processes", "platform", "began")}
-    model = tree.get("model")
+    model = read_yaml(recipe).get("model")
     checkpoint = str(model.get("checkpoint", "")) if isinstance(model, Mapping) else ""
     return View(
-        title=f"{task}, {short_name(checkpoint)}",
-        headline=(show_score(name, metrics.get(name)), f"{name} on {split or 'nothing'}{rows}"),
-        facts=_shown(facts),
-        findings=[*_scores(metrics.get("splits", {})), *(entry for entry in found if not isinstance(entry, Note))],
-        notes=[entry for entry in found if isinstance(entry, Note)],
+        title=f"{run.read_json('task.json').get('name', 'run')}, {short_name(checkpoint)}",
+        headline=(show_score(name, metrics.get(name)), f"{name} on {metrics.get('split') or 'nothing'}{rows}"),
+        facts=_shown(
+            {
+                "training rows": trained.get("rows"),
+                "steps": trained.get("steps"),
+                "best step": (metrics.get("best") or {}).get("step"),
+                "seed": seed,
+                "training time": None if seconds is None else f"{seconds / 60:,.1f} min",
+            }
+        ),
+        findings=[*_scores(metrics.get("splits", {})), *read_findings(run["findings.json"])],
         settings=recipe.read_text(encoding="utf-8"),
         environment={
-            "Run": _shown({**others, "seed": metrics.get("seed")}),
-            "Versions": _shown(
-                {"bertkit": about.get("bertkit"), "python": about.get("python"), **about.get("packages", {})}
+            "Run": _shown(
+                {key: about.get(key) for key in ("device", "precision", "processes", "platform", "began")}
+                | {"seed": seed}
             ),
+            "Versions": _shown({key: about.get(key) for key in ("bertkit", "python")} | about.get("packages", {})),
             "Data": _shown(about.get("data", {})),
         },
         date=str(about.get("began", ""))[:10],
@@ -137,38 +132,32 @@ def _scores(splits: Mapping[str, Mapping[str, float | None]]) -> list[Finding]:
     )
     rows = tuple((split, *map(scores.get, names)) for split, scores in splits.items())
     plain = tuple(name for name in names if not is_share(name))
-    return (
-        [Table(title="Scores", caption="Times 100.", columns=("split", *names), rows=rows, plain=plain)] if rows else []
-    )
+    table = Table(title="Scores", caption="Times 100.", columns=("split", *names), rows=rows, plain=plain)
+    return [table] if rows else []
 
 
 def _study(directory: Path) -> tuple[View, list[Entry]]:
     study = validate(Study, RunDir(directory).read_json("study.json"), where=str(directory / "study.json"))
     entries = [_entry(directory, part) for part in study.runs]
-    first = next((entry.view for entry in entries if entry.view is not None), None)
-    found = read_findings(directory / "findings.json")
-    view = View(
+    first = next((view for _, view, _ in entries if view is not None), NOTHING)
+    view = first._replace(
         title=study.title,
         headline=(study.headline.shown(), study.headline.label) if study.headline else ("", "no scores yet"),
         facts=study.facts,
-        findings=[entry for entry in found if not isinstance(entry, Note)],
-        notes=[entry for entry in found if isinstance(entry, Note)],
-        settings=first.settings if first else "",
-        environment=first.environment if first else {},
-        date=first.date if first else "",
+        findings=read_findings(directory / "findings.json"),
     )
     return view, entries
 
 
 def _entry(directory: Path, part: Part) -> Entry:
     if part.state != "done":
-        return Entry(part, None, part.note)
+        return part, None, part.note
     if Path(part.path).is_absolute() or ".." in Path(part.path).parts:
-        return Entry(part, None, f"{part.path} is not in this study")
+        return part, None, f"{part.path} is not in this study"
     try:
-        return Entry(part, _run(directory / part.path), "")
+        return part, _run(directory / part.path), ""
     except BertkitError as error:  # a broken run must not cost the whole page
-        return Entry(part, None, error.message)
+        return part, None, error.message
 
 
 def _shown(facts: Mapping[str, object]) -> dict[str, str]:
