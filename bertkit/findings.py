@@ -20,7 +20,7 @@ class Frozen(BaseModel):
 
 
 class Finding(Frozen):
-    """One thing that was found; `kind` tells a report how to draw it."""
+    """One thing that was found; `kind` tells a report, or a notebook once `pages.notebook` is there, how to draw it."""
 
     title: str
     caption: str = ""

@@ -11,6 +11,9 @@ from bertkit.findings import Finding
 from bertkit.pages.html import fragment, write_report
 from bertkit.pages.view import read_findings
 
+# a finding alone is drawn as well; it lies below the pages, so it cannot know of them
+Finding._repr_html_ = lambda finding: fragment([finding])
+
 
 class Findings(tuple[Finding, ...]):
     """What a run or a study found: tables, curves, heatmaps, rows to read and notes; a notebook draws them.

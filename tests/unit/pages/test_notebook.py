@@ -32,6 +32,14 @@ def test_a_part_of_the_findings_is_drawn_as_well(run_folder):
     assert [tag for tag, _ in Page(found[1:2]._repr_html_()).tags].count("table") == 1
 
 
+@pytest.mark.parametrize("number", range(6))
+def test_a_finding_alone_is_drawn_as_among_others(run_folder, number):
+    found = bertkit.Findings.read(run_folder(every_kind("word")))
+    drawn = found[number]._repr_html_()
+    assert drawn == found[number : number + 1]._repr_html_()
+    assert "word" in Page(drawn).data
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 def test_text_of_findings_cannot_open_a_tag(text):
     shown = Page(bertkit.Findings(every_kind(text))._repr_html_())
