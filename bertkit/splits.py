@@ -24,18 +24,13 @@ BUNDLED = "bundled:"  # `bundled:sentiment.csv` and `bundled:tiny` come with the
 
 
 class Splits(NamedTuple):
-    """The rows of a run, by split, empty where there is none.
-
-    Attributes:
-        labels: label -> id of the first row that has it, of all training rows, before any were held back or drawn.
-        notes: what a reader of the scores must know of the rows.
-    """
+    """The rows of a run, by split, empty where there is none."""
 
     train: list[Row]
     validation: list[Row]
     test: list[Row]
-    labels: dict[str, str]
-    notes: tuple[Note, ...]
+    labels: dict[str, str]  # label -> id of the first training row that has it, before any were held back or drawn
+    notes: tuple[Note, ...]  # what a reader of the scores must know of the rows
 
 
 def read_splits(
@@ -49,9 +44,8 @@ def read_splits(
         BertkitError: no training rows, or anything wrong in a source.
     """
     data = recipe.data
-    names: dict[str, object] = {"train": data.train, "validation": data.validation, "test": data.test}
-    if data.source:
-        names["train"] = data.train or "train"
+    train = data.train or ("train" if data.source else data.train)
+    names: dict[str, object] = {"train": train, "validation": data.validation, "test": data.test}
     if rows is not None:
         if unknown := [split for split in rows if split not in names]:
             raise BertkitError(f"rows: there is no split {unknown[0]!r}", hint=did_you_mean(str(unknown[0]), names))
@@ -62,6 +56,7 @@ def read_splits(
         raise BertkitError("data.train: no training rows are given", hint="add --train FILE, or data.source=HUB_ID")
     found: dict[str, Rows] = {}
     labels: dict[str, str] = {}
+    left_out = []
     for split, name in names.items():
         if name is not None:
             source, part = (data.source, name) if data.source and rows is None else (name, split)
@@ -69,11 +64,11 @@ def read_splits(
             found[split] = read_split(recipe, task, source, part, group_by=group_by, known=labels)
             if split == "train":
                 labels = labels_in(task, found[split].rows)
-            say_skipped(found[split], called(name, split), say)
+            if counts := say_left_out(found[split], called(name, split), say):
+                left_out.append(f"{split}: {counts}")
     for label in data.labels:
         if all(label in some.unused for some in found.values()):
-            hint = did_you_mean(label, labels)
-            raise BertkitError(f"data.labels: no row has the label {label!r}", hint=hint)
+            raise BertkitError(f"data.labels: no row has the label {label!r}", hint=did_you_mean(label, labels))
     rows = {split: found[split].rows if split in found else [] for split in names}
     if names["validation"] is None:
         name = called(names["train"], "train")
@@ -89,7 +84,6 @@ def read_splits(
     for split, some in rows.items():
         if text := task.describe(some, split):
             say(f"{split}: {text}")
-    left_out = [f"{split}: {text}" for split, some in found.items() if (text := describe_left_out(some))]
     caveats["Rows left out"] = ["These rows are not part of any figure. " + "; ".join(left_out)] if left_out else []
     notes = tuple(Note(title=title, text="; ".join(texts) + ".") for title, texts in caveats.items() if texts)
     return Splits(**rows, labels=labels, notes=notes), found["train"].label_names
@@ -216,8 +210,8 @@ def read_split(
     Args:
         known: labels that are decided already, where the task does not name them.
     """
-    data = recipe.data
-    for name in ("labels", "ignore_labels") if not has_labels(task) else ():
+    data, gold = recipe.data, task.reads.label or task.reads.labels or task.reads.tags
+    for name in () if gold else ("labels", "ignore_labels"):
         if getattr(data, name):
             raise BertkitError(f"data.{name}: {task.name} has no labels", hint="leave it out")
     source = path_of(str(source)) if isinstance(source, str | Path) else source
@@ -227,15 +221,14 @@ def read_split(
         unanswerable=bool(getattr(task, "unanswerable", False)), tag_names=task.labels,
         group_by=group_by,
     )  # fmt: skip
-    counts = count_labels(task, found.rows)
+    counts = count_labels(found.rows, gold)
     unused = data.labels.keys() - counts
     if data.labels:
-        for row in found.rows:
-            rename(task, row, data.labels)
-        counts = count_labels(task, found.rows)
+        rename(found.rows, gold, data.labels)
+        counts = count_labels(found.rows, gold)
     renamed = same_values(counts, task.labels or known)
-    for row in found.rows if renamed else ():
-        rename(task, row, renamed)
+    if renamed:
+        rename(found.rows, gold, renamed)
     notes = [
         f"the label {name!r} is read as {other!r} ({counted(counts[name], 'row')})" for name, other in renamed.items()
     ]
@@ -244,52 +237,38 @@ def read_split(
     return found._replace(notes=(*found.notes, *notes), unused=frozenset(unused))
 
 
-def has_labels(task: Task) -> bool:
-    return bool(task.reads.label or task.reads.labels or task.reads.tags)
-
-
-def count_labels(task: Task, rows: Sequence[Row]) -> Counter[str]:
+def count_labels(rows: Sequence[Row], gold: str | None) -> Counter[str]:
     """How often each label stands in some rows, as it is spelt there."""
-    values = (row.get(task.gold) for row in rows) if has_labels(task) else ()
+    values = (row[gold] for row in rows) if gold else ()
     return Counter(chain.from_iterable((value,) if isinstance(value, str) else value or () for value in values))
 
 
-def rename(task: Task, row: Row, names: Mapping[str, str]) -> None:
-    """Put other names in place of a row's labels."""
-    value = row.get(task.gold)
-    if isinstance(value, str):
-        row[task.gold] = names.get(value, value)
-    elif task.reads.labels and value is not None:
-        row[task.gold] = tuple(dict.fromkeys(names.get(name, name) for name in value))
-    elif task.reads.tags and value is not None:
-        row[task.gold] = [names.get(name, name) for name in value]
+def rename(rows: Sequence[Row], gold: str, names: Mapping[str, str]) -> None:
+    """Put other names in place of the rows' labels: of one, of several (each once), or of a tag for each word."""
+    for row in rows:
+        value = row[gold]
+        if isinstance(value, str):
+            row[gold] = names.get(value, value)
+        elif value is not None:
+            renamed = [names.get(name, name) for name in value]
+            row[gold] = tuple(dict.fromkeys(renamed)) if isinstance(value, tuple) else renamed
 
 
-def say_skipped(found: Rows, name: str, say: Callable[[str], None]) -> None:
-    if found.skipped:
-        say(f"{name}: {left_out(len(found.skipped), 'bad row')}; the first: {found.skipped[0]}")
-    if found.ignored_labels:
-        say(f"{name}: {left_out(found.ignored_labels, 'row', ' with ignored labels')}")
-    if found.empty:
-        some = ", ".join(found.empty[:5]) + (", ..." if len(found.empty) > 5 else "")
-        say(f"{name}: {left_out(len(found.empty), 'row', ' with an empty text')}: {some}")
+def say_left_out(found: Rows, name: str, say: Callable[[str], None]) -> str:
+    """Say which rows were not read, and what was done to others; returns the former, counted."""
+    some = ", ".join(found.empty[:5]) + (", ..." if len(found.empty) > 5 else "")
+    counts = []
+    for count, noun, which, more in (
+        (len(found.skipped), "bad row", "", "; the first: " + "".join(found.skipped[:1])),
+        (found.ignored_labels, "row", " with ignored labels", ""),
+        (len(found.empty), "row", " with an empty text", f": {some}"),
+    ):
+        if count:
+            counts.append(counted(count, noun) + which)
+            say(f"{name}: {counts[-1]} {'is' if count == 1 else 'are'} left out{more}")
     for note in found.notes:
         say(f"{name}: {note}")
-
-
-def left_out(count: int, noun: str, which: str = "") -> str:
-    """`1 row is left out`, or `2 rows with ignored labels are left out`."""
-    return f"{counted(count, noun)}{which} {'is' if count == 1 else 'are'} left out"
-
-
-def describe_left_out(found: Rows) -> str:
-    """The rows that were not read, counted; empty when there are none."""
-    kinds = (
-        (len(found.skipped), "bad row", ""),
-        (found.ignored_labels, "row", " with ignored labels"),
-        (len(found.empty), "row", " with an empty text"),
-    )
-    return ", ".join(f"{counted(count, noun)}{which}" for count, noun, which in kinds if count)
+    return ", ".join(counts)
 
 
 def checksums(recipe: Recipe) -> dict[str, str]:

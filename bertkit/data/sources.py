@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from types import MappingProxyType
 from typing import NamedTuple
@@ -65,9 +65,8 @@ def read_rows(
 
     Args:
         source: a file; `-` or a pipe of the shell; a folder (with a file `{split}.tsv` or the like, of `save_to_disk`,
-            or as `load_dataset` takes it); any other string is a Hub id. Or rows in memory, as `opening.table_of` takes
-            them, which messages call by the split.
-        columns: what the task reads.
+            or as `load_dataset` takes it); any other string is a Hub id, of which `config` names a part. Or rows in
+            memory, as `opening.table_of` takes them, which messages call by the split.
         mapping: task column (or `id`) -> column of the source. A number in it, `3` or `"3"`, says that a csv or tsv
             file has no header line; positions count from 0.
         split: of a folder or a Hub id. A file is its own split.
@@ -75,7 +74,6 @@ def read_rows(
             source holds beside the task's columns is kept in `given`.
         ignore_labels: rows with one of these labels are left out and counted; `""` is an empty one, `"-1"` also
             ClassLabel's.
-        skip_bad_rows: leave bad rows out and list them.
         unanswerable: question answering: a row without an answer, or with an empty context, is right.
         tag_names: what tags that are numbers stand for, where the source does not say it.
         group_by: one more column of the source, which each row gets as `group`.
@@ -129,14 +127,10 @@ def to_file(
     file = File(name, path, ending, packing, wanted, header, content)
     if columns.words and is_column_file(file):
         own = {**dict.fromkeys(columns.words, "0"), columns.tags: "-1"}
-        wanted |= {column: asked if is_position(asked := wanted[column]) else own[column] for column in own if column}
-        return file._replace(ending=".conll", wanted=wanted)
+        # a position that the user names stays; -1 is the last one
+        unnamed = [column for column in own if column and not wanted[column].removeprefix("-").isdecimal()]
+        return file._replace(ending=".conll", wanted={**wanted, **{column: own[column] for column in unnamed}})
     return file
-
-
-def is_position(name: str) -> bool:
-    """Whether the user names a column by its position; -1 is the last one."""
-    return name.removeprefix("-").isdecimal()
 
 
 def collect(file: File, table: Table, rules: Rules, located: Mapping[str, str | None]) -> Rows:
@@ -186,12 +180,9 @@ def check_rows(file: File, found: Rows, label: str | None, skip_bad_rows: bool) 
     if not (found.rows or bad or found.ignored_labels or found.empty):
         raise no_rows(file)
     if not found.rows:
-        first = f"; the first: {bad[0]}" if bad else ""
-        raise BertkitError(
-            f"{file.name}: no row is left: {len(bad)} bad, {found.ignored_labels} with an ignored label, "
-            f"{len(found.empty)} with an empty text{first}",
-            hint="look at data.columns, data.skip_bad_rows and data.ignore_labels",
-        )
+        counts = f"{len(bad)} bad, {found.ignored_labels} with an ignored label, {len(found.empty)} with an empty text"
+        message = f"{file.name}: no row is left: {counts}" + (f"; the first: {bad[0]}" if bad else "")
+        raise BertkitError(message, hint="look at data.columns, data.skip_bad_rows and data.ignore_labels")
     if joined:
         warnings.warn(f"{file.name}: {show(joined)} is read as one class; {SEVERAL}", stacklevel=2)
 
@@ -201,6 +192,7 @@ def locate(file: File, table: Table, columns: Columns, optional: Sequence[str]) 
     located: dict[str, str | None] = {}
     taken = {"id", *file.wanted.values(), *(["text"] if columns.words else [])}
     unused = [name for name in table.names if name not in taken]
+    running = [name for name in (("tokens", "text", "data") if columns.entities else ("text",)) if name in table.names]
     for column, name in file.wanted.items():
         if table.names.count(name) > 1:
             raise BertkitError(f"{file.name}: two columns are named {name!r}", hint="give each its own name")
@@ -211,8 +203,8 @@ def locate(file: File, table: Table, columns: Columns, optional: Sequence[str]) 
         elif column == "group":
             message = f"data.group_by: {file.name} has no column {name!r}"
             raise BertkitError(message, hint=did_you_mean(name, [*map(cut, table.names[:50]), "auto", "none"]))
-        elif column in columns.words and columns.tags in optional and (other := next(words_in(table, columns), None)):
-            located[column] = other  # prediction, also on running text: `words.words_of` finds its words
+        elif column in columns.words and columns.tags in optional and running:
+            located[column] = running[0]  # prediction, also on running text: `words.words_of` finds its words
         else:
             has = ", ".join(cut(other) for other in table.names[:50]) or "none"
             message = f"{file.name}: no column {name!r} for the task's {column!r}; it has: {has}"
@@ -237,17 +229,12 @@ def column_hint(file: File, columns: Columns, column: str, unused: Sequence[str]
     return f"{hint}; {SEVERAL}" if column == columns.label and guess == "labels" else hint
 
 
-def words_in(table: Table, columns: Columns) -> Iterator[str]:
-    """The columns that may hold words where none is named as the task's is."""
-    return (name for name in (("tokens", "text", "data") if columns.entities else ("text",)) if name in table.names)
-
-
 def check_ids(file: File, rows: list[dict[str, object]]) -> None:
     """Predictions are gathered by id, so two rows must not share one."""
     twice = [name for name, times in Counter(row["id"] for row in rows).items() if times > 1]
     if twice:
-        some = ", ".join(cut(name) for name in twice[:5]) + (", ..." if len(twice) > 5 else "")
+        some = ", ".join(map(cut, twice[:5])) + (", ..." if len(twice) > 5 else "")
+        message = f"{file.name}: {len(twice)} ids belong to more than one row: {some}"
         raise BertkitError(
-            f"{file.name}: {len(twice)} ids belong to more than one row: {some}",
-            hint="make the ids unique, or name a column in which they are: data.columns.id=NAME",
+            message, hint="make the ids unique, or name a column in which they are: data.columns.id=NAME"
         )

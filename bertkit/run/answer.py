@@ -15,7 +15,7 @@ from bertkit.launch import settle_xla
 from bertkit.recipe import ModelConfig, Recipe, check_windows, digest, load_recipe
 from bertkit.run.shared import Say, sayer
 from bertkit.rundir import RunDir
-from bertkit.splits import called, labels_in, read_split, say_skipped
+from bertkit.splits import called, labels_in, read_split, say_left_out
 from bertkit.tasks.base import Prediction, Row, task_class
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def evaluate(
     recipe, predictor = _open(run, assignments, say)
     found = read_split(recipe, predictor.task, data, split)
     data = called(data, split)
-    say_skipped(found, data, say)
+    say_left_out(found, data, say)
     check_labels(labels_in(predictor.task, found.rows), predictor.task.labels, data)
     from bertkit.encode import cover
     from bertkit.train.ranks import check_alike
@@ -77,7 +77,7 @@ def predict(
         return
     found = read_split(recipe, predictor.task, rows, split, require_gold=False)
     name = called(rows, split)
-    say_skipped(found, name, say)
+    say_left_out(found, name, say)
     from bertkit.train.ranks import check_alike
 
     check_alike(name, lambda: {"rows": digest({"rows": found.rows})})

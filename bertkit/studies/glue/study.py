@@ -17,9 +17,9 @@ from bertkit.disk import TEMPORARY, remove
 from bertkit.errors import BertkitError
 from bertkit.folders import LOCK, held
 from bertkit.metrics.glue import TASKS, TITLES
-from bertkit.metrics.shown import describe_scores
+from bertkit.metrics.shown import counted, describe_scores
 from bertkit.rundir import RunDir
-from bertkit.splits import left_out, path_of
+from bertkit.splits import path_of
 from bertkit.studies.base import Study
 from bertkit.studies.glue.folder import Asked, SourcesShape, open_study
 from bertkit.studies.glue.plan import (
@@ -195,8 +195,9 @@ def prepare(folder: Path, task: str, source: str | None, held_back: float, say: 
         for split, content in found.splits.items():
             kept.write_jsonl(f"{split}.jsonl", content.rows)
             if count := len(content.skipped):
+                left_out = f"{counted(count, 'row')} {'is' if count == 1 else 'are'} left out"
                 more = f" and {count - 5} more" if count > 5 else ""
-                say(f"{TITLES[task]}: {left_out(count, 'row')}: {'; '.join(content.skipped[:5])}{more}")
+                say(f"{TITLES[task]}: {left_out}: {'; '.join(content.skipped[:5])}{more}")
         for sentence in found.missing:
             say(sentence)
         train = found.splits["train"].rows if "train" in found.splits else ()  # AX has none
