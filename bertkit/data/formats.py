@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Collection, Iterable, Iterator
-from itertools import chain, islice
+from itertools import chain, islice, repeat
 
 from bertkit.data import files
 from bertkit.data.files import BadRow, File, Table, decoded, decoded_lines, no_rows, read_all, shorten, show
@@ -53,19 +53,17 @@ def csv_fields(file: File, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[i
     csv.field_size_limit(max(files.LINE_BYTES, csv.field_size_limit()))  # the module's one limit; only ever raised
     # strict: otherwise a quote that is never closed swallows the rest of the file without a word
     reader = csv.reader((text for _, text in chain([first], lines)), delimiter=max(",;\t", key=found), strict=True)
-    while True:
-        line = reader.line_num + 1
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            hint = "a field that begins with a quote must end with one, and quotes inside are doubled; or use tsv"
-            if "new-line" in str(error):
-                error, hint = "a carriage return outside quotes", "end lines with LF or CRLF"
-            raise BertkitError(f"{file.name}:{line}: {error}", hint=hint) from None
-        if fields:
-            yield line, fields
+    line = 1
+    try:
+        for fields in reader:
+            if fields:
+                yield line, fields
+            line = reader.line_num + 1
+    except csv.Error as error:
+        hint = "a field that begins with a quote must end with one, and quotes inside are doubled; or use tsv"
+        if "new-line" in str(error):
+            error, hint = "a carriage return outside quotes", "end lines with LF or CRLF"
+        raise BertkitError(f"{file.name}:{line}: {error}", hint=hint) from None
 
 
 def read_json_lines(file: File) -> Table:
@@ -81,15 +79,13 @@ def read_json(file: File) -> Table:
         if getattr(error, "msg", "") == "Extra data":  # after the first value: more lines
             return from_objects(file, json_lines(enumerate(text.split("\n"), start=1)))
         line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise BertkitError(
-            f"{file.name}{line}: {json_fault(error)}",
-            hint="write a list of objects, SQuAD's layout, or one object a line",
-        ) from None
+        hint = "write a list of objects, SQuAD's layout, or one object a line"
+        raise BertkitError(f"{file.name}{line}: {json_fault(error)}", hint=hint) from None
     items = listed_rows(value, file.wanted.values()) if isinstance(value, dict) else value
     items = items if isinstance(items, list) else [items]
     if any(isinstance(article, dict) and "paragraphs" in article for article in items):
-        return from_objects(file, ((0, question) for question in squad_questions(file, items)))
-    return from_objects(file, ((0, item if isinstance(item, dict | BadRow) else not_an_object(item)) for item in items))
+        items = squad_questions(file, items)
+    return from_objects(file, zip(repeat(0), items))
 
 
 def listed_rows(value: dict[str, object], wanted: Collection[str]) -> object:
@@ -112,12 +108,11 @@ def listed_rows(value: dict[str, object], wanted: Collection[str]) -> object:
     return [{name: cells.get(key) for name, cells in value.items()} for key in keys]
 
 
-def json_lines(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, dict[str, object] | BadRow]]:
+def json_lines(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, object]]:
     for line, text in lines:
         if text.strip():
             try:
-                value = parse_json(text.rstrip())
-                yield line, value if isinstance(value, dict) else not_an_object(value)
+                yield line, parse_json(text.rstrip())
             except (ValueError, RecursionError) as error:
                 yield line, BadRow(json_fault(error))
 
@@ -136,30 +131,34 @@ def json_fault(error: Exception) -> str:
     return f"not JSON: {shorten(error)}"
 
 
-def not_an_object(value: object) -> BadRow:
-    return BadRow(f"{show(value)} is not an object", hint='write rows as {"column": value, ...}')
+def from_objects(file: File, values: Iterable[tuple[int, object]]) -> Table:
+    """The first objects say which columns there are; a value that is none is a bad row."""
 
+    def record_of(value: object) -> dict[str, object] | BadRow:
+        if isinstance(value, dict | BadRow):
+            return value
+        return BadRow(f"{show(value)} is not an object", hint='write rows as {"column": value, ...}')
 
-def from_objects(file: File, records: Iterator[tuple[int, dict[str, object] | BadRow]]) -> Table:
+    records = ((line, record_of(value)) for line, value in values)
     first = list(islice(records, PEEKED_ROWS))
     objects = [record for _, record in first if isinstance(record, dict)]
+    if not first:
+        raise no_rows(file)
     if not objects:  # nothing to find columns in
-        if not first:
-            raise no_rows(file)
         line, reason = first[0]
         where = f"{file.name}:{line}" if line else f"{file.name}: row 0"
         raise BertkitError(f"{where}: {reason}", hint=reason.hint)
     return Table(list(dict.fromkeys(chain.from_iterable(objects))), chain(first, records))
 
 
-def squad_questions(file: File, articles: list[object]) -> Iterator[dict[str, object] | BadRow]:
+def squad_questions(file: File, articles: list[object]) -> Iterator[object]:
     """Source: Rajpurkar et al. 2016, 2018; data > paragraphs > qas > answers, with `is_impossible` since 2.0."""
     for number, article in enumerate(articles):
         where = f"{file.name}: data[{number}]"
         for index, paragraph in enumerate(listed(article, "paragraphs", where)):
             for question in listed(paragraph, "qas", f"{where}.paragraphs[{index}]"):
                 if not isinstance(question, dict):
-                    yield not_an_object(question)
+                    yield question
                 elif question.get("is_impossible") is not True:
                     yield {"context": paragraph.get("context"), **question}
                 elif question.get("answers"):

@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from bertkit.errors import BertkitError, did_you_mean
 
+LIST_ALL = "list every label in task.labels"
+
 
 def resolve_labels(
     seen: Iterable[str],
@@ -19,16 +21,11 @@ def resolve_labels(
 ) -> tuple[str, ...]:
     """The class names in the order of their ids.
 
-    Order of authority: the recipe; the checkpoint's `id2label`, when the rows' labels are among its names (case does
-    not matter, the rows' spelling is kept); the names that the data set declares; the task's closed inventory (such as
-    the 17 universal tags), when it holds all labels seen; the labels seen in train, sorted.
+    Order of authority: `task.labels` of the recipe; the checkpoint's `id2label`, when the labels seen in training rows
+    are among its names (case does not matter, the rows' spelling is kept); the names that the data set declares, its
+    `features`; the task's closed inventory (such as the 17 universal tags), when it holds all labels seen; the labels
+    seen, sorted.
 
-    Args:
-        seen: labels of the training rows, in any order, with repeats.
-        recipe: `task.labels`.
-        checkpoint: `config.id2label` of the checkpoint.
-        features: names of a ClassLabel feature.
-        inventory: labels that the task knows by itself.
     Raises:
         BertkitError: fewer than two labels, a repeated label, or a label that `task.labels` does not list.
     """
@@ -47,34 +44,23 @@ def resolve_labels(
     else:
         labels = tuple(sorted(found, key=_natural))
     if len(labels) < 2:
-        raise BertkitError(
-            f"{'task.labels' if recipe else 'train'}: a classifier needs two labels or more, and there is "
-            + (f"only {labels[0]!r}" if labels else "none"),
-            hint="name all labels in task.labels" + ("" if recipe else ", or check data.columns and data.train_rows"),
-        )
+        there = f"only {labels[0]!r}" if labels else "none"
+        message = f"{'task.labels' if recipe else 'train'}: a classifier needs two labels or more, and there is {there}"
+        hint = "name all labels in task.labels" + ("" if recipe else ", or check data.columns and data.train_rows")
+        raise BertkitError(message, hint=hint)
     return labels
 
 
 def check_labels(found: Collection[str] | Mapping[str, str], labels: Sequence[str], where: str) -> None:
-    """Refuse labels that the model has no number for.
-
-    Args:
-        found: labels; or label -> id of a row that has it.
-        where: the split and its file, for the message.
-    Raises:
-        BertkitError: naming up to five of them and where they stand.
-    """
+    """Refuse labels, or the keys of label -> id of a row that has it, that the model has no number for."""
     unknown = sorted(set(found) - set(labels), key=_natural)
     if unknown:
         shown = ", ".join(map(repr, unknown[:5])) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
         row = f" (row {found[unknown[0]]})" if isinstance(found, Mapping) else ""
         twin = next((label for label in labels if label.casefold() == unknown[0].casefold()), None)
         advice = _joined(unknown[0], twin) if twin else did_you_mean(unknown[0], labels)
-        raise BertkitError(
-            f"{where}: unknown label {shown}{row}; the labels are {', '.join(labels)}",
-            hint=f"{advice}; leave such rows out with data.ignore_labels, "
-            "or list every label in task.labels before training",
-        )
+        hint = f"{advice}; leave such rows out with data.ignore_labels, or {LIST_ALL} before training"
+        raise BertkitError(f"{where}: unknown label {shown}{row}; the labels are {', '.join(labels)}", hint=hint)
 
 
 def same_values(counts: Mapping[str, int], known: Collection[str]) -> dict[str, str]:
@@ -88,28 +74,18 @@ def same_values(counts: Mapping[str, int], known: Collection[str]) -> dict[str, 
 
 
 def check_spelling(counts: Mapping[str, int], where: str) -> None:
-    """Refuse labels that are hardly meant as classes of their own, with the setting that says what is meant.
-
-    Args:
-        counts: label -> how often it stands there.
-    Raises:
-        BertkitError: two labels differ in case only, or -1 is one of several numbers.
-    """
+    """Refuse labels that are hardly meant as classes of their own, with the setting that says what is meant."""
     seen: dict[str, str] = {}
     for name in sorted(counts, key=lambda name: -counts[name]):
         other = seen.setdefault(name.casefold(), name)
         if other != name:
-            raise BertkitError(
-                f"{where}: the labels {other!r} ({counts[other]:,} times) and {name!r} ({counts[name]:,} times) differ "
-                "in case only",
-                hint=f"{_joined(name, other)}, or list every label in task.labels to keep them apart",
-            )
+            both = f"{other!r} ({counts[other]:,} times) and {name!r} ({counts[name]:,} times)"
+            hint = f"{_joined(name, other)}, or {LIST_ALL} to keep them apart"
+            raise BertkitError(f"{where}: the labels {both} differ in case only", hint=hint)
     if "-1" in counts and len(counts) > 2 and all(re.fullmatch(r"-?\d+", name, re.ASCII) for name in counts):
-        raise BertkitError(
-            f"{where}: the label -1 ({counts['-1']:,} times) stands for 'no label' in many data sets",
-            hint="leave such rows out with data.ignore_labels=-1, or, if it is a class, list every label in "
-            "task.labels",
-        )
+        message = f"{where}: the label -1 ({counts['-1']:,} times) stands for 'no label' in many data sets"
+        hint = f"leave such rows out with data.ignore_labels=-1, or, if it is a class, {LIST_ALL}"
+        raise BertkitError(message, hint=hint)
 
 
 def _value(label: str) -> str:

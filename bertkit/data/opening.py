@@ -10,11 +10,11 @@ import re
 import stat
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from itertools import chain
+from itertools import chain, repeat
 
 from bertkit.data.columns import read_columns, read_conllu
 from bertkit.data.files import File, Table, check_size, name_parts, read_all, shorten, unreadable
-from bertkit.data.formats import from_objects, not_an_object, read_delimited, read_json, read_json_lines, read_text
+from bertkit.data.formats import from_objects, read_delimited, read_json, read_json_lines, read_text
 from bertkit.data.words import ENTITY_NAMES
 from bertkit.errors import BertkitError, did_you_mean, nearest
 
@@ -234,7 +234,7 @@ def table_of(file: File, rows: object) -> Table:
         kinds = "a file, a list of mappings, a frame of pandas or polars, or a datasets.Dataset"
         raise BertkitError(f"{file.name}: the rows are of type {type(rows).__name__}", hint=f"give {kinds}")
     records = ({name: plain(v) for name, v in row.items()} if isinstance(row, Mapping) else row for row in rows)
-    return from_objects(file, ((0, row if isinstance(row, dict) else not_an_object(row)) for row in records))
+    return from_objects(file, zip(repeat(0), records))
 
 
 def plain(value: object) -> object:

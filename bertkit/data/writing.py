@@ -28,24 +28,19 @@ def beside(given: Record, answer: Record) -> dict[str, object]:
     return {**kept, **answer}
 
 
-def as_json(record: Record) -> str:
+def as_json(value: object) -> str:
     """One line; what JSON has no word for, such as a date, is its text."""
-    return json.dumps(record, ensure_ascii=False, default=str)
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def check_out(path: Path) -> None:
-    """Refuse a file that answers cannot be written to, before there are any.
-
-    Raises:
-        BertkitError: it is a folder, or its name has an ending that is not written.
-    """
+    """Refuse a folder, and a name with an ending that is not written, before there are any answers."""
     if path.is_dir():
         raise BertkitError(f"--out: {path} is a folder", hint="give the name of a .jsonl file")
     if path.suffix.lower() not in WRITERS:
         endings = " ".join(filter(None, WRITERS))
-        raise BertkitError(
-            f"--out: {path}: files that end in {path.suffix!r} are not written", hint=f"name it {endings}"
-        )
+        message = f"--out: {path}: files that end in {path.suffix!r} are not written"
+        raise BertkitError(message, hint=f"name it {endings}")
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:
@@ -82,7 +77,7 @@ def cells_of(record: Record) -> Iterator[tuple[str, object]]:
         elif isinstance(value, str):
             yield name, value
         else:
-            yield name, "" if value is None else json.dumps(value, ensure_ascii=False, default=str)
+            yield name, "" if value is None else as_json(value)
 
 
 WRITERS: Mapping[str, Callable[[TextIO, Iterable[Record]], None]] = {
