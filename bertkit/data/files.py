@@ -110,7 +110,7 @@ def read_all(file: File) -> bytes:
 
 
 @contextmanager
-def opened(file: File) -> Iterator[io.BufferedReader]:
+def opened(file: File) -> Iterator[io.BufferedReader | Recoded]:
     """The file unpacked, its faults as BertkitErrors; what its byte-order mark calls UTF-16 or UTF-32 is UTF-8."""
     encoding = None
     try:
@@ -120,7 +120,7 @@ def opened(file: File) -> Iterator[io.BufferedReader]:
             encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if begin.startswith(mark)), None)
             if encoding:
                 warnings.warn(f"{file.name}: is read as {encoding}, as its byte-order mark says", stacklevel=2)
-            yield io.BufferedReader(Recoded(unpacked, encoding), 1 << 18) if encoding else unpacked
+            yield Recoded(unpacked, encoding, newline="\n") if encoding else unpacked
     except UnicodeDecodeError as error:
         message = f"{file.name}: is not {encoding} throughout: {shorten(error)}"
         raise BertkitError(message, hint="save the file as UTF-8 text") from None
@@ -128,23 +128,14 @@ def opened(file: File) -> Iterator[io.BufferedReader]:
         raise unreadable(file.name, error) from None
 
 
-class Recoded(io.RawIOBase):
+class Recoded(io.TextIOWrapper):
     """Text of another encoding as UTF-8."""
 
-    def __init__(self, stream: io.BufferedReader, encoding: str) -> None:
-        self.stream, self.decoder = stream, codecs.getincrementaldecoder(encoding)()
+    def read(self, size: int) -> bytes:
+        return super().read(size).encode()
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:
-        text, raw = "", b"more"
-        while raw and not text:
-            raw = self.stream.read(len(buffer) // 2)  # two bytes become three at most
-            text = self.decoder.decode(raw, final=not raw)
-        encoded = text.encode()
-        buffer[: len(encoded)] = encoded
-        return len(encoded)
+    def readline(self, size: int) -> bytes:
+        return super().readline(size).encode()
 
 
 # How faults are said.

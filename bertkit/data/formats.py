@@ -133,13 +133,11 @@ def json_fault(error: Exception) -> str:
 
 def from_objects(file: File, values: Iterable[tuple[int, object]]) -> Table:
     """The first objects say which columns there are; a value that is none is a bad row."""
-
-    def record_of(value: object) -> dict[str, object] | BadRow:
-        if isinstance(value, dict | BadRow):
-            return value
-        return BadRow(f"{show(value)} is not an object", hint='write rows as {"column": value, ...}')
-
-    records = ((line, record_of(value)) for line, value in values)
+    hint = 'write rows as {"column": value, ...}'
+    records = (
+        (line, value if isinstance(value, dict | BadRow) else BadRow(f"{show(value)} is not an object", hint))
+        for line, value in values
+    )
     first = list(islice(records, PEEKED_ROWS))
     objects = [record for _, record in first if isinstance(record, dict)]
     if not first:

@@ -84,16 +84,14 @@ def open_table(file: File, split: str, config: str | None) -> Table:
     Raises:
         BertkitError: there is no such source, or it is of a kind that is not read.
     """
-    if file.content is None:
-        if os.path.isdir(file.path):
-            return read_folder(file, split, config)
-        if not os.path.exists(file.path):
-            is_hub_id = re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", file.name, re.ASCII)
-            if file.ending in READERS or not is_hub_id:
-                raise missing(file)
-            return read_hub(file, split, config)
-        if not os.path.isfile(file.path):
+    if file.content is None and not os.path.isfile(file.path):
+        is_there, is_folder = os.path.exists(file.path), os.path.isdir(file.path)
+        if is_there and not is_folder:
             raise BertkitError(f"{file.name}: is a pipe or a device, not a file", hint="write it to a file first")
+        is_hub_id = re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", file.name, re.ASCII)
+        if not is_there and (file.ending in READERS or not is_hub_id):
+            raise missing(file)
+        return from_dataset(file, load_folder(file, split, config) if is_folder else load_hub(file, split, config))
     if file.ending not in READERS:
         hint = f"name it {' '.join(READERS)}"
         raise BertkitError(f"{file.name}: files that end in {file.ending!r} are not read", hint=hint)
@@ -111,18 +109,18 @@ def missing(file: File) -> BertkitError:
     return BertkitError(f"{file.name}: there is no such file", hint=hint)
 
 
-def read_folder(file: File, split: str, config: str | None) -> Table:
+def load_folder(file: File, split: str, config: str | None) -> object:
     """A folder of `save_to_disk` (a single data set in it is its own split), or one that `load_dataset` understands."""
     import datasets
 
-    inner = (os.path.join(folder, name) for folder, _, names in os.walk(file.path) for name in names)
-    if odd := next((path for path in inner if os.path.exists(path) and not os.path.isfile(path)), None):
+    names = [os.path.join(folder, name) for folder, _, names in os.walk(file.path) for name in names]
+    if odd := next((path for path in names if os.path.exists(path) and not os.path.isfile(path)), None):
         raise BertkitError(f"{odd}: is a pipe or a device, not a file", hint="remove it")
     try:
         if any(os.path.exists(os.path.join(file.path, name)) for name in ("dataset_dict.json", "state.json")):
             dataset = datasets.load_from_disk(file.path)
         else:
-            endings = {name_parts(name)[1] for _, _, names in os.walk(file.path) for name in names}
+            endings = {name_parts(name)[1] for name in names}
             options: dict[str, object] = {}
             if endings & {".csv", ".tsv"}:  # pandas reads these: keep it from guessing at types, NAs and quotes
                 options["converters"] = dict.fromkeys(["text", *file.wanted.values()], str)
@@ -130,31 +128,25 @@ def read_folder(file: File, split: str, config: str | None) -> Table:
             # absolute: a folder named `csv` must not become the builder of that name
             dataset = datasets.load_dataset(os.path.abspath(file.path), config, split=split, **options)
     except Exception as error:  # whatever its builders and caches raise, the user sees a line
-        raise BertkitError(
-            f"{file.name}: the folder has no file {split!r} and is no data set: {shorten(error)}",
-            hint=f"put {split}.csv, {split}.jsonl, ... into it, or name one file",
-        ) from error
-    if isinstance(dataset, dict):
-        if split not in dataset:
-            raise BertkitError(f"{file.name}: the folder has no split {split!r}", hint=did_you_mean(split, dataset))
-        dataset = dataset[split]
-    return from_dataset(file, dataset)
+        message = f"{file.name}: the folder has no file {split!r} and is no data set: {shorten(error)}"
+        raise BertkitError(message, hint=f"put {split}.csv, {split}.jsonl, ... into it, or name one file") from error
+    if isinstance(dataset, dict) and split not in dataset:
+        raise BertkitError(f"{file.name}: the folder has no split {split!r}", hint=did_you_mean(split, dataset))
+    return dataset[split] if isinstance(dataset, dict) else dataset
 
 
-def read_hub(file: File, split: str, config: str | None) -> Table:
+def load_hub(file: File, split: str, config: str | None) -> object:
     import datasets
 
     try:
         # `load_dataset("csv")` would read whatever lies in the working directory
         if file.name.isidentifier() and importlib.util.find_spec(f"datasets.packaged_modules.{file.name}"):
             raise ValueError("this is the name of a file format")
-        dataset = datasets.load_dataset(file.name, config, split=split)  # data sets that are scripts are refused by it
+        return datasets.load_dataset(file.name, config, split=split)  # data sets that are scripts are refused by it
     except Exception as error:
-        raise BertkitError(
-            f"{file.name}: there is no such file, and it could not be loaded from the Hub: {shorten(error)}",
-            hint="check the name, data.config, the split and the network; a file needs its ending",
-        ) from error
-    return from_dataset(file, dataset)
+        message = f"{file.name}: there is no such file, and it could not be loaded from the Hub: {shorten(error)}"
+        hint = "check the name, data.config, the split and the network; a file needs its ending"
+        raise BertkitError(message, hint=hint) from error
 
 
 def from_dataset(file: File, dataset: object) -> Table:
