@@ -1,7 +1,4 @@
-"""Which rows are held back and which are drawn: what belongs together stays together, and labels keep their shares.
-
-Everything is keyed by the seed alone.
-"""
+"""Which rows are held back or drawn, by the seed alone: groups stay together, and labels keep their shares."""
 
 from __future__ import annotations
 
@@ -67,11 +64,8 @@ def hold_back(
 ) -> tuple[list[int], list[int]]:
     """Row numbers of (train, validation), each in file order: whole groups, as near to the share as they come.
 
-    Each label has its share of what is held back, but for its last group: that one is for train.
-
-    Args:
-        groups: of each row; two or more.
-        labels: of each row; all empty to hold back regardless of labels.
+    Each label has its share of what is held back, but for its last group: that one is for train. There are two groups
+    or more; where no row has labels, the draw is regardless of them.
     """
     import numpy as np
 
@@ -96,12 +90,7 @@ def hold_back(
 
 
 def subset(labels: Sequence[Collection[str]], wanted: int | None, seed: int, split: str) -> list[int]:
-    """Row numbers of a random subset of the wanted size, in file order, in which each label has its share.
-
-    Args:
-        labels: of each row.
-        split: draws of one seed differ by split.
-    """
+    """Row numbers of a random subset, in file order, in which each label has its share; it differs by split."""
     import numpy as np
 
     if wanted is None or wanted >= len(labels):

@@ -22,11 +22,10 @@ LINE_BYTES = 64 << 20  # of one line or csv field; longer than this is a file of
 WHOLE_BYTES = 1 << 30  # of a file that is parsed as a whole: JSON; its values take ten times as much memory
 UNPACKED_BYTES = 4 << 30  # of a packed file: above any task's data, below what fills a machine
 SHOWN = 60  # characters of a value in a message
-BYTE_ORDER_MARKS = {  # the longer ones first, for UTF-32's begins with UTF-16's; UTF-8's is a matter of `decoded`
-    codecs.BOM_UTF32_LE: "UTF-32",
-    codecs.BOM_UTF32_BE: "UTF-32",
-    codecs.BOM_UTF16_LE: "UTF-16",
-    codecs.BOM_UTF16_BE: "UTF-16",
+# the longer ones first, for UTF-32's begins with UTF-16's; UTF-8's is a matter of `decoded`
+BYTE_ORDER_MARKS = {
+    "UTF-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+    "UTF-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
 }
 # of the one format: looking for others, lzma takes zeros for empty files of a kind of its own, one after the other
 PACKINGS = {".gz": gzip.open, ".xz": partial(lzma.open, format=lzma.FORMAT_XZ)}
@@ -117,7 +116,7 @@ def opened(file: File) -> Iterator[io.BufferedReader | Recoded]:
         stream = PACKINGS.get(file.packing, open)(file.path, "rb") if file.content is None else io.BytesIO(file.content)
         with io.BufferedReader(stream, 1 << 18) as unpacked:
             begin = unpacked.peek(4)
-            encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if begin.startswith(mark)), None)
+            encoding = next((name for name, marks in BYTE_ORDER_MARKS.items() if begin.startswith(marks)), None)
             if encoding:
                 warnings.warn(f"{file.name}: is read as {encoding}, as its byte-order mark says", stacklevel=2)
             yield Recoded(unpacked, encoding, newline="\n") if encoding else unpacked

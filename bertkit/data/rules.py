@@ -44,7 +44,7 @@ class EmptyText(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What makes a row right for one task. The reasons that converters raise read on after "column 'x' ..."."""
+    """What makes a row right for one task; the reasons that converters raise read on after "column 'x' ..."."""
 
     columns: Columns
     class_names: tuple[str, ...] | None

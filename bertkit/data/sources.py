@@ -69,11 +69,9 @@ def read_rows(
             memory, as `opening.table_of` takes them, which messages call by the split.
         mapping: task column (or `id`) -> column of the source. A number in it, `3` or `"3"`, says that a csv or tsv
             file has no header line; positions count from 0.
-        split: of a folder or a Hub id. A file is its own split.
         require_gold: False for prediction: gold columns may be missing, a row without gold holds None, and what the
             source holds beside the task's columns is kept in `given`.
-        ignore_labels: rows with one of these labels are left out and counted; `""` is an empty one, `"-1"` also
-            ClassLabel's.
+        ignore_labels: `""` is an empty one, `"-1"` also ClassLabel's.
         unanswerable: question answering: a row without an answer, or with an empty context, is right.
         tag_names: what tags that are numbers stand for, where the source does not say it.
         group_by: one more column of the source, which each row gets as `group`.
@@ -100,8 +98,6 @@ def read_rows(
     )  # fmt: skip
     found = collect(file, table, rules, located)
     check_rows(file, found, columns.label if require_gold else None, skip_bad_rows)
-    if located["id"] is not None:
-        check_ids(file, found.rows)
     return found
 
 
@@ -140,7 +136,7 @@ def collect(file: File, table: Table, rules: Rules, located: Mapping[str, str | 
     for number, (line, record) in enumerate(table.records):
         row: dict[str, object] = {}
         name = None
-        where = f"{file.name}:{line}" if line else file.name
+        where = f"{file.name}:{line}" if line else f"{file.name}: row {number}"
         try:
             if isinstance(record, BadRow):
                 raise record
@@ -155,13 +151,11 @@ def collect(file: File, table: Table, rules: Rules, located: Mapping[str, str | 
         except IgnoredLabel:
             ignored += 1
         except EmptyText:
-            empty.append(where if line else f"{where}: row {number}")
+            empty.append(where)
         except BadRow as reason:
             hint = hint or reason.hint
             if rules.columns.answers:
-                where += f": question {cut(row.get('id') or str(number))}"
-            elif not line:
-                where += f": row {number}"
+                where = f"{where if line else file.name}: question {cut(row.get('id') or str(number))}"
             bad.append(one_line(f"{where}: column {name!r} {reason}" if name else f"{where}: {reason}"))
     notes = ()
     if rules.trimmed:
@@ -171,7 +165,7 @@ def collect(file: File, table: Table, rules: Rules, located: Mapping[str, str | 
 
 
 def check_rows(file: File, found: Rows, label: str | None, skip_bad_rows: bool) -> None:
-    """Refuse bad rows unless they may be skipped, and no rows at all; say it where a class looks like several."""
+    """Refuse bad rows unless they may be skipped, no rows, and ids of several; warn where a class looks like more."""
     bad = found.skipped
     joined = next((row[label] for row in found.rows if "|" in row[label]), None) if label else None
     if bad and not skip_bad_rows:
@@ -185,6 +179,12 @@ def check_rows(file: File, found: Rows, label: str | None, skip_bad_rows: bool) 
         raise BertkitError(message, hint="look at data.columns, data.skip_bad_rows and data.ignore_labels")
     if joined:
         warnings.warn(f"{file.name}: {show(joined)} is read as one class; {SEVERAL}", stacklevel=2)
+    # predictions are gathered by id; where the source has none, they are numbers
+    twice = [name for name, times in Counter(row["id"] for row in found.rows).items() if times > 1]
+    if twice:
+        some = ", ".join(map(cut, twice[:5])) + (", ..." if len(twice) > 5 else "")
+        hint = "make the ids unique, or name a column in which they are: data.columns.id=NAME"
+        raise BertkitError(f"{file.name}: {len(twice)} ids belong to more than one row: {some}", hint=hint)
 
 
 def locate(file: File, table: Table, columns: Columns, optional: Sequence[str]) -> dict[str, str | None]:
@@ -227,14 +227,3 @@ def column_hint(file: File, columns: Columns, column: str, unused: Sequence[str]
     if file.header:
         hint += f", or a position if the file has no header line: data.columns.{column}=0"
     return f"{hint}; {SEVERAL}" if column == columns.label and guess == "labels" else hint
-
-
-def check_ids(file: File, rows: list[dict[str, object]]) -> None:
-    """Predictions are gathered by id, so two rows must not share one."""
-    twice = [name for name, times in Counter(row["id"] for row in rows).items() if times > 1]
-    if twice:
-        some = ", ".join(map(cut, twice[:5])) + (", ..." if len(twice) > 5 else "")
-        message = f"{file.name}: {len(twice)} ids belong to more than one row: {some}"
-        raise BertkitError(
-            message, hint="make the ids unique, or name a column in which they are: data.columns.id=NAME"
-        )
