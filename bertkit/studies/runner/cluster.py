@@ -143,13 +143,13 @@ class RemoteSlot(Slot):
 
     need: Need | None = None
 
-    def start(self, job: Job) -> Remote | str:
+    def start(self, job: Job) -> Remote | None:
         import ray
 
         assert self.need is not None, "a slot without what a job takes of it"
         free = ray.available_resources()
         if free.get("CPU", 0) < self.need.cpus or free.get("GPU", 0) < self.need.gpus:
-            return "waits for room on the cluster"
+            return None
         worker = actor(self.need).remote()
         call = (job.command, str(job.log), str(job.run.path), os.getcwd(), self.environment)
         return Remote(worker, worker.tell.remote(0), worker.run.remote(*call))

@@ -116,32 +116,44 @@ class Runner:
             )
 
     def _fill(self) -> None:
-        for slot in self.slots:
-            waiting = [job for job in self.jobs if job.state == "waiting"]
-            for job in waiting:
-                if job.needs and job.needs.state == "failed":
-                    job.state, job.note = "failed", f"it needs the model of {job.needs.name}, which failed"
-                    self.board.say(f"{job.name}: {job.note}")
-            ready = [job for job in waiting if job.state == "waiting" and (not job.needs or job.needs.state == "done")]
-            if slot.job is None and ready:
-                self._start(slot, max(ready, key=self._urgency))
+        waiting = [job for job in self.jobs if job.state == "waiting"]
+        for job in waiting:
+            if job.needs and job.needs.state == "failed":
+                job.state = "failed"
+                self._note(job, f"it needs the model of {job.needs.name}, which failed")
+        ready = [job for job in waiting if job.state == "waiting" and (not job.needs or job.needs.state == "done")]
+        free = [slot for slot in self.slots if slot.job is None]
+        for job in sorted(ready, key=self._urgency, reverse=True):
+            if not free:
+                return
+            if job.run.is_at_work():
+                # a job of a runner that was killed is still saving its checkpoint; it holds up no other job
+                self._note(job, "waits for its earlier process to end")
+            elif not self._start(free.pop(), job):
+                return  # there is no room for the others either
 
     def _urgency(self, job: Job) -> float:
         """The time of this job and of the longest that needs its model."""
         return job.cost + max((other.cost for other in self.jobs if other.needs is job), default=0.0)
 
-    def _start(self, slot: Slot, job: Job) -> None:
+    def _start(self, slot: Slot, job: Job) -> bool:
+        """Begin an attempt at a job; false when there is no room for it now."""
         log_start = job.log.stat().st_size if job.log.exists() else 0
         process = slot.start(job)
-        if isinstance(process, str):
-            if job.note != process:
-                job.note = process
-                self.board.say(f"{job.name}: {job.note}")
-            return
+        if process is None:
+            self._note(job, "waits for room on the cluster")
+            return False
         job.attempts, job.state, job.note, job.began = job.attempts + 1, "running", "", time.monotonic()
         slot.job, slot.process, job.log_start = job, process, log_start
         self.board.say(f"{job.name}: {'begins' if job.attempts == 1 else 'is tried again'}")
         self.changed()
+        return True
+
+    def _note(self, job: Job, note: str) -> None:
+        """Say once why a job does not run."""
+        if job.note != note:
+            job.note = note
+            self.board.say(f"{job.name}: {note}")
 
     def _reap(self) -> None:
         for slot in self.slots:

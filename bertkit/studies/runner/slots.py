@@ -38,11 +38,8 @@ class Slot:
     job: Job | None = None
     process: Process | None = None
 
-    def start(self, job: Job) -> Process | str:
-        """Begin an attempt, or say why it cannot begin now."""
-        if job.run.is_at_work():
-            # a job of a runner that was killed is still saving its checkpoint
-            return "waits for its earlier process to end"
+    def start(self, job: Job) -> Process | None:
+        """Begin an attempt; None while there is no room for it."""
         with job.log.open("ab") as log:
             return Process(
                 job.command, stdin=subprocess.PIPE, stdout=log, stderr=log,

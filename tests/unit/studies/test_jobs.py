@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -194,6 +195,26 @@ def test_a_job_does_not_begin_while_its_earlier_process_lives(tmp_path):
     assert earlier.poll() == 0
     assert board.lines[0] == "late: waits for its earlier process to end"
     assert late.state == "done"
+
+
+def test_a_job_that_waits_for_its_earlier_process_holds_up_no_other(tmp_path):
+    late, other, third = job(tmp_path, "late", cost=9), job(tmp_path, "other", cost=5), job(tmp_path, "third")
+    earlier = ExitStack()
+    earlier.enter_context(late.run.claim(resume=False))
+    too_late = threading.Timer(20.0, earlier.close)
+    too_late.start()
+
+    class Ending(Heard):
+        def say(self, text: str) -> None:
+            super().say(text)
+            if text.startswith("third: done"):
+                earlier.close()
+
+    board = Ending()
+    Runner([third, late, other], [Slot({})], board).run()
+    too_late.cancel()
+    assert board.lines[:2] == ["late: waits for its earlier process to end", "other: begins"]
+    assert order(tmp_path) == ["other", "third", "late"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
