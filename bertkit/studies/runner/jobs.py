@@ -17,7 +17,7 @@ from bertkit.rundir import RunDir
 from bertkit.studies.runner.board import Board
 
 if TYPE_CHECKING:
-    from bertkit.studies.runner.slots import Process, Slot
+    from bertkit.studies.runner.slots import Slot
 
 ATTEMPTS = 2  # a job that dies is tried once more
 PATIENCE = 60.0  # seconds that a job gets to save its checkpoint when it is told to stop
@@ -129,7 +129,7 @@ class Runner:
             if job.run.is_at_work():
                 # a job of a runner that was killed is still saving its checkpoint; it holds up no other job
                 self._note(job, "waits for its earlier process to end")
-            elif not self._start(free.pop(), job):
+            elif not self._start(free.pop(0), job):
                 return  # there is no room for the others either
 
     def _urgency(self, job: Job) -> float:
@@ -157,23 +157,25 @@ class Runner:
 
     def _reap(self) -> None:
         for slot in self.slots:
-            if slot.process is None or slot.process.poll() is None:
+            process = slot.process
+            if process is None or process.poll() is None:
                 continue
-            job = self._release(slot)
-            if has_ended_well(slot.process, job):
-                job.state = "done"
+            job = self._settle(slot)
+            if job.state == "done":
                 self.board.say(f"{job.name}: done in {time.monotonic() - job.began:.0f} s: {self.board.describe(job)}")
             else:
-                reason = slot.process.lost or why_it_died(job.log, slot.process.returncode, job.log_start)
-                job.state, job.note = ("failed" if job.attempts >= ATTEMPTS else "waiting"), reason
-                self.board.say(f"{job.name}: died: {reason}")
-            slot.process = None
+                job.note = process.lost or why_it_died(job.log, process.returncode, job.log_start)
+                if job.attempts >= ATTEMPTS:
+                    job.state = "failed"
+                self.board.say(f"{job.name}: died: {job.note}")
             self.changed()
 
-    def _release(self, slot: Slot) -> Job:
-        job, slot.job = slot.job, None
-        slot.process.release()
-        assert job is not None, "a process without a job"
+    def _settle(self, slot: Slot) -> Job:
+        """Take the job whose process is over out of its slot: it is done, or waits."""
+        job, process = slot.job, slot.process
+        slot.job = slot.process = None
+        process.release()
+        job.state = "done" if process.returncode == 0 and job.result.exists() else "waiting"
         return job
 
     def _end_all(self) -> None:
@@ -193,9 +195,7 @@ class Runner:
             if slot.process.poll() is None:
                 slot.process.kill()
                 slot.process.wait()
-            job = self._release(slot)
-            job.state = "done" if has_ended_well(slot.process, job) else "waiting"
-            slot.process = None
+            self._settle(slot)
 
     @contextmanager
     def _stop_signals(self) -> Iterator[None]:
@@ -218,19 +218,18 @@ class Runner:
                 signal.signal(number, handler)
 
 
-def has_ended_well(process: Process, job: Job) -> bool:
-    """Whether a process that is over finished its job."""
-    return process.returncode == 0 and job.result.exists()
-
-
 def why_it_died(log: Path, code: int, start: int = 0) -> str:
     """The reason in one line: the last `error:` of the log from byte `start` on, the signal, or its last line."""
     if code < 0:
         with suppress(ValueError):
             return f"killed by {signal.Signals(-code).name}"
-    with log.open("rb") as file:
-        file.seek(max(start, log.stat().st_size - 20_000))
-        lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+    try:
+        with log.open("rb") as file:
+            file.seek(max(start, log.stat().st_size - 20_000))
+            text = file.read().decode(errors="replace")
+    except OSError:  # somebody removed it
+        text = ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line.removeprefix("error:").strip() for line in lines if line.startswith("error:")]
     return (errors or lines or [f"exit code {code}"])[-1]
 

@@ -33,6 +33,8 @@ class Room(NamedTuple):
         if self.jobs < 1:
             raise BertkitError("--jobs is at least 1", hint="leave it out for one")
         if self.gpus is not None:
+            if self.gpus < 1:
+                raise BertkitError("--gpus is at least 1", hint="leave it out for all")
             check_gpus(self.gpus)
 
     @contextmanager

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from bertkit.errors import Interrupted
+from bertkit.errors import BertkitError, Interrupted
 from bertkit.rundir import RunDir
 from bertkit.studies.runner.board import Board, Lines, Pace
 from bertkit.studies.runner.jobs import Job, Runner, why_it_died
+from bertkit.studies.runner.room import Room
 from bertkit.studies.runner.slots import Slot, make_slots
 
 FINISH = "(run / 'metrics.json').write_text('{}')"
@@ -111,6 +112,13 @@ def test_a_death_is_not_told_by_what_an_earlier_attempt_said(tmp_path):
     dies = job(tmp_path, "dies", body)
     run_all([dies])
     assert dies.note == "ValueError: something else"
+
+
+def test_a_log_that_is_gone_costs_no_job(tmp_path):
+    dies = job(tmp_path, "dies", f"os.unlink({str(tmp_path / 'dies.log')!r})\nsys.exit(7)", cost=9)
+    other = job(tmp_path, "other")
+    run_all([dies, other])
+    assert (dies.state, dies.note, other.state) == ("failed", "exit code 7", "done")
 
 
 def test_exit_code_zero_without_results_is_a_death(tmp_path):
@@ -269,6 +277,11 @@ def test_each_gpu_gets_its_jobs(monkeypatch):
     assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in make_slots(2)] == ["0", "0", "1", "1"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in make_slots(1)] == ["3", "5"]
+
+
+def test_a_study_on_no_gpu_at_all_is_refused():
+    with pytest.raises(BertkitError, match="--gpus is at least 1"):
+        Room(gpus=0).check()
 
 
 def test_the_reason_of_a_death_is_the_last_error_line(tmp_path):
