@@ -135,7 +135,7 @@ def test_the_examples_that_come_along_are_accelerate_files(bertkit, four_gpus) -
 
 
 def test_glue_spreads_its_runs_over_the_gpus_asked_for(bertkit, four_gpus, tmp_path, monkeypatch) -> None:
-    from bertkit.studies.runner.slots import make_slots
+    from bertkit.studies.runner.room import make_slots
 
     monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from bertkit.studies.runner.jobs import Job
 
 SETTLING = 15.0  # seconds before an estimate is worth a look: processes start first
@@ -15,24 +17,14 @@ Describe = Callable[["Job"], str]  # the scores of a job that is done, in a few 
 
 
 class Board:
-    """Shows nothing; the other boards show what happens.
+    """Shows nothing; the other boards show what happens."""
 
-    Attributes:
-        seconds_between: two looks at the histories of the jobs.
-    """
-
-    seconds_between = 60.0
+    seconds_between = 60.0  # two looks at the histories of the jobs
 
     def __init__(self, describe: Describe = lambda job: "") -> None:
         self.describe = describe
         self._looked = 0.0
-        self._pace: Pace | None = None
-
-    def __enter__(self) -> Board:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        return None
+        self._first: tuple[float, float] | None = None  # when the first look was, and what was done by then
 
     def show(self, jobs: Sequence[Job]) -> None:
         """Show the jobs as they are now. It is called often, and reads their files only when it shows something."""
@@ -40,23 +32,37 @@ class Board:
     def say(self, text: str) -> None:
         """Show one line about what has just happened."""
 
-    def _left(self, jobs: Sequence[Job], is_urgent: bool = False) -> str | None:
-        """The time that is left, from a look at every history; None when it is too soon for another look."""
-        if self._pace is not None and not is_urgent and time.monotonic() - self._looked < self.seconds_between:
+    def close(self) -> None:
+        """The jobs are over."""
+
+    def left(self, jobs: Sequence[Job], is_urgent: bool = False) -> str | None:
+        """The time that the jobs still take, in words; None when it is too soon for another look at their histories.
+
+        It is the work that is left on all of them, at the pace since the first look.
+        """
+        now = time.monotonic()
+        if self._first is not None and not is_urgent and now - self._looked < self.seconds_between:
             return None
-        self._looked = time.monotonic()
+        self._looked = now
         for job in jobs:
             job.look()
-        self._pace = self._pace or Pace(jobs)
-        return self._pace.left(jobs)
+        done = sum(job.cost * job.share for job in jobs if job.state != "failed")
+        self._first = began, before = self._first or (now, done)
+        left = sum(job.cost * (1 - job.share) for job in jobs if not job.is_over)
+        if not left:
+            return "nothing is left"
+        if now - began < SETTLING or done <= before:
+            return "time left: not known yet"
+        seconds = (now - began) * left / (done - before)
+        return f"about {seconds / 60:.0f} min left" if seconds >= 90 else f"about {seconds:.0f} s left"
 
 
 class Lines(Board):
     """Plain lines on stderr: every change, and once a minute how far the jobs are."""
 
     def show(self, jobs: Sequence[Job]) -> None:
-        is_first = self._pace is None
-        left = self._left(jobs)
+        is_first = self._first is None
+        left = self.left(jobs)
         if left is not None and not is_first:
             running = ", ".join(f"{job.name} {job.share:.0%}" for job in jobs if job.state == "running")
             done = sum(job.is_over for job in jobs)
@@ -78,19 +84,16 @@ class Live(Board):
         super().__init__(describe)
         self._live = RichLive(console=Console(stderr=True), auto_refresh=False)
 
-    def __enter__(self) -> Live:
-        self._live.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._live.stop()
-
     def show(self, jobs: Sequence[Job]) -> None:
-        left = self._left(jobs, is_urgent=all(job.is_over for job in jobs))
+        left = self.left(jobs, is_urgent=all(job.is_over for job in jobs))
         if left is not None:
+            self._live.start()
             self._live.update(self._table(jobs, left), refresh=True)
 
-    def _table(self, jobs: Sequence[Job], left: str) -> object:
+    def close(self) -> None:
+        self._live.stop()
+
+    def _table(self, jobs: Sequence[Job], left: str) -> Table:
         from rich import box
         from rich.table import Table
         from rich.text import Text
@@ -113,26 +116,3 @@ def make_board(describe: Describe, quiet: bool = False) -> Board:
     if quiet:
         return Board(describe)
     return Live(describe) if sys.stderr.isatty() else Lines(describe)
-
-
-class Pace:
-    """How long the jobs still take, judged by what was done since this was made, as of the last looks at them."""
-
-    def __init__(self, jobs: Sequence[Job]) -> None:
-        self._began, self._before = time.monotonic(), self._done(jobs)
-
-    def left(self, jobs: Sequence[Job]) -> str:
-        """An estimate in words: the work left on all jobs over the work done a second."""
-        done = self._done(jobs)
-        left = sum(job.cost * (1 - job.share) for job in jobs if not job.is_over)
-        if not left:
-            return "nothing is left"
-        seconds = time.monotonic() - self._began
-        if seconds < SETTLING or done <= self._before:
-            return "time left: not known yet"
-        seconds *= left / (done - self._before)
-        return f"about {seconds / 60:.0f} min left" if seconds >= 90 else f"about {seconds:.0f} s left"
-
-    @staticmethod
-    def _done(jobs: Sequence[Job]) -> float:
-        return sum(job.cost * job.share for job in jobs if job.state != "failed")

@@ -17,17 +17,15 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from bertkit import __version__
 from bertkit.errors import BertkitError, one_line
 from bertkit.folders import is_held
-from bertkit.launch import FOLLOW
 from bertkit.rundir import RunDir
-from bertkit.studies.runner.jobs import Job
-from bertkit.studies.runner.slots import Slot, share_of
+from bertkit.studies.runner.jobs import Job, Process, Slot
 
 REACHED = 10.0  # seconds in which the address of a cluster must answer: Ray itself would try for minutes
 LOST = "its node or the worker on it was lost"
@@ -37,7 +35,7 @@ class Worker:
     """An actor: runs one job on its node, in a process of its own that ends when this one is gone."""
 
     def __init__(self) -> None:
-        self.process: subprocess.Popen | None = None
+        self.process: Process | None = None
         self.told = 0  # the signal that came before the process began
 
     def look(self, folder: str, work: str) -> tuple[str, str]:
@@ -54,23 +52,17 @@ class Worker:
 
     def run(self, command: Sequence[str], log: str, run: str, work: str, environment: Mapping[str, str] = {}) -> int:
         """Run a job to its end, once an earlier process of it is gone; returns its exit code."""
-        is_said = False
+        if RunDir(run).is_at_work():
+            with Path(log).open("a", encoding="utf-8") as file:
+                file.write("waits for an earlier process of this job to end\n")
         while RunDir(run).is_at_work() and not self.told:
-            if not is_said:
-                is_said = True
-                with Path(log).open("a", encoding="utf-8") as file:
-                    file.write("waits for an earlier process of this job to end\n")
             time.sleep(0.2)
         if self.told:
             return -self.told
-        with Path(log).open("ab") as file:
-            self.process = subprocess.Popen(  # noqa: S603 the study's own command line, by this node's interpreter
-                [sys.executable, *command[1:]], stdin=subprocess.PIPE, stdout=file, stderr=file, cwd=work,
-                env={**os.environ, **environment, FOLLOW: "1"}, start_new_session=True,
-            )  # fmt: skip
-            if self.told:
-                self.process.send_signal(self.told)
-            return self.process.wait()
+        self.process = Process([sys.executable, *command[1:]], Path(log), environment, work)
+        if self.told:
+            self.process.send_signal(self.told)
+        return self.process.wait()
 
     def tell(self, number: int) -> None:
         """Send the job a signal."""
@@ -89,7 +81,7 @@ class Need(NamedTuple):
 
 @dataclass
 class Remote:
-    """An attempt at a job on some node, with what the runner asks of a `slots.Process`."""
+    """An attempt at a job on some node, with what the runner asks of a `jobs.Process`."""
 
     worker: object
     begun: object
@@ -97,10 +89,11 @@ class Remote:
     returncode: int | None = None
     lost: str = ""
 
-    def poll(self) -> int | None:
+    def poll(self, seconds: float | None = 0) -> int | None:
+        """The exit code of the job if it ends within these seconds, whenever that is without a limit."""
         import ray
 
-        if self.returncode is None and ray.wait([self.ended], timeout=0)[0]:
+        if self.returncode is None and ray.wait([self.ended], timeout=seconds)[0]:
             try:
                 self.returncode = ray.get(self.ended)
             except ray.exceptions.RayTaskError as error:
@@ -109,26 +102,11 @@ class Remote:
                 self.returncode, self.lost = 1, LOST
         return self.returncode
 
-    def wait(self, timeout: float | None = None) -> int:
-        import ray
-
-        ray.wait([self.ended], timeout=timeout)
-        if self.poll() is None:
+    def wait(self, timeout: float | None = None) -> None:
+        if self.poll(timeout) is None:
             raise subprocess.TimeoutExpired("a job on the cluster", timeout or 0.0)
-        return int(self.returncode or 0)
 
-    def terminate(self) -> None:
-        self._tell(signal.SIGTERM)
-
-    def kill(self) -> None:
-        self._tell(signal.SIGKILL)
-
-    def release(self) -> None:
-        import ray
-
-        ray.kill(self.worker)
-
-    def _tell(self, number: int) -> None:
+    def terminate(self, number: int = signal.SIGTERM) -> None:
         import ray
 
         if ray.wait([self.begun], timeout=0)[0]:
@@ -136,33 +114,32 @@ class Remote:
         else:
             ray.kill(self.worker)  # it waits for room, and has nothing to save
 
+    def kill(self) -> None:
+        self.terminate(signal.SIGKILL)
+
+    def release(self) -> None:
+        import ray
+
+        ray.kill(self.worker)
+
 
 @dataclass
 class RemoteSlot(Slot):
     """Room for one job somewhere on the cluster."""
 
-    need: Need | None = None
+    need: Need = field(kw_only=True)
 
     def start(self, job: Job) -> Remote | None:
         import ray
 
-        assert self.need is not None, "a slot without what a job takes of it"
         free = ray.available_resources()
         if free.get("CPU", 0) < self.need.cpus or free.get("GPU", 0) < self.need.gpus:
             return None
-        worker = actor(self.need).remote()
+        # two calls at a time: `tell` must reach a worker whose `run` goes on
+        options = {"num_cpus": self.need.cpus, "num_gpus": self.need.gpus, "max_concurrency": 2}
+        worker = ray.remote(Worker).options(**options).remote()
         call = (job.command, str(job.log), str(job.run.path), os.getcwd(), self.environment)
         return Remote(worker, worker.tell.remote(0), worker.run.remote(*call))
-
-
-def actor(need: Need, node: str | None = None) -> object:
-    """The Ray actor class of a worker, on any node that has room or on a given one."""
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    where = {} if node is None else {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
-    # two calls at a time: `tell` must reach a worker whose `run` goes on
-    return ray.remote(Worker).options(num_cpus=need.cpus, num_gpus=need.gpus, max_concurrency=2, **where)
 
 
 @contextmanager
@@ -226,16 +203,20 @@ def make_slots(folder: Path, jobs_per_device: int) -> list[Slot]:
     if not need.slots:
         raise BertkitError("--executor ray: no node of the cluster has CPU cores to give", hint="add a node")
     _check_nodes(nodes, folder)
-    share = {} if need.gpus else share_of(need.cpus)
+    share = {} if need.gpus else {"OMP_NUM_THREADS": str(need.cpus)}
     return [RemoteSlot(share, need=need) for _ in range(need.slots)]
 
 
 def _check_nodes(nodes: Sequence[Mapping], folder: Path) -> None:
     """Ask every node, all at the same time, what keeps it from running jobs."""
     import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    workers = [(node["NodeManagerAddress"], actor(Need(0, 0, 0), node["NodeID"]).remote()) for node in nodes]
-    asked = [(name, worker, worker.look.remote(str(folder.absolute()), os.getcwd())) for name, worker in workers]
+    asked = []
+    for node in nodes:
+        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        worker = ray.remote(Worker).options(num_cpus=0, scheduling_strategy=there).remote()
+        asked.append((node["NodeManagerAddress"], worker, worker.look.remote(str(folder.absolute()), os.getcwd())))
     for name, worker, answer in asked:
         try:
             version, problem = ray.get(answer, timeout=120)

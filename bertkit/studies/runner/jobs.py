@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from types import FrameType
+from typing import Literal
 
 from bertkit.errors import BertkitError, Interrupted
+from bertkit.launch import FOLLOW, signals_to
 from bertkit.rundir import RunDir
 from bertkit.studies.runner.board import Board
-
-if TYPE_CHECKING:
-    from bertkit.studies.runner.slots import Slot
 
 ATTEMPTS = 2  # a job that dies is tried once more
 PATIENCE = 60.0  # seconds that a job gets to save its checkpoint when it is told to stop
@@ -27,38 +27,24 @@ State = Literal["waiting", "running", "done", "failed"]
 
 @dataclass(kw_only=True)
 class Job:
-    """A command in a process of its own, about one run.
-
-    Attributes:
-        command: what to run; it goes on from where it was when it is run again.
-        run: the run that the command writes or reads.
-        result: the file that the command writes last.
-        cost: how long it takes beside the others, in any unit; the longest are begun first.
-        length: epochs, or steps when `by_steps`, of the whole run; None: its history does not tell the progress.
-        needs: the job whose model this one uses, and which must be done before.
-        note: why it failed.
-        share: how much of it was done at the last look, 0 to 1.
-        loss: of the last step at the last look.
-        began: when the attempt that runs began, by time.monotonic.
-        log_start: where in its log the attempt that runs begins, in bytes.
-    """
+    """A command in a process of its own, about one run."""
 
     name: str
-    command: Sequence[str]
-    run: RunDir
+    command: Sequence[str]  # what to run; it goes on from where it was when it is run again
+    run: RunDir  # what the command writes or reads
+    result: Path  # the file that the command writes last
     log: Path
-    cost: float
-    result: Path
-    length: float | None = None
+    cost: float  # how long it takes beside the others, in any unit; the longest are begun first
+    length: float | None = None  # epochs of the whole run, or steps; None: its history does not tell the progress
     by_steps: bool = False
-    needs: Job | None = None
+    needs: Job | None = None  # the job whose model this one uses, and which must be done before
     state: State = "waiting"
-    note: str = ""
+    note: str = ""  # why it failed or waits
     attempts: int = 0
-    share: float = 0.0
-    loss: float | None = None
-    began: float = 0.0
-    log_start: int = 0
+    share: float = 0.0  # how much of it was done at the last look, 0 to 1
+    loss: float | None = None  # of the last step at the last look
+    began: float = 0.0  # the attempt that runs, by time.monotonic
+    log_start: int = 0  # where in its log the attempt that runs begins, in bytes
 
     def look(self) -> None:
         """Read from the history how far the run is."""
@@ -74,19 +60,47 @@ class Job:
         return self.state in ("done", "failed")
 
 
+class Process(subprocess.Popen):
+    """An attempt at a job on this machine; it ends when the process that started it is gone."""
+
+    lost = ""  # why it is over, when that was not its own doing
+
+    def __init__(
+        self, command: Sequence[str], log: Path, environment: Mapping[str, str], folder: str | None = None
+    ) -> None:
+        with log.open("ab") as file:
+            super().__init__(
+                command, stdin=subprocess.PIPE, stdout=file, stderr=file, cwd=folder,
+                env={**os.environ, **environment, FOLLOW: "1"},
+                start_new_session=True,  # the terminal's Ctrl-C is for us
+            )  # fmt: skip
+
+    def release(self) -> None:
+        """Give back what the process held; called when it is over."""
+        self.stdin.close()
+
+
+@dataclass
+class Slot:
+    """Room for one job on this machine."""
+
+    environment: Mapping[str, str]  # variables that its process gets
+    job: Job | None = None
+    process: Process | None = None
+
+    def start(self, job: Job) -> Process | None:
+        """Begin an attempt; None while there is no room for it."""
+        return Process(job.command, job.log, self.environment)
+
+
 @dataclass
 class Runner:
-    """Runs jobs to their end.
-
-    Attributes:
-        board: shows every change to a person.
-        changed: is called when a job has begun or ended, so that results on disk are brought up to date.
-    """
+    """Runs jobs to their end."""
 
     jobs: Sequence[Job]
     slots: Sequence[Slot]
     board: Board
-    changed: Callable[[], None] = lambda: None
+    changed: Callable[[], None] = lambda: None  # brings results on disk up to date when a job has begun or ended
     stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
@@ -98,7 +112,7 @@ class Runner:
         for job in self.jobs:
             if job.result.exists():
                 job.state = "done"
-        with self._stop_signals(), self.board:
+        with signals_to(self._ask_to_stop), closing(self.board):
             try:
                 while not all(job.is_over for job in self.jobs) and not self.stop.is_set():
                     self._reap()
@@ -182,8 +196,7 @@ class Runner:
         """Tell the jobs that run to save and stop, and wait for them."""
         running = [slot for slot in self.slots if slot.process is not None]
         for slot in running:
-            with suppress(ProcessLookupError):
-                slot.process.terminate()
+            slot.process.terminate()
         ends = time.monotonic() + PATIENCE
         for slot in running:
             try:
@@ -197,25 +210,12 @@ class Runner:
                 slot.process.wait()
             self._settle(slot)
 
-    @contextmanager
-    def _stop_signals(self) -> Iterator[None]:
+    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         """SIGINT and SIGTERM end the runner in order; a second SIGINT does not wait for checkpoints."""
-
-        def ask(number: int, frame: object) -> None:
-            if self.stop.is_set() and number == signal.SIGINT:
-                raise KeyboardInterrupt
-            self.stop.set()
-            self.board.say("stopping: a run that trains saves a checkpoint first")
-
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        if self.stop.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.stop.set()
+        self.board.say("stopping: a run that trains saves a checkpoint first")
 
 
 def why_it_died(log: Path, code: int, start: int = 0) -> str:
@@ -235,13 +235,7 @@ def why_it_died(log: Path, code: int, start: int = 0) -> str:
 
 
 def check_done(jobs: Sequence[Job], how: str) -> None:
-    """Refuse to go on when jobs failed.
-
-    Args:
-        how: to try them again.
-    Raises:
-        BertkitError: all of them are named.
-    """
+    """Refuse to go on when jobs failed, naming all of them, and how to try them again."""
     failed = [job for job in jobs if job.state == "failed"]
     if failed:
         log = next(job.log for job in failed if job.attempts)  # a job that needs the model of a failed one has none

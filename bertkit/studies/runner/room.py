@@ -1,32 +1,26 @@
-"""Where the jobs of a study run: on this machine, or on a Ray cluster."""
+"""Where the jobs of a study run: on the GPUs or the CPU of this machine, or on a Ray cluster."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from bertkit.errors import BertkitError
-from bertkit.machine import check_gpus
+from bertkit.machine import check_gpus, core_count
 from bertkit.studies.runner import cluster
-from bertkit.studies.runner.slots import Slot, make_slots
+from bertkit.studies.runner.jobs import Slot
 
 
 class Room(NamedTuple):
-    """What the jobs of a study may use.
+    """What the jobs of a study may use."""
 
-    Attributes:
-        jobs: how many at a time on each device.
-        gpus: how many of the GPUs of this machine; None: all.
-        executor: whether jobs run on this machine, or on the nodes of a Ray cluster, whose disk holds the study.
-        address: of the Ray cluster: `HOST:PORT`, `ray://HOST:PORT`, or the one that this machine is part of.
-    """
-
-    jobs: int = 1
-    gpus: int | None = None
-    executor: Literal["local", "ray"] = "local"
-    address: str = "auto"
+    jobs: int = 1  # at a time on each device
+    gpus: int | None = None  # of this machine; None: all
+    executor: Literal["local", "ray"] = "local"  # this machine, or the nodes of a Ray cluster, whose disk has the study
+    address: str = "auto"  # of the cluster: `HOST:PORT`, `ray://HOST:PORT`, or the one that this machine is part of
 
     def check(self) -> None:
         """Refuse what this machine does not have."""
@@ -51,3 +45,17 @@ class Room(NamedTuple):
             return
         with cluster.connected(self.address):
             yield cluster.make_slots(folder, self.jobs)
+
+
+def make_slots(jobs_per_device: int, gpus: int | None = None) -> list[Slot]:
+    """The slots of this machine: so many jobs on each of its first GPUs, or on the CPU, whose cores they share."""
+    import torch
+
+    there = torch.cuda.device_count()
+    if there:
+        seen = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+        names = seen if len(seen) == there else [str(number) for number in range(there)]
+        return [Slot({"CUDA_VISIBLE_DEVICES": name}) for name in names[:gpus] for _ in range(jobs_per_device)]
+    # a job's share of the cores; the setting `hardware.threads` wins over it
+    share = {} if jobs_per_device == 1 else {"OMP_NUM_THREADS": str(max(1, core_count() // jobs_per_device))}
+    return [Slot(share) for _ in range(jobs_per_device)]

@@ -21,8 +21,7 @@ from bertkit.studies.glue import plan as plans
 from bertkit.studies.glue import study
 from bertkit.studies.glue.folder import Asked, GlueConfig
 from bertkit.studies.glue.plan import Settings, plan_jobs
-from bertkit.studies.runner.jobs import Runner
-from bertkit.studies.runner.slots import Slot, share_of
+from bertkit.studies.runner.jobs import Runner, Slot
 from bertkit.tasks.base import make_task
 
 ASKED = Asked(model="models/tiny", data="data", tasks=["mnli", "rte", "cola"], seeds=[0, 1], glue=GlueConfig())
@@ -92,7 +91,9 @@ print(torch.get_num_threads())
 """
     counts = []
     for job in (jobs[0], jobs[2]):
-        process = Slot(share_of(1)).start(replace(job, command=[sys.executable, "-c", code, *job.command[3:]]))
+        process = Slot({"OMP_NUM_THREADS": "1"}).start(
+            replace(job, command=[sys.executable, "-c", code, *job.command[3:]])
+        )
         assert process.wait(60) == 0, job.log.read_text()
         process.release()
         counts.append(job.log.read_text().strip())

@@ -17,10 +17,9 @@ import pytest
 
 from bertkit.errors import BertkitError, Interrupted
 from bertkit.rundir import RunDir
-from bertkit.studies.runner.board import Board, Lines, Pace
-from bertkit.studies.runner.jobs import Job, Runner, why_it_died
-from bertkit.studies.runner.room import Room
-from bertkit.studies.runner.slots import Slot, make_slots
+from bertkit.studies.runner.board import Board, Lines
+from bertkit.studies.runner.jobs import Job, Runner, Slot, why_it_died
+from bertkit.studies.runner.room import Room, make_slots
 
 FINISH = "(run / 'metrics.json').write_text('{}')"
 
@@ -342,12 +341,9 @@ def test_the_time_left_is_the_work_left_at_the_pace_so_far(tmp_path, monkeypatch
     def left_at(seconds: float, epoch: float) -> str:
         now[0] = 1000.0 + seconds
         one.run["history.jsonl"].write_text(json.dumps({"step": 1, "epoch": epoch}) + "\n")
-        one.look()
-        return pace.left([one, other])
+        return board.left([one, other], is_urgent=True)
 
-    one.run["history.jsonl"].write_text(json.dumps({"step": 1, "epoch": 0.5}) + "\n")
-    one.look()
-    pace = Pace([one, other])
+    board = Board()
     assert left_at(0, 0.5) == "time left: not known yet"  # half of it was done by an earlier process
     assert left_at(10, 0.6) == "time left: not known yet"
     assert left_at(20, 0.7) == "about 6 min left"  # 2 of cost in 20 s; 33 are left

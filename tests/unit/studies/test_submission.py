@@ -16,9 +16,8 @@ from bertkit.errors import BertkitError
 from bertkit.metrics.glue import OFFICIAL, TASKS
 from bertkit.studies.glue import submission
 from bertkit.studies.glue.submission import FILES, submit
-from bertkit.studies.runner.jobs import Job
+from bertkit.studies.runner.jobs import Job, Slot
 from bertkit.studies.runner.room import Room
-from bertkit.studies.runner.slots import Slot
 from tests.unit.studies.studies import write_study
 
 LINES = {  # with the header, as the server counts
