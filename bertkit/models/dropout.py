@@ -9,19 +9,16 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 from transformers.modeling_utils import PreTrainedModel
 
-from bertkit.models.load import has_sdpa, use_attention
+from bertkit.models.load import replace_attention
 
 CACHED = 1 << 17  # scores of a block, for each thread: half a MB, and as much again for what is made of them
 LEVELS = 1 << 16  # a rate is rounded to a multiple of 1 / LEVELS, and rescaled by what it was rounded to
 
 
 def kept(shape: torch.Size, rate: float) -> tuple[Tensor, float]:
-    """Which elements stay, and what to multiply them by.
+    """Which elements stay, (shape) bool, and what to multiply them by: 1 / the share that is kept.
 
     The numbers come from SFC64, seeded from torch's generator: a step that is seeded again draws the same.
-
-    Returns:
-        (shape) bool, and 1 / the share that is kept.
     """
     count, threshold = shape.numel(), round(rate * LEVELS)
     seed = int(torch.randint(1 << 62, ()))
@@ -133,21 +130,12 @@ def empty_like(heads: Tensor) -> Tensor:
 
 
 def attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    dropout: float = 0.0,
-    scaling: float | None = None,
-    **others: object,
+    module: nn.Module, *given: Tensor | None, dropout: float = 0.0, scaling: float | None = None, **others: object
 ) -> tuple[Tensor, None]:
-    """transformers' `sdpa`, but for dropout on a CPU."""
+    """transformers' `sdpa`, but for dropout on a CPU. Given: query, key and value (B, A, S, D), and a mask or bias."""
+    query, key, value, bias = given
     if dropout == 0 or query.device.type != "cpu" or others.get("position_bias") is not None:
-        return sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others
-        )
-    bias = attention_mask
+        return sdpa_attention_forward(module, *given, dropout=dropout, scaling=scaling, **others)
     if bias is not None and bias.dtype == torch.bool:
         bias = torch.zeros(bias.shape, dtype=query.dtype).masked_fill_(~bias, torch.finfo(query.dtype).min)
     mixed = DropAttention.apply(query, key, value, bias, scaling or query.shape[-1] ** -0.5, dropout)
@@ -155,17 +143,12 @@ def attention(
 
 
 def speed_up(model: PreTrainedModel) -> str:
-    """Give a model these forms of dropout; names and weights stay as they are.
-
-    Returns:
-        The name of the generator, for the fingerprint of a run: other masks are other numbers.
-    """
+    """Give a model these forms of dropout; names and weights stay as they are. Returns the name of the generator."""
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             if type(child) is nn.Dropout:
                 fast = CpuDropout(child.p)
                 fast.train(child.training)
                 setattr(parent, name, fast)
-    if has_sdpa(model):
-        use_attention(model, "bertkit_dropout", attention, sdpa_mask)
+    replace_attention(model, "sdpa", "bertkit_dropout", attention, sdpa_mask)
     return "sfc64"

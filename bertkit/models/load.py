@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -188,8 +189,11 @@ def _fit(architecture: PretrainedConfig, config: ModelConfig, head: str, labels:
         architecture.label2id = {label: index for index, label in enumerate(labels)}
     architecture.problem_type = PROBLEMS.get(head)  # whatever the checkpoint was trained on before
     for rate, of in ((config.dropout, ""), (config.attention_dropout, "attention")):
-        if rate is not None:
-            set_dropout(architecture, rate, of)
+        for name, value in list(vars(architecture).items()):
+            # by whatever name its family has it
+            is_asked = rate is not None and "dropout" in name and of in name
+            if is_asked and isinstance(value, int | float | None):
+                setattr(architecture, name, rate)
 
 
 def _refuse_inner(model: PreTrainedModel, config: ModelConfig, what: str, names: Iterable[str]) -> None:
@@ -204,29 +208,16 @@ def _refuse_inner(model: PreTrainedModel, config: ModelConfig, what: str, names:
         )
 
 
-def set_dropout(architecture: PretrainedConfig, rate: float, of: str = "") -> None:
-    """Set every dropout rate of a configuration, or those whose names hold `of`, by whatever name its family has it."""
-    for name in list(vars(architecture)):
-        if "dropout" in name and of in name and isinstance(getattr(architecture, name), int | float | None):
-            setattr(architecture, name, rate)
-
-
-def has_sdpa(model: PreTrainedModel) -> bool:
-    """Whether a model calls torch's attention, by transformers' registry, where another can take its place."""
-    return model._supports_attention_backend and model.config._attn_implementation == "sdpa"
-
-
-def use_attention(model: PreTrainedModel, name: str, attend: Callable, mask: Callable) -> None:
-    """Let a model call an attention function, and one for its mask, under a name beside transformers' own."""
-    ALL_ATTENTION_FUNCTIONS.register(name, attend)
-    ALL_MASK_ATTENTION_FUNCTIONS.register(name, mask)
-    model.set_attn_implementation(name)
+def replace_attention(model: PreTrainedModel, before: str, name: str, attend: Callable, mask: Callable) -> None:
+    """Let a model that calls the attention `before`, by transformers' registry, call another and its mask by a name."""
+    if model._supports_attention_backend and model.config._attn_implementation == before:
+        ALL_ATTENTION_FUNCTIONS.register(name, attend)
+        ALL_MASK_ATTENTION_FUNCTIONS.register(name, mask)
+        model.set_attn_implementation(name)
 
 
 def forward_inputs(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[str]:
     """Names of the tensors that both the tokenizer gives and the model takes."""
-    import inspect
-
     accepted = inspect.signature(model.forward).parameters
     return frozenset(name for name in tokenizer.model_input_names if name in accepted)
 

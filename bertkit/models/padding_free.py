@@ -11,7 +11,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from bertkit.errors import BertkitError
-from bertkit.models.load import use_attention
+from bertkit.models.load import replace_attention
 from bertkit.models.varlen import ragged_of, varlen_attention
 
 PREFIX = "padding_free_"  # of attention names; in memory only, for transformers writes none into config.json
@@ -28,9 +28,8 @@ STACKS = {  # model type -> the layer stack of its base model
 def make_padding_free(model: PreTrainedModel, only_in_training: bool = False) -> None:
     """Let the layer stack of a model see (1, T, H) ragged tokens; everything around it still sees (B, S, H).
 
-    Weights, their names, heads, inputs and outputs stay as they are, but that hidden states of padding are zero. Where
-    nothing is padded, no 2-D mask is given, or hidden states or attentions by layer are wanted, the padded path is
-    taken.
+    Hidden states of padding are zero. Where nothing is padded, no 2-D mask is given, or hidden states or attentions by
+    layer are wanted, the padded path is taken.
 
     Args:
         only_in_training: answers are computed with padding, to the last digit as by the model that is loaded later.
@@ -43,7 +42,7 @@ def make_padding_free(model: PreTrainedModel, only_in_training: bool = False) ->
     stack = getattr(base, STACKS[model.config.model_type])
     before = model.config._attn_implementation
     attend = partial(_attention, ALL_ATTENTION_FUNCTIONS[before])
-    use_attention(model, PREFIX + before, attend, ALL_MASK_ATTENTION_FUNCTIONS[before])
+    replace_attention(model, before, PREFIX + before, attend, ALL_MASK_ATTENTION_FUNCTIONS[before])
     base.register_forward_pre_hook(partial(_catch_mask, only_in_training), with_kwargs=True)
     stack.register_forward_pre_hook(_unpad_states, with_kwargs=True)
     stack.register_forward_hook(_repad_states, with_kwargs=True)
@@ -56,9 +55,7 @@ def is_padding_free(model: PreTrainedModel) -> bool:
 
 def attention_dropout(config: PreTrainedConfig) -> float:
     """The dropout rate of attention probabilities, by whatever name the family has it."""
-    return max(
-        (rate or 0 for name, rate in vars(config).items() if "attention" in name and "dropout" in name), default=0
-    )
+    return max([0, *(rate or 0 for name, rate in vars(config).items() if "attention" in name and "dropout" in name)])
 
 
 def obstacle(model: PreTrainedModel) -> str | None:
@@ -73,11 +70,10 @@ def obstacle(model: PreTrainedModel) -> str | None:
 
 def _catch_mask(only_in_training: bool, base: PreTrainedModel, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
     """Before the base model: the 2-D mask becomes the layout of the batch; inside, it would be 4-D."""
-    mask = kwargs.get("attention_mask")
-    by_layer = ("output_hidden_states", "output_attentions")
+    mask, by_layer = kwargs.get("attention_mask"), ("output_hidden_states", "output_attentions")
     wants_layers = any(kwargs.get(name, getattr(base.config, name, False)) for name in by_layer)
-    is_left_out = only_in_training and not base.training
-    if is_left_out or not isinstance(mask, Tensor) or mask.ndim != 2 or wants_layers:
+    is_answering = only_in_training and not base.training
+    if is_answering or wants_layers or not isinstance(mask, Tensor) or mask.ndim != 2:
         return None
     ragged = ragged_of(mask)
     unmasked = {**kwargs, "attention_mask": None}
@@ -105,18 +101,12 @@ def _repad_states(stack: nn.Module, args: tuple, kwargs: dict, outputs: object) 
 
 
 def _attention(
-    plain: Callable,
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    **kwargs: object,
+    plain: Callable, module: nn.Module, *given: Tensor | None, **kwargs: object
 ) -> tuple[Tensor, Tensor | None]:
-    """What transformers calls in every layer, with (1, A, T, D) states, or (B, A, S, D) on the padded path."""
+    """What transformers calls in every layer, with (1, A, T, D) query, key and value, or (B, A, S, D) when padded."""
     ragged = kwargs.get("ragged")
     if ragged is None:
-        return plain(module, query, key, value, attention_mask, **kwargs)
+        return plain(module, *given, **kwargs)
     ragged.readers += 1
 
     scaling, dropout = kwargs["scaling"], kwargs["dropout"]
@@ -124,5 +114,5 @@ def _attention(
     def dense(*heads: Tensor | None) -> Tensor:
         return plain(module, *heads, scaling=scaling, dropout=dropout)[0]
 
-    states = (states[0].transpose(0, 1) for states in (query, key, value))
+    states = (states[0].transpose(0, 1) for states in given[:3])
     return varlen_attention(*states, ragged, scaling, dropout, dense)[None], None

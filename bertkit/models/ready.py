@@ -13,7 +13,7 @@ from transformers.masking_utils import sdpa_mask
 
 from bertkit.errors import BertkitError
 from bertkit.models.dropout import speed_up
-from bertkit.models.load import DTYPES, has_sdpa, use_attention
+from bertkit.models.load import DTYPES, replace_attention
 from bertkit.models.padding_free import attention_dropout, make_padding_free, obstacle
 from bertkit.models.varlen import has_kernel
 from bertkit.models.vocabulary import train_used_rows
@@ -45,8 +45,6 @@ def make_trainable(
     Args:
         ids: of the tokens of all training windows, and of padding.
         order: of the training batches, as the recipe has it.
-    Raises:
-        BertkitError: as of `choose_padding`.
     """
     dropout = "xla" if device.type == "xla" else "torch"
     # dropout first: a padding-free stack keeps the attention that the model had
@@ -134,8 +132,7 @@ def fit_xla(model: PreTrainedModel, device: torch.device) -> None:
     """Put a model there, in place, before an optimiser sees its parameters, which become others and are tied anew."""
     model.to(device)
     model.tie_weights()
-    if has_sdpa(model):
-        use_attention(model, "bertkit_xla", sdpa_attention_forward, _mask_in_any_case)
+    replace_attention(model, "sdpa", "bertkit_xla", sdpa_attention_forward, _mask_in_any_case)
 
 
 def _mask_in_any_case(*given: object, **named: object) -> Tensor | None:

@@ -62,13 +62,10 @@ class Ragged:
 
 
 def ragged_of(mask: Tensor) -> Ragged | None:
-    """The layout of a batch, or None when nothing is padded.
+    """The layout of a batch by its mask, (B, S), 1 on tokens and 0 on padding; None when nothing is padded.
 
     Nothing waits for the device when the mask has its `lengths` with it (`bertkit.data.collate.move` sees to that);
     without them they are read from the device, once a batch.
-
-    Args:
-        mask: (B, S), 1 on tokens and 0 on padding, wherever that is.
     """
     is_token = mask != 0
     lengths = getattr(mask, "lengths", None)
