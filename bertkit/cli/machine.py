@@ -53,10 +53,10 @@ def bench(
     Settings apply to all variants; each variant turns one switch the other way. With --growth: the time of a step by
     number of rows, the memory of evaluation, and the time of one document by its length.
     """
-    from bertkit.findings import Note, Table, from_json
+    from bertkit.findings import Note, from_json
     from bertkit.folders import next_folder
     from bertkit.studies.base import aligned
-    from bertkit.studies.bench import lines, speed
+    from bertkit.studies.bench import speed
 
     if "=" in what:  # the task was left out: this is the first setting
         what, settings = "sentiment", [what, *settings]
@@ -72,8 +72,7 @@ def bench(
     for finding in from_json(results["findings"]):
         if isinstance(finding, Note):
             print(f"{finding.title}: {finding.text}\n")
-            continue
-        table = finding if isinstance(finding, Table) else lines.as_table(finding)
-        print("\n".join([finding.title, *aligned(table), ""]))
+        else:
+            print("\n".join([finding.title, *aligned(finding), ""]))
     if not quiet:
         say(f"report: {folder / 'report.html'}")

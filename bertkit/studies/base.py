@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bertkit.findings import Finding, Table, to_json
+from bertkit.findings import Finding, Series, Table, to_json
 from bertkit.rundir import RunDir
 
 SCHEMA = 1  # of study.json
@@ -14,14 +14,10 @@ SCHEMA = 1  # of study.json
 
 @dataclass(frozen=True)
 class Study:
-    """A study's folder: `study.json`, `results.json`, `findings.json` and `report.html`.
-
-    Attributes:
-        kind: what sort of study this is, in one word.
-    """
+    """A study's folder: `study.json`, `results.json`, `findings.json` and `report.html`."""
 
     path: Path
-    kind: str
+    kind: str  # what sort of study this is, in one word
     title: str
 
     def begin(self, runs: Sequence[Mapping] = (), **more: object) -> None:
@@ -40,27 +36,29 @@ class Study:
         RunDir(self.path).write_json("findings.json", to_json(found))
         self.begin(runs, **more)
 
-    def report(self) -> Path:
+    def report(self) -> None:
         """Write the page, from the files."""
         from bertkit.pages.html import write_report
 
-        return write_report(self.path)
+        write_report(self.path)
 
 
-def aligned(table: Table) -> list[str]:
-    """A table as aligned lines: fractions times 100, undefined ones as `-`."""
-    body = [list(table.columns)]
-    body += [
-        [shown(cell, name in table.plain) for cell, name in zip(row, table.columns, strict=True)] for row in table.rows
+def aligned(found: Table | Series) -> list[str]:
+    """A table, or the points of lines, as aligned lines: fractions times 100, undefined ones as `-`."""
+    if isinstance(found, Series):
+        columns = (found.x_label, *(f"{name}, {found.y_label}" for name in found.lines))
+        rows = tuple(zip(map(int, found.x), *found.lines.values(), strict=True))
+        return aligned(Table(title=found.title, columns=columns, rows=rows, plain=columns))
+    cells = [
+        [shown(cell, name in found.plain) for cell, name in zip(row, found.columns, strict=True)] for row in found.rows
     ]
+    body = [list(found.columns), *cells]
     widths = [max(map(len, column)) for column in zip(*body, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if index else cell.ljust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in body
-    ]
+    lines = []
+    for first, *others in body:
+        rest = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
+        lines.append("  ".join([first.ljust(widths[0]), *rest]).rstrip())
+    return lines
 
 
 def shown(value: object, is_plain: bool) -> str:

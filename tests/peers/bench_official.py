@@ -289,7 +289,7 @@ def plain_turns(plain: Plain) -> tuple[Callable, Callable]:
         enter()
         with Stopwatch() as watch:
             plain.score()
-        return watch.sample(len(plain.rows[1]), sum(evaluated))
+        return Sample(watch.wall, watch.cpu, len(plain.rows[1]), sum(evaluated))
 
     return train, evaluate
 
@@ -331,7 +331,7 @@ def our_turns(
 
 def in_turns(load: Load, files: Sequence[Path], model: str, rounds: int, threads: int, folder: Path) -> dict:
     """Training steps and evaluation of all sides, in turns within this process."""
-    from bertkit.studies.bench.speed import interleave
+    from bertkit.studies.bench.lines import interleave
 
     turns, means = {}, {}
     for side in sides_of(load):

@@ -11,31 +11,24 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from bertkit.models.load import DTYPES
+
 PRODUCT_ROWS, PRODUCT_CALLS = 1024, 8
 
 
 class Sample(NamedTuple):
-    """One measured turn.
+    """One measured turn."""
 
-    Attributes:
-        wall: seconds.
-        cpu: seconds of this process on all its threads.
-        count: windows of training, rows of evaluation, or floating-point operations of matrix products.
-        tokens: useful ones, without padding.
-        padded: with padding.
-        operations: floating-point operations that the useful tokens need.
-    """
-
-    wall: float
-    cpu: float
-    count: int
-    tokens: int = 0
-    padded: int = 0
-    operations: float = 0.0
+    wall: float  # seconds
+    cpu: float  # seconds of this process on all its threads
+    count: int  # windows of training, rows of evaluation, or floating-point operations of matrix products
+    tokens: int = 0  # useful ones, without padding
+    padded: int = 0  # with padding
+    operations: float = 0.0  # floating-point operations that the useful tokens need
 
 
 class Stopwatch:
-    """Takes the time of a block: `with Stopwatch() as watch: ...`."""
+    """Takes the seconds of a block, of the clock and of this process: `with Stopwatch() as watch: ...`."""
 
     def __enter__(self) -> Stopwatch:
         self.wall, self.cpu = time.perf_counter(), time.process_time()
@@ -43,10 +36,6 @@ class Stopwatch:
 
     def __exit__(self, *error: object) -> None:
         self.wall, self.cpu = time.perf_counter() - self.wall, time.process_time() - self.cpu
-
-    def sample(self, count: int, tokens: int = 0, padded: int = 0, operations: float = 0.0) -> Sample:
-        """What was measured, with what was done in that time."""
-        return Sample(self.wall, self.cpu, count, tokens, padded, operations)
 
 
 class Shape(NamedTuple):
@@ -95,11 +84,11 @@ def forward_operations(lengths: np.ndarray, shape: Shape) -> float:
     return float((2 * shape.matrices * lengths + 4 * shape.layers * shape.hidden * lengths**2).sum())
 
 
-def products(shape: Shape, dtype: torch.dtype, threads: int, device: torch.device) -> Sample:
+def products(shape: Shape, precision: str, threads: int, device: torch.device) -> Sample:
     """Matrix products as large as those of the model's feed-forward layers; the fastest call counts."""
     torch.set_num_threads(threads)
-    rows = torch.randn(PRODUCT_ROWS, shape.hidden, device=device).to(dtype)
-    weight = torch.randn(shape.inner, shape.hidden, device=device).to(dtype)
+    rows = torch.randn(PRODUCT_ROWS, shape.hidden, device=device).to(DTYPES[precision])
+    weight = torch.randn(shape.inner, shape.hidden, device=device).to(DTYPES[precision])
     found = []
     with torch.inference_mode():
         for _ in range(PRODUCT_CALLS):
@@ -107,5 +96,5 @@ def products(shape: Shape, dtype: torch.dtype, threads: int, device: torch.devic
                 functional.linear(rows, weight)
                 if device.type != "cpu":
                     torch.accelerator.synchronize()
-            found.append(watch.sample(2 * PRODUCT_ROWS * shape.hidden * shape.inner))
+            found.append(Sample(watch.wall, watch.cpu, 2 * PRODUCT_ROWS * shape.hidden * shape.inner))
     return min(found)

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import cycle, islice
-from typing import TYPE_CHECKING, NamedTuple
 
 import psutil
 
-from bertkit.data.plan import Plan
 from bertkit.findings import Finding, Note, Series
 from bertkit.prepare import assemble
 from bertkit.studies.bench.counting import Stopwatch
-from bertkit.studies.bench.lanes import Turn, plan_of
+from bertkit.studies.bench.lanes import Bench, Lane, endless
 from bertkit.tasks.base import Row
-
-if TYPE_CHECKING:
-    from bertkit.studies.bench.counting import Stopwatch
-from bertkit.studies.bench.lanes import Bench, Lane
 
 SMALLEST = 1000
 STEPS, WARM_UP = 20, 3
@@ -29,11 +23,7 @@ EVALUATED = 0.1  # evaluation goes up to this share of the largest size: it comp
 MEGABYTE = 1e6
 
 
-class Point(NamedTuple):
-    """What one size came to, by line."""
-
-    size: int
-    values: Mapping[str, float]
+Point = dict[str, float]  # what one size came to: `size`, and a value for each line
 
 
 def sizes(largest: int) -> list[int]:
@@ -46,18 +36,14 @@ def sizes(largest: int) -> list[int]:
 
 
 def until(
-    asked: Sequence[int], measure: Callable[[int], Mapping[str, float]], say: Callable[[str], None], what: str,
+    asked: Sequence[int], measure: Callable[[int], Point], say: Callable[[str], None], what: str,
     limit: float = SECONDS,
 ) -> tuple[list[Point], list[int]]:  # fmt: skip
-    """Measure size after size, as long as the next one can be expected to end in time.
-
-    Returns:
-        the points, and the sizes that were left out.
-    """
+    """The points of size after size, as long as the next can be expected to end in time; and the sizes left out."""
     began, found = time.monotonic(), []
     for index, size in enumerate(asked):
         start = time.monotonic()
-        found.append(Point(size, measure(size)))
+        found.append({"size": size, **measure(size)})
         now = time.monotonic()
         say(f"{what}: {size:,} ({now - start:.1f} s)")
         if index + 1 < len(asked) and now - began + (now - start) * asked[index + 1] / size > limit:
@@ -73,50 +59,42 @@ def repeated(rows: Sequence[Row], count: int) -> list[Row]:
 def long_row(bench: Bench, length: int) -> Row:
     """A row whose long text has `length` characters: the texts of the given rows, one after the other."""
     reads, rows = bench.material.task.reads, bench.material.splits.train
+    column = reads.words[0] if reads.words else reads.text[-1]
     if reads.words:
-        return {**rows[0], reads.words[0]: list(_words(rows, reads.words[0], length))}
-    column, text, total = reads.text[-1], [], 0
-    for row in cycle(rows):
-        text.append(str(row[column]) or ".")
-        total += len(text[-1]) + 1
-        if total > length:
-            break
-    return {**rows[0], column: " ".join(text)[:length]}
-
-
-def _words(rows: Sequence[Row], column: str, length: int) -> Iterator[str]:
-    total = 0
-    for row in cycle(rows):
-        for word in row[column]:
-            total += len(word) + 1
-            if total > length + 1:
-                return
-            yield word
+        given = (word for row in cycle(rows) for word in row[column])
+    else:
+        given = (str(row[column]) or "." for row in cycle(rows))
+    taken, total = [], 0  # with a space behind each
+    while total <= length:
+        taken.append(next(given))
+        total += len(taken[-1]) + 1
+    if reads.words:
+        return {**rows[0], column: taken if total == length + 1 else taken[:-1]}
+    return {**rows[0], column: " ".join(taken)[:length]}
 
 
 class Memory:
     """The most memory that this process holds during a block, in bytes."""
 
     def __enter__(self) -> Memory:
-        self.process, self.most = psutil.Process(), 0
-        self.ended = threading.Event()
+        self.process, self.ended = psutil.Process(), threading.Event()
+        self.most = self.process.memory_info().rss
         self.thread = threading.Thread(target=self._watch, daemon=True)
         self.thread.start()
         return self
 
     def _watch(self) -> None:
-        while True:
+        has_ended = False
+        while not has_ended:
+            has_ended = self.ended.wait(0.02)
             self.most = max(self.most, self.process.memory_info().rss)
-            if self.ended.wait(0.02):
-                return
 
     def __exit__(self, *error: object) -> None:
         self.ended.set()
         self.thread.join()
-        self.most = max(self.most, self.process.memory_info().rss)
 
 
-def train_on(bench: Bench, lane: Lane, count: int) -> dict[str, float]:
+def train_on(bench: Bench, lane: Lane, count: int) -> Point:
     """Seconds of a step, and of making the windows, with this many training rows."""
     with Memory() as memory:
         with Stopwatch() as cutting:
@@ -125,18 +103,14 @@ def train_on(bench: Bench, lane: Lane, count: int) -> dict[str, float]:
             material = replace(bench.material, splits=splits)
             assert material.targets, "windows and targets are made here, to be timed"
         prepared = assemble(material, lane.prepared.recipe, lane.prepared.setup, lane.prepared.built)
-        store, train = material.train.store, prepared.recipe.train
-        turn = Turn()
-        state = replace(
-            lane.state, plan=plan_of(prepared, Plan), objective=prepared.objective, observer=turn, buffer=[]
-        )
-        measured = replace(lane, prepared=prepared, state=state, turn=turn, done=0)
+        state = replace(lane.state, plan=endless(prepared), objective=prepared.objective, buffer=[])
+        measured = replace(lane, prepared=prepared, state=state, done=0)
         with Stopwatch() as first:
             measured.train(1)
         measured.train(WARM_UP - 1)
         sample = measured.train(STEPS)
     # the windows that 20 steps draw are longer or shorter than the average
-    per_step = float(store.lengths.mean()) * train.batch_size / sample.tokens
+    per_step = float(material.train.store.lengths.mean()) * state.plan.batch_size / sample.tokens
     return {
         "step wall": sample.wall * per_step, "step CPU": sample.cpu * per_step,
         "windows wall": cutting.wall, "windows CPU": cutting.cpu, "first step wall": first.wall,
@@ -144,67 +118,63 @@ def train_on(bench: Bench, lane: Lane, count: int) -> dict[str, float]:
     }  # fmt: skip
 
 
-def evaluate_on(bench: Bench, lane: Lane, count: int) -> dict[str, float]:
+def evaluate_on(bench: Bench, lane: Lane, count: int) -> Point:
     """Memory and seconds of an evaluation of this many rows; windows are made and let go part by part."""
     rows = repeated(bench.material.splits.validation or bench.material.splits.train, count)
-    lane.enter_answering()
-    with Memory() as memory, Stopwatch() as watch:
-        lane.answerer.evaluate(lane.answerer.parts(rows))
-    return {"memory": memory.most / MEGABYTE, "wall": watch.wall, "CPU": watch.cpu}
+    return _answering(lane, lambda: lane.answerer.evaluate(lane.answerer.parts(rows)))
 
 
-def answer(bench: Bench, lane: Lane, length: int) -> dict[str, float]:
+def answer(bench: Bench, lane: Lane, length: int) -> Point:
     """Memory and seconds of predicting for one document of this many characters."""
     row = long_row(bench, length)
+    return _answering(lane, lambda: list(lane.answerer.predict([row])))
+
+
+def _answering(lane: Lane, work: Callable[[], object]) -> Point:
     lane.enter_answering()
     with Memory() as memory, Stopwatch() as watch:
-        list(lane.answerer.predict([row]))
+        work()
     return {"memory": memory.most / MEGABYTE, "wall": watch.wall, "CPU": watch.cpu}
 
 
 def measure(
     bench: Bench, lane: Lane, largest: int, say: Callable[[str], None]
-) -> tuple[dict[str, object], list[Finding], None]:
+) -> tuple[dict[str, object], list[Finding]]:
     """All three, smallest sizes first, after one turn of each as a warm-up."""
     asked = sizes(largest)
     evaluated = sizes(max(1, int(largest * EVALUATED)))
     for work in (train_on, evaluate_on, answer):
         work(bench, lane, asked[0])
-    answered = until(asked, lambda size: answer(bench, lane, size), say, "characters of a document")
-    scored = until(evaluated, lambda size: evaluate_on(bench, lane, size), say, "rows of evaluation")
-    trained = until(asked, lambda size: train_on(bench, lane, size), say, "rows of training")
-    notes = [
+    answered, long = until(asked, lambda size: answer(bench, lane, size), say, "characters of a document")
+    scored, many = until(evaluated, lambda size: evaluate_on(bench, lane, size), say, "rows of evaluation")
+    trained, most = until(asked, lambda size: train_on(bench, lane, size), say, "rows of training")
+    found: list[Finding] = [
         Note(title="Left out", text=f"{what}: {', '.join(f'{size:,}' for size in left)}, which would take too long.")
-        for what, (_, left) in {"training rows": trained, "evaluation rows": scored, "characters": answered}.items()
+        for what, left in (("training rows", most), ("evaluation rows", many), ("characters", long))
         if left
     ]
-    found = [
-        *notes,
-        series("A training step", "rows", "seconds", trained[0], ("step wall", "step CPU"),
+    found += [
+        series("A training step", "rows", "seconds", trained, ("step wall", "step CPU"),
                f"The mean of {STEPS} steps of {lane.state.plan.batch_size} windows of average length; rows are the "
                "given ones, repeated."),
-        series("Making windows and targets", "rows", "seconds", trained[0], ("windows wall", "windows CPU"),
+        series("Making windows and targets", "rows", "seconds", trained, ("windows wall", "windows CPU"),
                "Once a run, before its first step."),
-        series("Memory of training", "rows", "MB", trained[0], ("memory",),
+        series("Memory of training", "rows", "MB", trained, ("memory",),
                "The most that the process held, model and rows included."),
-        series("Memory of evaluation", "rows", "MB", scored[0], ("memory",),
+        series("Memory of evaluation", "rows", "MB", scored, ("memory",),
                "The most that the process held. It has the model, and what earlier and smaller sizes left behind."),
-        series("Time of evaluation", "rows", "seconds", scored[0], ("wall", "CPU"), "Windows included."),
-        series("One document", "characters", "seconds", answered[0], ("wall", "CPU"),
+        series("Time of evaluation", "rows", "seconds", scored, ("wall", "CPU"), "Windows included."),
+        series("One document", "characters", "seconds", answered, ("wall", "CPU"),
                "Predicting for one text, windows included."),
-        series("Memory of one document", "characters", "MB", answered[0], ("memory",),
+        series("Memory of one document", "characters", "MB", answered, ("memory",),
                "The most that the process held."),
     ]  # fmt: skip
-    results = {
-        name: [{"size": point.size, **point.values} for point in points]
-        for name, (points, _) in {"train": trained, "evaluate": scored, "document": answered}.items()
-    }
-    return {"growth": results}, found, None
+    return {"growth": {"train": trained, "evaluate": scored, "document": answered}}, found
 
 
 def series(title: str, x: str, y: str, points: Sequence[Point], lines: Sequence[str], caption: str) -> Series:
     """Some values of the points as lines over their sizes."""
     return Series(
-        title=title, caption=caption, x_label=x, y_label=y, x=tuple(float(point.size) for point in points),
-        lines={line: tuple(point.values[line] for point in points) for line in lines}, log_x=True,
+        title=title, caption=caption, x_label=x, y_label=y, x=tuple(float(point["size"]) for point in points),
+        lines={line: tuple(point[line] for point in points) for line in lines}, log_x=True,
     )  # fmt: skip

@@ -29,9 +29,6 @@ from bertkit.train.fit import find_token_budget
 from bertkit.train.optim import make_optimizer
 from bertkit.train.state import Step, StepObserver, TrainState
 
-FOREVER = 10**6  # epochs; the learning rate then stays in its warm-up, so that all lanes keep the same weights
-ABOUT_BATCHES = ("threads", "micro_batch_tokens", "evaluation_tokens", "pass_overhead")  # settings that no model knows
-
 
 @dataclass(frozen=True, eq=False)
 class Quantiles(Plan):
@@ -55,18 +52,13 @@ class Quantiles(Plan):
 
 @dataclass
 class Bench:
-    """What all lanes share: rows, windows, weights and the optimiser's state.
-
-    Attributes:
-        recipe: of the lane as given; `material.recipe` with `auto` decided.
-        trained: whether the vocabulary is compact -> the first such model, whose weights the others hold, and the
-            optimiser of them all.
-    """
+    """What all lanes share: rows, windows, weights and the optimiser's state."""
 
     material: Material
-    recipe: Recipe
-    built: dict[str, Built] = field(default_factory=dict)
-    answering: dict[str, nn.Module] = field(default_factory=dict)
+    recipe: Recipe  # of the lane as given; `material.recipe` with precision and threads decided
+    built: dict[tuple, Built] = field(default_factory=dict)
+    answering: dict[tuple, nn.Module] = field(default_factory=dict)
+    # compact vocabulary or not -> the first such model, whose weights the others hold, and the optimiser of them all
     trained: dict[bool, tuple[nn.Module, torch.optim.Optimizer]] = field(default_factory=dict)
 
     @cached_property
@@ -77,9 +69,9 @@ class Bench:
 
 @dataclass
 class Turn(StepObserver):
-    """The observer of a lane: it stops after a number of steps, and nothing is evaluated or saved."""
+    """Stops after a number of steps; nothing is evaluated or saved."""
 
-    until: int = 0
+    until: int
     steps: list[Step] = field(default_factory=list)
 
     def __call__(self, steps: list[Step]) -> bool:
@@ -92,75 +84,65 @@ class Turn(StepObserver):
 
 @dataclass(kw_only=True)
 class Lane:
-    """One variant, ready to train and to answer.
-
-    Attributes:
-        prepared: its predictor has the model that is trained, as evaluation during training has it.
-        answerer: with weights as `bertkit predict` loads them.
-        enter: makes this lane's threads and precision the process's; so does `enter_answering`.
-    """
+    """One variant, ready to train and to answer."""
 
     bench: Bench
-    prepared: Prepared
+    prepared: Prepared  # its predictor has the model that is trained, as evaluation during training has it
     state: TrainState
-    turn: Turn
     threads: int
-    answerer: Predictor
-    enter: Callable[[], None]
+    answerer: Predictor  # with weights as `bertkit predict` loads them
+    enter: Callable[[], None]  # makes this lane's threads and precision the process's; so does `enter_answering`
     enter_answering: Callable[[], None]
     done: int = 0
-
-    @property
-    def setup(self) -> DeviceSetup:
-        """Device, threads and precision of this lane."""
-        return self.prepared.setup
 
     def train(self, count: int) -> Sample:
         """`count` steps further in the plan."""
         self.enter()
-        self.turn.steps.clear()
-        self.turn.until = self.done + count
+        turn = self.state.observer = Turn(self.done + count)
         with Stopwatch() as watch:
             self.done = loop.train(self.state, self.done)
-        steps, plan = self.turn.steps, self.state.plan
-        lengths = [plan.lengths[plan.batch(step.step - 1)] for step in steps]
-        return watch.sample(
-            sum(step.windows for step in steps), sum(step.tokens for step in steps),
-            sum(step.padded for step in steps), 3 * forward_operations(np.concatenate(lengths), self.bench.shape),
+        plan = self.state.plan
+        lengths = np.concatenate([plan.lengths[plan.batch(step.step - 1)] for step in turn.steps])
+        return Sample(
+            watch.wall, watch.cpu, sum(step.windows for step in turn.steps), sum(step.tokens for step in turn.steps),
+            sum(step.padded for step in turn.steps), 3 * forward_operations(lengths, self.bench.shape),
         )  # fmt: skip
 
     def evaluate(self, parts: Sequence[Part]) -> Sample:
         """Answers and scores for rows that are windows already, as during training."""
         self.enter()
-        return self._answer(self.prepared.predictor, lambda: self.prepared.predictor.evaluate(parts), parts)
+        return self._answer(self.prepared.predictor, parts, lambda: self.prepared.predictor.evaluate(parts))
 
     def predict(self, rows: Sequence[Row], parts: Sequence[Part]) -> Sample:
         """Answers for rows as they come, windows included; `parts` are the same rows, for the count."""
         self.enter_answering()
-        return self._answer(self.answerer, lambda: sum(1 for _ in self.answerer.predict(rows)), parts)
+        return self._answer(self.answerer, parts, lambda: list(self.answerer.predict(rows)))
 
-    def _answer(self, predictor: Predictor, work: Callable[[], object], parts: Sequence[Part]) -> Sample:
-        seen: list[int] = []
+    def _answer(self, predictor: Predictor, parts: Sequence[Part], work: Callable[[], object]) -> Sample:
+        padded: list[int] = []
         hook = predictor.model.register_forward_pre_hook(
-            lambda model, args, inputs: seen.append(inputs["input_ids"].numel()), with_kwargs=True
+            lambda model, args, inputs: padded.append(inputs["input_ids"].numel()), with_kwargs=True
         )
         with Stopwatch() as watch:
             work()
         hook.remove()
         lengths = np.concatenate([part.store.lengths for part in parts])
-        rows = sum(len(part.rows) for part in parts)
-        return watch.sample(rows, int(lengths.sum()), sum(seen), forward_operations(lengths, self.bench.shape))
+        rows, operations = sum(len(part.rows) for part in parts), forward_operations(lengths, self.bench.shape)
+        return Sample(watch.wall, watch.cpu, rows, int(lengths.sum()), sum(padded), operations)
 
 
 def open_bench(recipe: Recipe, say: Callable[[str], None]) -> Bench:
-    """Read the rows, once for all lanes.
+    """Read the rows, and decide what `auto` stands for here, once for all lanes.
 
     Raises:
         BertkitError: anything that `finetune` would refuse.
     """
     task = make_task(recipe.task)
     material = read_material(recipe, task, *read_splits(recipe, task, say), say)
-    return Bench(material, material.recipe)
+    setup = set_up_device(recipe.hardware)
+    say(f"device: {setup.summary}")
+    decided = [f"hardware.precision={setup.precision}", f"hardware.threads={torch.get_num_threads()}"]
+    return Bench(material, load_recipe(material.recipe.tree(), decided))
 
 
 def open_lane(bench: Bench, settings: Sequence[str], steps: int) -> Lane:
@@ -182,42 +164,44 @@ def open_lane(bench: Bench, settings: Sequence[str], steps: int) -> Lane:
     if is_compact not in bench.trained:
         bench.trained[is_compact] = built.model, make_optimizer(built.model, recipe.train)
         follow_decay(*bench.trained[is_compact])
-    turn = Turn()
-    state = prepared.train_state(
-        accelerator.prepare(built.model), accelerator.prepare(bench.trained[is_compact][1]), turn
-    )
-    state.plan = plan_of(prepared, Quantiles, shown=steps)
+    model, optimizer = accelerator.prepare(built.model), accelerator.prepare(bench.trained[is_compact][1])
+    state = prepared.train_state(model, optimizer, Turn(0))
+    state.plan = Quantiles(**vars(endless(prepared)), shown=steps)
     if setup.finds_tokens:
         state.resize(find_token_budget(state))
     enter = way_back()
     answering = set_up_device(recipe.hardware, autocast=False)
-    model = _answering_model(bench, recipe, answering)
-    answerer = replace(prepared.predictor, model=model, accelerator=answering.accelerator)
+    answerer = replace(
+        prepared.predictor, model=_answering_model(bench, recipe, answering), accelerator=answering.accelerator
+    )
     return Lane(
-        bench=bench, prepared=prepared, state=state, turn=turn, threads=torch.get_num_threads(), answerer=answerer,
+        bench=bench, prepared=prepared, state=state, threads=torch.get_num_threads(), answerer=answerer,
         enter=enter, enter_answering=way_back(),
     )  # fmt: skip
 
 
-def plan_of(prepared: Prepared, kind: type[Plan], **more: object) -> Plan:
-    """The plan of a training without an end."""
-    return kind(**{**vars(prepared.plan), "epochs": FOREVER, "steps": None, **more})
+def endless(prepared: Prepared) -> Plan:
+    """The plan of a training without an end; the learning rate stays in its warm-up, so that lanes share weights."""
+    return replace(prepared.plan, epochs=10**6, steps=None)
 
 
 def _built(bench: Bench, recipe: Recipe, setup: DeviceSetup) -> Built:
-    """The model of a lane; lanes that differ in none of its settings share one, and all of a kind weights."""
-    hardware = recipe.hardware.model_dump(exclude=set(ABOUT_BATCHES))
-    key = repr((recipe.model, recipe.train.order, {**hardware, "precision": setup.precision}))
+    """The model of a lane; lanes whose models would be alike share one, and all of a kind weights."""
+    hardware = recipe.hardware
+    key = (
+        recipe.model, recipe.train.order, setup.precision, hardware.padding_free, hardware.compile,
+        hardware.compact_vocabulary, hardware.gradient_checkpointing,
+    )  # fmt: skip
     if key not in bench.built:
         bench.built[key] = build(bench.material, recipe, setup)
-        if like := bench.trained.get(recipe.hardware.compact_vocabulary):
+        if like := bench.trained.get(hardware.compact_vocabulary):
             share_weights(bench.built[key].model, like[0])
     return bench.built[key]
 
 
 def _answering_model(bench: Bench, recipe: Recipe, setup: DeviceSetup) -> nn.Module:
     """The model that answers, its weights in the precision itself; only float32 ones are those of training."""
-    key = repr((recipe.model, recipe.hardware.padding_free, setup.precision))
+    key = (recipe.model, setup.precision, recipe.hardware.padding_free)
     if key not in bench.answering:
         task = bench.material.task
         model = load_model(local(recipe.model), task.head, task.labels, recipe.seed).model
@@ -241,7 +225,7 @@ def facts(bench: Bench, lane: Lane) -> dict[str, str]:
     lengths = bench.material.train.store.lengths
     return {
         "weights": f"{sum(p.numel() for p in lane.prepared.built.model.parameters()) / 1e6:.1f} M",
-        "device": lane.setup.summary,
+        "device": lane.prepared.setup.summary,
         "machine": platform.platform(),
         "rows": f"{len(bench.material.train.rows):,}",
         "windows": f"{len(lengths):,} of {lengths.mean():.1f} tokens ({int(lengths.max())} at most)",

@@ -1,43 +1,118 @@
-"""What turns of a benchmark come to: a line for each variant, and the tables of the page."""
+"""The recipe as given and its variants, turn by turn: a line for each of them, and the tables of the page."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from statistics import median
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from bertkit.findings import Series, Table
-from bertkit.studies.bench.counting import Sample
-from bertkit.studies.bench.variants import WORKS
+from bertkit.errors import BertkitError
+from bertkit.findings import Finding, Note, Table
+from bertkit.studies.bench.counting import Sample, products
+from bertkit.studies.bench.lanes import Bench, Lane, open_lane
+from bertkit.studies.bench.variants import WORKS, Variant, variants
+from bertkit.train.device_setup import bf16_gain
 
+T = TypeVar("T")
+Kind = tuple[str, int]  # of matrix products: their precision and threads
+
+EVALUATION_ROWS = 256
 BUSY = 0.8  # of the processor time that the threads could have had; below it, something else ran
 
 
 class Line(NamedTuple):
-    """What one variant came to in one kind of work: medians over the rounds.
-
-    Attributes:
-        samples: a second, of average length.
-        tokens: useful ones a second.
-        ratio: to the default of the same round, in wall time, with `least` and `most` over the rounds.
-        cpu_ratio: the same in processor time.
-        padding: share of the computed positions that are padding.
-        of_peak: operations of useful tokens a second, over those of the machine's own matrix products.
-        wall: seconds of a turn.
-        cpu: processor seconds of a turn.
-    """
+    """What one variant came to in one kind of work: medians over the rounds."""
 
     name: str
-    samples: float
-    tokens: float
-    ratio: float
-    least: float
+    samples: float  # a second, of average length
+    tokens: float  # useful ones a second
+    ratio: float  # to the default of the same round, in wall time
+    least: float  # of the ratios of the rounds
     most: float
-    cpu_ratio: float
-    padding: float
-    of_peak: float
-    wall: float
-    cpu: float
+    cpu_ratio: float  # in processor time
+    padding: float  # share of the computed positions that are padding
+    of_peak: float  # operations of useful tokens a second, over those of the machine's own matrix products
+    wall: float  # seconds of a turn
+    cpu: float  # processor seconds of a turn
+
+
+def measure(
+    bench: Bench, default: Lane, rounds: int, steps: int, say: Callable[[str], None]
+) -> tuple[dict[str, object], list[Finding]]:
+    """All variants in each kind of work that they can change, beside the matrix products of the machine."""
+    opened, skipped = _open_lanes(bench, default, steps)
+    rows = (bench.material.splits.validation or bench.material.splits.train)[:EVALUATION_ROWS]
+    parts = list(default.answerer.parts(rows))
+    kinds = {variant.name: (lane.prepared.setup.precision, lane.threads) for variant, lane in opened.items()}
+    device = default.prepared.setup.accelerator.device
+    turns: dict[tuple[str, object], Callable[[], Sample]] = {
+        ("products", kind): partial(products, bench.shape, *kind, device)
+        for kind in sorted({*kinds.values(), ("fp32", default.threads)})
+    }
+    for work, given in {"train": (steps,), "evaluate": (parts,), "predict": (rows, parts)}.items():
+        for variant, lane in opened.items():
+            if work in variant.works:
+                turns[work, variant.name] = partial(getattr(lane, work), *given)
+    say(f"{len(opened)} variants, {rounds} rounds of {steps} training steps and {len(rows)} rows each, and a warm-up")
+    began = time.monotonic()
+
+    def after(number: int) -> None:
+        seconds = (time.monotonic() - began) / (number + 1)
+        say(f"{f'round {number}' if number else 'warm-up'} done, about {seconds * (rounds - number):.0f} s left")
+
+    samples = dict(zip(turns, interleave(list(turns.values()), rounds, after), strict=True))
+    peaks = {kind: some for (work, kind), some in samples.items() if work == "products"}
+    rates = {kind: median(sample.count / sample.wall for sample in some) for kind, some in peaks.items()}
+    lines = {}
+    for work in WORKS:
+        mean_length = float(bench.material.train.store.lengths.mean()) if work == "train" else None
+        some = {name: samples[work, name] for name in kinds if (work, name) in samples}
+        lines[work] = compare(some, {name: rates[kind] for name, kind in kinds.items()}, mean_length)
+    found: list[Finding] = [Note(title="Left out", text="; ".join(skipped) + ".")] if skipped else []
+    if busy := noise(peaks):
+        found.append(Note(title="Noise", text=busy))
+    found += [*(table(work, some) for work, some in lines.items()), peak_table(peaks)]
+    results = {
+        "rounds": rounds, "steps": steps, "skipped": skipped, "shape": bench.shape._asdict(),
+        "peaks": [{"precision": precision, "threads": threads, "operations_per_second": rate}
+                  for (precision, threads), rate in rates.items()],
+        "lines": {work: [line._asdict() for line in some] for work, some in lines.items()},
+        "samples": [{"work": work, "name": str(name), "rounds": [sample._asdict() for sample in some]}
+                    for (work, name), some in samples.items()],
+    }  # fmt: skip
+    return results, found
+
+
+def _open_lanes(bench: Bench, default: Lane, steps: int) -> tuple[dict[Variant, Lane], list[str]]:
+    """The lanes of this machine's variants, and in words those that it cannot have."""
+    device, longest = default.prepared.setup.accelerator.device.type, int(bench.material.train.store.lengths.max())
+    asked, skipped = variants(bench.recipe, device, bf16_gain(device) > 0, os.cpu_count() or 1, longest)
+    opened: dict[Variant, Lane] = {}
+    for variant in asked:
+        try:
+            opened[variant] = open_lane(bench, variant.settings, steps) if variant.settings else default
+        except BertkitError as error:
+            skipped.append(f"{variant.name}: {error.message}")
+    return opened, skipped
+
+
+def interleave(turns: Sequence[Callable[[], T]], rounds: int, after: Callable[[int], None]) -> list[list[T]]:
+    """A B C, A B C, ...: what is slow for a while is slow for all. The first round warms up and is not kept.
+
+    Args:
+        after: called with the number of every round that is done, from 0, the warm-up.
+    Returns:
+        For each turn its values, one a round.
+    """
+    found: list[list[T]] = [[] for _ in turns]
+    for number in range(rounds + 1):
+        for kept, turn in zip(found, turns, strict=True):
+            kept.append(turn())
+        after(number)
+    return [kept[1:] for kept in found]
 
 
 def compare(
@@ -98,37 +173,30 @@ def table(work: str, lines: Sequence[Line]) -> Table:
     )  # fmt: skip
 
 
-def as_table(series: Series) -> Table:
-    """The points of a curve, for a terminal."""
-    rows = zip(map(int, series.x), *series.lines.values(), strict=True)
-    columns = (series.x_label, *(f"{name}, {series.y_label}" for name in series.lines))
-    return Table(title=series.title, columns=columns, rows=tuple(rows), plain=columns)
-
-
 def rate(value: float) -> int | float:
     """A speed without digits that mean nothing."""
     return round(value) if value >= 100 else round(value, 2)
 
 
-def peak_table(samples: Mapping, peaks: Sequence[tuple[str, int]]) -> Table:
-    def row(key: tuple[str, int]) -> tuple:
-        rates = [sample.count / sample.wall / 1e9 for sample in samples["products", key]]
-        return (key[0], key[1], *(rate(value) for value in (median(rates), min(rates), max(rates))))
+def peak_table(peaks: Mapping[Kind, Sequence[Sample]]) -> Table:
+    def row(kind: Kind, samples: Sequence[Sample]) -> tuple:
+        rates = [sample.count / sample.wall / 1e9 for sample in samples]
+        return (*kind, *(rate(value) for value in (median(rates), min(rates), max(rates))))
 
     return Table(
         title="Matrix products",
         caption="GFLOP/s of products as large as those of the feed-forward layers, over 1,024 tokens: what `of peak` "
         "is a share of. Measured in the same rounds; median, least and most.",
         columns=("precision", "threads", "GFLOP/s", "least", "most"),
-        rows=tuple(map(row, peaks)),
+        rows=tuple(row(kind, some) for kind, some in peaks.items()),
         plain=("GFLOP/s", "least", "most"),
     )
 
 
-def noise(samples: Sequence[Sample], peaks: Sequence[tuple[str, int]], rounds: int) -> str:
+def noise(peaks: Mapping[Kind, Sequence[Sample]]) -> str:
     """A sentence when the threads did not get the processor they were to have; empty when they did."""
-    wanted = sum(sample.wall * peaks[position // rounds][1] for position, sample in enumerate(samples))
-    share = sum(sample.cpu for sample in samples) / max(wanted, 1e-9)
+    wanted = sum(sample.wall * threads for (_, threads), some in peaks.items() for sample in some)
+    share = sum(sample.cpu for some in peaks.values() for sample in some) / max(wanted, 1e-9)
     if share >= BUSY:
         return ""
     return (

@@ -14,16 +14,15 @@ from bertkit.rundir import RunDir
 from bertkit.studies.bench import growth, speed
 from bertkit.studies.bench.counting import Sample, Shape, forward_operations, shape_of
 from bertkit.studies.bench.lanes import Quantiles, open_bench, open_lane, share_weights
-from bertkit.studies.bench.lines import compare, table
-from bertkit.studies.bench.speed import interleave
-from bertkit.studies.bench.variants import AS_GIVEN, Machine, variants
+from bertkit.studies.bench.lines import compare, interleave, table
+from bertkit.studies.bench.variants import AS_GIVEN, variants
 
 RECIPE = {
     "task": "sentiment", "model": {"checkpoint": "bundled:tiny", "init": "scratch"}, "seed": 3,
     "data": {"train": "bundled:sentiment.csv", "train_rows": 24}, "train": {"batch_size": 4},
     "windows": {"max_length": 48}, "hardware": {"precision": "fp32"},
 }  # fmt: skip
-CPU = Machine("cpu", "fp32", has_bf16=True, threads=4, cores=4)
+CPU = {"device": "cpu", "has_bf16": True, "cores": 4, "longest": 48}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +42,7 @@ def test_variants_take_turns_and_the_first_round_is_not_kept():
 
 
 def test_each_switch_is_put_the_other_way_once():
-    found, skipped = variants(load_recipe(RECIPE), CPU, longest=48)
+    found, skipped = variants(load_recipe(RECIPE, ["hardware.threads=4"]), **CPU)
     assert found[0] == (AS_GIVEN, (), ("train", "evaluate", "predict"))
     assert [setting for variant in found for setting in variant.settings] == [
         "train.order=length", "hardware.precision=bf16", "hardware.padding_free=false",
@@ -56,14 +55,15 @@ def test_each_switch_is_put_the_other_way_once():
 
 def test_switches_go_back_where_they_are_set():
     asked = ["train.order=length", "model.dropout=0", "hardware.padding_free=true", "model.attention=sdpa"]
-    found, _ = variants(load_recipe(RECIPE, asked), CPU._replace(precision="bf16", threads=1), longest=48)
+    asked += ["hardware.precision=bf16", "hardware.threads=1"]
+    found, _ = variants(load_recipe(RECIPE, asked), **CPU)
     names = {variant.name for variant in found}
     assert names >= {"train.order=random", "hardware.precision=fp32", "hardware.padding_free=false",
                      "model.attention=auto", "hardware.threads=4", "model.dropout=null"}  # fmt: skip
 
 
 def test_what_the_machine_lacks_is_named_instead():
-    found, skipped = variants(load_recipe(RECIPE), CPU._replace(has_bf16=False, threads=1, cores=1), longest=48)
+    found, skipped = variants(load_recipe(RECIPE), **{**CPU, "has_bf16": False, "cores": 1})
     assert not {"hardware.precision=bf16", "hardware.threads=1"} & {variant.name for variant in found}
     assert [text.split(":")[0] for text in skipped] == ["hardware.precision=bf16", "hardware.threads"]
 
@@ -159,7 +159,7 @@ def test_the_losses_of_a_lane_are_those_of_finetune(task, tmp_path):
     lane.state.plan = lane.prepared.plan  # of the recipe, instead of a few steps that stand for all
     lane.train(4)
     expected = [record["loss"] for record in RunDir(tmp_path / "run").read_history() if "loss" in record]
-    assert [step.loss for step in lane.turn.steps] == expected
+    assert [step.loss for step in lane.state.observer.steps] == expected
 
 
 def test_answers_come_from_weights_of_the_precision_itself(bench):
@@ -204,7 +204,7 @@ def test_a_size_that_would_take_too_long_is_left_out():
         return {"wall": float(size)}
 
     points, left = growth.until([1, 3, 10**9], measure, lambda text: None, "rows", limit=1.0)
-    assert ([point.size for point in points], left) == ([1, 3], [10**9])
+    assert ([point["size"] for point in points], left) == ([1, 3], [10**9])
 
 
 @pytest.mark.parametrize(("task", "column"), [("sentiment", "text"), ("qa", "context"), ("nli", "hypothesis")])
