@@ -201,7 +201,7 @@ def _built(bench: Bench, recipe: Recipe, setup: DeviceSetup) -> Built:
 
 def _answering_model(bench: Bench, recipe: Recipe, setup: DeviceSetup) -> nn.Module:
     """The model that answers, its weights in the precision itself; only float32 ones are those of training."""
-    key = (recipe.model, setup.precision, recipe.hardware.padding_free)
+    key = (recipe.model, setup.precision, recipe.hardware.padding_free, recipe.hardware.compile)
     if key not in bench.answering:
         task = bench.material.task
         model = load_model(local(recipe.model), task.head, task.labels, recipe.seed).model

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -172,6 +175,16 @@ def test_answers_come_from_weights_of_the_precision_itself(bench):
     parts = list(plain.answerer.parts(rows))
     for lane in (plain, half):
         assert lane.predict(rows, parts)[2:] == lane.evaluate(parts)[2:]
+
+
+def test_a_variant_that_is_compiled_answers_compiled(bench):
+    plain, other = (open_lane(bench, (f"hardware.compile={value}",), 2) for value in ("false", "true"))
+    assert [lane.answerer.model._compiled_call_impl is not None for lane in (plain, other)] == [False, True]
+
+
+def test_xla_can_be_settled_before_accelerate_is_imported():
+    code = "import sys, bertkit.studies.bench.speed; assert not {'accelerate', 'torch'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_weights_that_are_tied_stay_tied(tiny):
