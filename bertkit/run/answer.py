@@ -11,14 +11,14 @@ from bertkit.data.labels import check_labels
 from bertkit.data.opening import is_table
 from bertkit.data.writing import beside
 from bertkit.errors import BertkitError
-from bertkit.launch import settle_xla
+from bertkit.launch import Say, sayer, settle_xla
 from bertkit.recipe import ModelConfig, Recipe, check_windows, digest, load_recipe
-from bertkit.run.shared import Say, sayer
 from bertkit.rundir import RunDir
 from bertkit.splits import called, labels_in, read_split, say_left_out
 from bertkit.tasks.base import Prediction, Row, task_class
 
 if TYPE_CHECKING:
+    from bertkit.data.sources import Rows
     from bertkit.inference import Predictor
 
 
@@ -37,20 +37,16 @@ def evaluate(
     """
     say = sayer(quiet)
     recipe, predictor = _open(run, assignments, say)
-    found = read_split(recipe, predictor.task, data, split)
-    data = called(data, split)
-    say_left_out(found, data, say)
-    check_labels(labels_in(predictor.task, found.rows), predictor.task.labels, data)
+    found, name = _read(recipe, predictor.task, data, split, say)
+    check_labels(labels_in(predictor.task, found.rows), predictor.task.labels, name)
     from bertkit.encode import cover
-    from bertkit.train.ranks import check_alike
 
-    check_alike(data, lambda: {"rows": digest({"rows": found.rows})})
     parts = list(predictor.parts(found.rows))
     if losses := cover(predictor.task, parts).losses():
-        say(f"{data}: {losses}")
+        say(f"{name}: {losses}")
     scores, _ = predictor.evaluate(parts)
     counts = {"rows": len(found.rows), "skipped": len(found.skipped) + len(found.empty)}
-    return {"headline": predictor.task.headline, "data": data, **scores, **counts}
+    return {"headline": predictor.task.headline, "data": name, **scores, **counts}
 
 
 def predict(
@@ -75,12 +71,7 @@ def predict(
     if not (isinstance(rows, str | Path) or is_table(rows)):
         yield from predictor.predict(rows)
         return
-    found = read_split(recipe, predictor.task, rows, split, require_gold=False)
-    name = called(rows, split)
-    say_left_out(found, name, say)
-    from bertkit.train.ranks import check_alike
-
-    check_alike(name, lambda: {"rows": digest({"rows": found.rows})})
+    found, _ = _read(recipe, predictor.task, rows, split, say, require_gold=False)
     for row, given, prediction in zip(found.rows, found.given, predictor.predict(found.rows), strict=True):
         yield beside(given, {"id": row["id"], **prediction})
 
@@ -88,6 +79,18 @@ def predict(
 def load(run: str | Path, assignments: Sequence[str] = ()) -> Predictor:
     """A finished run, ready to answer: `bertkit.load("runs/x").predict(["a text"])`."""
     return _open(run, assignments, sayer(quiet=True))[1]
+
+
+def _read(
+    recipe: Recipe, task: Task, source: object, split: str, say: Say, require_gold: bool = True
+) -> tuple[Rows, str]:
+    """The rows to answer, which all processes must see alike, and what messages call them."""
+    from bertkit.train.ranks import check_alike
+
+    found, name = read_split(recipe, task, source, split, require_gold), called(source, split)
+    say_left_out(found, name, say)
+    check_alike(name, lambda: {"rows": digest({"rows": found.rows})})
+    return found, name
 
 
 def _open(run: str | Path, assignments: Sequence[str], say: Say) -> tuple[Recipe, Predictor]:
@@ -104,10 +107,9 @@ def _open(run: str | Path, assignments: Sequence[str], say: Say) -> tuple[Recipe
         )
     # what a run's own recipe trusts is not what its reader does
     asked = load_recipe({"task": {"name": name}}, assignments)
+    trusts, attention = asked.model.trust_remote_code, recipe.model.attention
+    config = ModelConfig(checkpoint=str(folder.model), attention=attention, trust_remote_code=trusts)
     task = validate(task_class(name), folder.read_json("task.json"), where=str(folder["task.json"]))
-    config = ModelConfig(
-        checkpoint=str(folder.model), attention=recipe.model.attention, trust_remote_code=asked.model.trust_remote_code
-    )
 
     settle_xla(recipe.hardware.device)
     from bertkit.data.windows import WindowMaker

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import platform
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, TypeVar
 
-from bertkit.config import flatten
+from bertkit import __version__
+from bertkit.config import dump_yaml, flatten
+from bertkit.disk import disk_errors, write_atomically, written_atomically
+from bertkit.errors import BertkitError
+from bertkit.findings import Note, to_json
 from bertkit.folders import next_run
-from bertkit.launch import is_first, restarts, settle_xla
+from bertkit.launch import Say, is_first, process_count, restarts, sayer, settle_xla
 from bertkit.metrics.shown import counted, short_name
 from bertkit.recipe import Recipe, load_recipe
-from bertkit.run.finish import check_shared, finish, open_run
-from bertkit.run.shared import of_first, sayer
-from bertkit.rundir import RunDir
-from bertkit.splits import read_splits
+from bertkit.rundir import PACE, SCHEMA, RunDir
+from bertkit.splits import checksums, read_splits
 from bertkit.tasks.base import Task, make_task
 
 if TYPE_CHECKING:
+    from bertkit.outcome import Background, Scored
     from bertkit.prepare import Prepared
     from bertkit.train.keep import Keeper
+
+PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "numpy")
+T = TypeVar("T")
 
 
 def finetune(
@@ -54,28 +64,60 @@ def finetune(
     resume = resume or restarts() > 0
     settle_xla(recipe.hardware.device)
     with ExitStack() as held:  # the folder, by the first process
-        claim = of_first(recipe, lambda: _claim(recipe, task, out, resume, held))
-        if claim.finished is None:
-            return _finetune(claim, recipe, task, rows, resume, quiet)
-        sayer(quiet)(f"{claim.run.path} is finished already; these are its results")
-        return claim.finished
+        run, finished, precision = _of_first(recipe, lambda: _claim(recipe, task, out, resume, held))
+        if finished is not None:
+            sayer(quiet)(f"{run.path} is finished already; these are its results")
+            return finished
+        prepared, background, marks = _prepare(recipe, task, rows, run, precision, sayer(quiet))
+        keeper = _train(run, prepared, marks, resume, quiet)
+        return _finish(run, prepared, keeper, background, sayer(quiet))
 
 
-def _finetune(
-    claim: _Claim, recipe: Recipe, task: Task, rows: Mapping[str, object] | None, resume: bool, quiet: bool
-) -> dict[str, object]:
-    """Prepare, train and finish a run whose folder is held."""
-    splits, label_names = read_splits(recipe, task, sayer(quiet), rows)
+def _of_first(recipe: Recipe, make: Callable[[], T]) -> T:
+    """`ranks.of_first`, which imports torch only where there are several processes."""
+    if process_count() == 1:
+        return make()
+    from bertkit.train.device_setup import join
+    from bertkit.train.ranks import of_first
+
+    join(recipe.hardware)
+    return of_first(make)
+
+
+def _claim(
+    recipe: Recipe, task: Task, out: str | Path | None, resume: bool, held: ExitStack
+) -> tuple[RunDir, dict[str, object] | None, str | None]:
+    """The folder of a run; its metrics, when it is finished; the precision that it began with, where `auto` chose it.
+
+    Chosen again, the precision might differ, and the digits with it.
+    """
+    run = RunDir(out if out is not None else held.enter_context(next_run(task.name)))
+    held.enter_context(run.claim(resume))
+    finished = run.open().read_json("metrics.json") if resume and run["metrics.json"].exists() else None
+    if finished is not None and is_first():
+        run.sweep()
+    is_chosen = recipe.hardware.precision == "auto" and run["environment.json"].exists()
+    return run, finished, str(run.read_json("environment.json")["precision"]) if is_chosen else None
+
+
+def _prepare(
+    recipe: Recipe, task: Task, rows: Mapping[str, object] | None, run: RunDir, precision: str | None, say: Say
+) -> tuple[Prepared, Background, Mapping[str, object]]:
+    """What trains, what it leaves to a perfect model, and the marks that a checkpoint must share with it.
+
+    Everything that can be wrong is found out here, before anything is written; and training needs the windows, so that
+    the rows are gone with this function.
+    """
+    detail = say if recipe.log.verbose else sayer(quiet=True)
+    splits, label_names = read_splits(recipe, task, say, rows)
 
     from bertkit import prepare
     from bertkit.train.device_setup import set_up_device
     from bertkit.train.observe import check_trackers
     from bertkit.train.ranks import check_alike
 
-    setup = set_up_device(recipe.hardware, check_trackers(recipe.log.trackers), claim.run.path, claim.precision)
-    say, detail = sayer(quiet), sayer(quiet or not recipe.log.verbose)
+    setup = set_up_device(recipe.hardware, check_trackers(recipe.log.trackers), run.path, precision)
     detail(f"device: {setup.summary}")
-    # everything that can be wrong is found out before anything is written
     material = prepare.read_material(recipe, task, splits, label_names, say)
     setup = prepare.setup_for(setup, material.recipe)
     if setup.training.widths:
@@ -88,14 +130,12 @@ def _finetune(
             say(f"{name}: {losses}")
     prepared = prepare.assemble(material, material.recipe, setup, built)
     detail(f"model: {built.summary}")
-    rows = ", ".join(counted(part.rows, f"{name} row") for name, part in background.covered.items())
+    counts = ", ".join(counted(part.rows, f"{name} row") for name, part in background.covered.items())
     device = setup.summary.partition(" (")[0]
-    say(f"{task.name}: {rows}; {short_name(recipe.model.checkpoint)} on {device}")
+    say(f"{task.name}: {counts}; {short_name(recipe.model.checkpoint)} on {device}")
     marks = prepare.marks_of(material, prepared)
     check_alike("the run", lambda: marks)
-    del splits, material  # training needs the windows, not the rows
-    keeper = _train(claim.run, prepared, marks, resume, quiet)
-    return finish(claim.run, prepared, keeper, background, say)
+    return prepared, background, marks
 
 
 def _train(run: RunDir, prepared: Prepared, marks: Mapping[str, object], resume: bool, quiet: bool) -> Keeper:
@@ -104,6 +144,7 @@ def _train(run: RunDir, prepared: Prepared, marks: Mapping[str, object], resume:
     from bertkit.train import fit, keep, loop, memory
     from bertkit.train.observe import make_progress, tracked
     from bertkit.train.optim import make_optimizer
+    from bertkit.train.ranks import of_first
 
     recipe, plan, bare, setup = prepared.recipe, prepared.plan, prepared.built.model, prepared.setup
     accelerator, is_main = setup.accelerator, setup.accelerator.is_main_process
@@ -125,41 +166,125 @@ def _train(run: RunDir, prepared: Prepared, marks: Mapping[str, object], resume:
     # a checkpoint of other settings is refused before anything is written
     start = keeper.resume(sayer(quiet)) if resume else 0
     if is_main:
-        open_run(run, prepared)
-    check_shared(run, recipe)
+        _open(run, prepared)
+    written = of_first(lambda: run.read_json("environment.json"))
+    if not run["environment.json"].exists() or run.read_json("environment.json") != written:
+        raise BertkitError(
+            f"{run.path}: this host does not see what the first one wrote there",
+            hint="--out must be on a disk that all hosts share",
+        )
     keeper.progress = make_progress(plan.step_count, start, quiet or not is_main)
     # where it is neither in a forward nor in a backward pass, smaller batches would not help
     exhausted = memory.or_else(
         lambda: f"out of memory; the last good checkpoint is {keeper.last_saved}",
         hint="free some memory, then go on with --resume",
     )
-    with tracked(accelerator, recipe.log, flatten(recipe.tree())), closing(keeper.progress):
+    with tracked(accelerator, recipe.log, flatten(recipe.tree())), closing(keeper.progress), exhausted:
         if not keeper.stopped:
             state = prepared.train_state(model, wrapped, keeper, keeper.token_budget)
-            with exhausted:
-                if setup.finds_tokens and not keeper.token_budget:
-                    state.resize(fit.find_token_budget(state))
-                    keeper.resized(start, state.budget.tokens, "the fastest that fits")
-                loop.train(state, start)
+            if setup.finds_tokens and not keeper.token_budget:
+                state.resize(fit.find_token_budget(state))
+                keeper.resized(start, state.budget.tokens, "the fastest that fits")
+            loop.train(state, start)
     return keeper
 
 
-class _Claim(NamedTuple):
-    """The folder of a run; its metrics, when it is finished; the precision that it began with, where `auto` chose it.
-
-    Chosen again, the precision might differ, and the digits with it.
-    """
-
-    run: RunDir
-    finished: dict[str, object] | None
-    precision: str | None
-
-
-def _claim(recipe: Recipe, task: Task, out: str | Path | None, resume: bool, held: ExitStack) -> _Claim:
-    run = RunDir(out if out is not None else held.enter_context(next_run(task.name)))
-    held.enter_context(run.claim(resume))
-    finished = run.open().read_json("metrics.json") if resume and run["metrics.json"].exists() else None
-    if finished is not None and is_first():
+def _open(run: RunDir, prepared: Prepared) -> None:
+    """Create the folder, or tidy it; recipe.yaml last, for a folder with a recipe is a run."""
+    recipe, setup = prepared.recipe, prepared.setup
+    with disk_errors(run.path):
+        run.checkpoints.mkdir(parents=True, exist_ok=True)
         run.sweep()
-    is_chosen = recipe.hardware.precision == "auto" and run["environment.json"].exists()
-    return _Claim(run, finished, str(run.read_json("environment.json")["precision"]) if is_chosen else None)
+    run.write_json("environment.json", {
+        "schema": SCHEMA,
+        "bertkit": __version__,
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "device": setup.summary,
+        "processes": setup.accelerator.num_processes,
+        "host": platform.node(),
+        "steps": prepared.plan.step_count,
+        "precision": setup.precision,
+        "began": datetime.now(UTC).isoformat(timespec="seconds"),
+        "data": checksums(recipe),
+    })  # fmt: skip
+    run.write_json("task.json", prepared.predictor.task.model_dump(mode="json"))
+    write_atomically(run["recipe.yaml"], dump_yaml(recipe.tree()))
+
+
+def _finish(run: RunDir, prepared: Prepared, keeper: Keeper, background: Background, say: Say) -> dict[str, object]:
+    """Score the best weights, and write what a reader of the run needs; metrics.json last, for it says "finished"."""
+    from bertkit.models.source import quiet
+    from bertkit.outcome import findings, records
+    from bertkit.train.device import weights_at_hand
+
+    keeper.load_best()
+    scored = _score(prepared, keeper, background)
+    last = scored[-1] if scored else None
+    task = last.task if last else prepared.predictor.task
+    results = {one.split: {**one.scores, "rows": len(one.rows)} for one in scored}
+    metrics = {
+        "headline": task.headline,
+        "split": last.split if last else None,
+        **(results[last.split] if last else {}),
+        "splits": results,
+        **_trained(keeper, background),
+        "seed": prepared.recipe.seed,
+    }
+    accelerator, model = prepared.setup.accelerator, prepared.built.model
+    if accelerator.is_main_process:
+        for one in scored:
+            name = "predictions.jsonl" if one is last else f"predictions.{one.split}.jsonl"
+            run.write_jsonl(name, records(task, one.rows, one.predictions))
+        run.write_json("task.json", task.model_dump(mode="json"))
+        found = findings(last, background, run.read_history(), prepared.objective.best_by, run.read_history(PACE))
+        run.write_json("findings.json", to_json(found))
+        for note in found:
+            if isinstance(note, Note):
+                say(f"{note.title}: {note.text}")
+        with written_atomically(run.model) as temporary, quiet():
+            model.save_pretrained(temporary, state_dict=weights_at_hand(model))
+            prepared.tokenizer.save_pretrained(temporary)
+        run.write_json("metrics.json", metrics)
+        run.sweep()
+    accelerator.wait_for_everyone()
+    say(f"run: {run.path}")
+    return metrics
+
+
+def _score(prepared: Prepared, keeper: Keeper, background: Background) -> list[Scored]:
+    """Validation and test, answered by the best weights."""
+    from bertkit.outcome import Scored
+
+    predictor, found = prepared.predictor, []
+    for name, parts in prepared.scored.items():
+        rows = [row for part in parts for row in part.rows]
+        is_fresh = name == "validation" and keeper.best_predictions is not None
+        predictions = keeper.best_predictions if is_fresh else predictor.evaluate(parts)[1]
+        if name == "validation":
+            # settings that are chosen on validation, such as a threshold; they hold for test and from now on
+            predictor = replace(predictor, task=predictor.task.tuned(predictions, rows))
+            predictions = predictor.task.settled(predictions)
+        found.append(Scored(
+            split=name,
+            task=predictor.task,
+            rows=rows,
+            predictions=predictions,
+            scores=predictor.task.score(predictions, rows),
+            window_counts=[count for part in parts for count in part.store.counts.tolist()],
+            tags_seen=background.tags_seen,
+        ))  # fmt: skip
+    return found
+
+
+def _trained(keeper: Keeper, background: Background) -> dict[str, object]:
+    """What metrics.json says of the training."""
+    train = background.covered["train"]
+    skipped = {"skipped": keeper.loss_scale.skipped} if keeper.loss_scale.value else {}
+    seconds = round(keeper.seconds(), 1)
+    return {
+        "step": keeper.best["step"] if keeper.best else keeper.step,  # whose weights these are
+        "best": keeper.best,
+        "train": {"rows": train.rows, "windows": train.windows, "steps": keeper.step, "seconds": seconds, **skipped},
+    }
