@@ -9,7 +9,7 @@ import warnings
 
 import typer
 
-from bertkit.cli import glue, machine, recipes, runs
+from bertkit.cli import doctor, recipes, runs, studies
 from bertkit.errors import BertkitError, Interrupted
 from bertkit.launch import is_rank, leave, say
 
@@ -19,11 +19,11 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
 for verb in (
-    runs.train, runs.evaluate, runs.predict, runs.report, runs.watch, machine.bench, recipes.tasks, machine.doctor,
+    runs.train, runs.evaluate, runs.predict, runs.report, runs.watch, studies.bench, recipes.tasks, doctor.doctor,
 ):  # fmt: skip
     app.command()(verb)
 app.add_typer(recipes.app, name="recipe")
-app.add_typer(glue.app, name="glue")
+app.add_typer(studies.glue, name="glue")
 
 
 def main() -> None:
@@ -61,8 +61,6 @@ def _run(arguments: list[str]) -> int:
         sys.stdout.flush()
         if code != 130:
             return code
-    except (BertkitError, Interrupted):
-        raise
     except (KeyboardInterrupt, typer.Abort):
         pass
     except (BrokenPipeError, SystemExit) as error:

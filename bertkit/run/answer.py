@@ -15,7 +15,7 @@ from bertkit.launch import Say, sayer, settle_xla
 from bertkit.recipe import ModelConfig, Recipe, check_windows, digest, load_recipe
 from bertkit.rundir import RunDir
 from bertkit.splits import called, labels_in, read_split, say_left_out
-from bertkit.tasks.base import Prediction, Row, task_class
+from bertkit.tasks.base import Prediction, Row, Task, task_class
 
 if TYPE_CHECKING:
     from bertkit.data.sources import Rows

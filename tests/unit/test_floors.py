@@ -16,7 +16,6 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = {  # room -> floor
     "__main__": 10,
     "cli": 9,
-    "doctor": 8,
     "studies": 8,
     "run": 7,
     "prepare": 6.7,
@@ -53,7 +52,7 @@ ROOMS = {  # library -> where it may be imported; inside functions only, where t
         "inference",
         "studies",
         "data.collate",
-        "doctor*",
+        "cli.doctor*",
         "launch.last_words",
         "heads*",
         "machine*",
@@ -65,7 +64,7 @@ ROOMS = {  # library -> where it may be imported; inside functions only, where t
     "matplotlib": {"pages*"},
     "jinja2": {"pages*"},
     "datasets": {"data.opening*", "metrics*"},
-    "huggingface_hub": {"models", "doctor*"},
+    "huggingface_hub": {"models", "cli.doctor*"},
 }
 
 

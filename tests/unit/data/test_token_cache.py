@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import numpy as np
@@ -169,16 +170,20 @@ def test_by_default_tokens_lie_in_the_home_folder_for_their_owner_only(maker, ho
     assert (path.parent.stat().st_mode & 0o777, path.stat().st_mode & 0o777) == (0o700, 0o600)
 
 
-def test_doctor_shows_and_empties_the_cache(maker, home):
-    from bertkit.doctor import empty_cache, examine
+def test_doctor_shows_and_empties_the_cache(maker, home, capsys):
+    from bertkit.cli.doctor import doctor
+
+    def said(**options: bool) -> str:
+        doctor(**options)
+        return capsys.readouterr().out
 
     where = home / ".cache" / "bertkit" / "windows"
-    assert empty_cache() == f"{where}: 0 files removed, 0.0 MiB"
+    assert said(emptied=True) == f"{where}: 0 files removed, 0.0 MiB\n"
     cut(maker(), INPUTS["texts"], False)
     cut(maker(), INPUTS["pairs"], False)
     (where / f".tmp-{0:040x}.npz").write_bytes(bytes(3 << 20))  # a process was killed
-    assert "3 files, 3.0 MiB of at most 2048" in examine()["places"]["token cache"]
-    assert empty_cache() == f"{where}: 3 files removed, 3.0 MiB"
+    assert "3 files, 3.0 MiB of at most 2048" in json.loads(said(as_json=True))["places"]["token cache"]
+    assert said(emptied=True) == f"{where}: 3 files removed, 3.0 MiB\n"
     assert list(where.iterdir()) == []
 
 

@@ -1,13 +1,15 @@
-"""The verbs of GLUE: run, submit, compare."""
+"""The verbs of studies, which are several runs or measurements: glue run, submit and compare; bench."""
 
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from bertkit.cli.recipes import read_recipe
 from bertkit.cli.shared import Json, Quiet, Settings
 from bertkit.errors import BertkitError
 from bertkit.launch import say, sayer
@@ -15,7 +17,7 @@ from bertkit.launch import say, sayer
 if TYPE_CHECKING:
     from bertkit.studies.runner.room import Room
 
-app = typer.Typer(
+glue = typer.Typer(
     help="Fine-tune on the nine GLUE tasks, score them as GLUE does, submit, and compare studies.",
     no_args_is_help=True,
 )
@@ -26,7 +28,7 @@ Address = Annotated[str | None, typer.Option(help="HOST:PORT of the Ray cluster;
                                              show_default=False)]  # fmt: skip
 
 
-@app.command("run")
+@glue.command("run")
 def run_glue(
     settings: Settings = (),
     model: Annotated[str, typer.Option("--model", "-m", help="Checkpoint: a Hub id or a folder.",
@@ -61,7 +63,7 @@ def run_glue(
         say(f"report: {out / 'report.html'}")
 
 
-@app.command("submit")
+@glue.command("submit")
 def submit_glue(
     study: Annotated[Path, typer.Argument(metavar="DIR", help="Folder that `bertkit glue run` wrote.",
                                           show_default=False)],
@@ -87,7 +89,7 @@ def submit_glue(
     ))  # fmt: skip
 
 
-@app.command("compare")
+@glue.command("compare")
 def compare_glue(
     first: Annotated[Path, typer.Argument(metavar="DIR_A", help="Folder of a study.", show_default=False)],
     second: Annotated[Path, typer.Argument(metavar="DIR_B", help="Folder of another study.", show_default=False)],
@@ -104,6 +106,50 @@ def compare_glue(
         return
     shown = table(found, (str(first), str(second)))
     print("\n".join([*aligned(shown), "", shown.caption]))
+
+
+def bench(
+    what: Annotated[str, typer.Argument(metavar="[TASK|RECIPE]", help="A task, the name of a recipe, or a YAML file.",
+                                        show_default=False)] = "sentiment",
+    settings: Settings = (),
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Hub id or folder; default: a tiny model.")] = None,
+    train_file: Annotated[str | None, typer.Option("--train", help="Training rows; default: bundled rows.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write; default: next in runs/.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; every variant runs once in each.")] = 5,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of a variant in a round.")] = 4,
+    growth: Annotated[bool, typer.Option("--growth", help="Measure how time and memory grow with the data.")] = False,
+    largest: Annotated[int, typer.Option(min=1, help="With --growth: the most rows and characters.")] = 1_000_000,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Measure speed with each switch on and off: bertkit bench sentiment --model M --train reviews.csv
+
+    Settings apply to all variants; each variant turns one switch the other way. With --growth: the time of a step by
+    number of rows, the memory of evaluation, and the time of one document by its length.
+    """
+    from bertkit.findings import Note, from_json
+    from bertkit.folders import next_folder
+    from bertkit.studies.base import aligned
+    from bertkit.studies.bench import speed
+
+    if "=" in what:  # the task was left out: this is the first setting
+        what, settings = "sentiment", [what, *settings]
+    flags = {"model.checkpoint": model, "data.train": train_file}
+    recipe, notes = speed.complete(read_recipe(what, settings, flags))
+    with next_folder("speed") if out is None else nullcontext(out) as folder:
+        results = speed.run(
+            recipe, folder, rounds=rounds, steps=steps, growth=growth, largest=largest, notes=notes, say=sayer(quiet)
+        )
+    if as_json:
+        print(json.dumps(results))
+        return
+    for finding in from_json(results["findings"]):
+        if isinstance(finding, Note):
+            print(f"{finding.title}: {finding.text}\n")
+        else:
+            print("\n".join([finding.title, *aligned(finding), ""]))
+    if not quiet:
+        say(f"report: {folder / 'report.html'}")
 
 
 def _names(tasks: str | None) -> list[str]:
