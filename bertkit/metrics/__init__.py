@@ -8,36 +8,28 @@ Scores are fractions; the first key of a result is its headline; a score that is
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from bertkit.errors import BertkitError, did_you_mean
 
 if TYPE_CHECKING:
     import evaluate
 
-
-class Entry(NamedTuple):
-    """Where a metric lives, and the type of each column it reads: a type's name, or [name] for a list in each row."""
-
-    module: str
-    columns: dict[str, str | list[str]]
-
-
+# The type of each column that a metric reads: a type's name, or [name] for a list in each row.
 LABELS = {"predictions": "string", "references": "string"}
 TAGS = {"predictions": ["string"], "references": ["string"]}
 TEXTS = {"predictions": "string", "references": ["string"]}
 
-# Modules by name, not the functions: binding `classification` here would hide the module of that name.
+# Where a metric lives, by the module's name: binding `classification` here would hide the module of that name.
 METRICS = {
-    "classification": Entry("classification", LABELS),
-    "binary_f1": Entry("classification", LABELS),
-    "multilabel": Entry("classification", TAGS),
-    "regression": Entry("regression", {"predictions": "float64", "references": "float64"}),
-    "tagging": Entry("tagging", TAGS),
-    "spans": Entry("tagging", TAGS),
-    "squad": Entry("squad", TEXTS),
-    "squad_v2": Entry("squad", TEXTS | {"no_answer_scores": "float64"}),
+    "classification": ("classification", LABELS),
+    "binary_f1": ("classification", LABELS),
+    "multilabel": ("classification", TAGS),
+    "regression": ("regression", {"predictions": "float64", "references": "float64"}),
+    "tagging": ("tagging", TAGS),
+    "spans": ("tagging", TAGS),
+    "squad": ("squad", TEXTS),
+    "squad_v2": ("squad", TEXTS | {"no_answer_scores": "float64"}),
 }
 
 
@@ -57,29 +49,27 @@ def load(name: str) -> evaluate.Metric:
     Raises:
         BertkitError: there is no metric of that name.
     """
-    score = function_of(name)
+    if name not in METRICS:
+        raise BertkitError(f"metrics: there is no metric {name!r}", hint=did_you_mean(name, METRICS))
     import datasets
     import evaluate
 
-    def feature(kind: str | list[str]) -> datasets.Value | datasets.Sequence:
-        return datasets.Sequence(datasets.Value(kind[0])) if isinstance(kind, list) else datasets.Value(kind)
+    module, columns = METRICS[name]
+    score = getattr(importlib.import_module(f"bertkit.metrics.{module}"), name)
 
     class OfflineMetric(evaluate.Metric):
         def _info(self) -> evaluate.MetricInfo:
-            columns = datasets.Features({column: feature(kind) for column, kind in METRICS[name].columns.items()})
+            types = {
+                column: datasets.Sequence(datasets.Value(kind[0])) if isinstance(kind, list) else datasets.Value(kind)
+                for column, kind in columns.items()
+            }
             return evaluate.MetricInfo(
-                description=(score.__doc__ or "").split("\n")[0], citation="", features=columns, inputs_description=""
-            )
+                description=score.__doc__.split("\n")[0], citation="", features=datasets.Features(types),
+                inputs_description="",
+            )  # fmt: skip
 
         def _compute(self, **columns_and_options: object) -> dict[str, float | None]:
             return score(**columns_and_options)
 
     OfflineMetric.__name__ = name  # evaluate names the metric, and its cache folder, after the class
     return OfflineMetric()
-
-
-def function_of(name: str) -> Callable[..., dict[str, float | None]]:
-    """The plain function behind a name; BertkitError when there is none."""
-    if name not in METRICS:
-        raise BertkitError(f"metrics: there is no metric {name!r}", hint=did_you_mean(name, METRICS))
-    return getattr(importlib.import_module(f"bertkit.metrics.{METRICS[name].module}"), name)

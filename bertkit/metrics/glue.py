@@ -25,17 +25,11 @@ Scores = Mapping[str, float | None]  # metric -> fraction, None where undefined
 
 
 class Average(NamedTuple):
-    """One way to make a single number of the tasks.
+    """One way to make a single number of the tasks."""
 
-    Attributes:
-        name: what it is called in print; "GLUE" stands for the official score over all nine tasks only.
-        value: a fraction; None where a part of it is undefined or missing.
-        rule: how it is computed.
-    """
-
-    name: str
-    value: float | None
-    rule: str
+    name: str  # what it is called in print; "GLUE" stands for the official score over all nine tasks only
+    value: float | None  # a fraction; None where a part of it is undefined or missing
+    rule: str  # how it is computed
 
 
 def task_score(task: str, scores: Scores) -> float | None:
@@ -72,37 +66,33 @@ def glue_score(scores: Mapping[str, Scores]) -> Average:
 def other_averages(scores: Mapping[str, Scores]) -> list[Average]:
     """What else is printed as a GLUE average, by name; None where a part is missing or undefined."""
 
-    def columns(*chosen: tuple[str, str]) -> float | None:
-        return mean([scores.get(task, {}).get(metric) for task, metric in chosen])
+    def columns(names: str) -> list[float | None]:
+        pairs = [name.split(".") for name in names.split()]
+        return [scores.get(task, {}).get(metric) for task, metric in pairs]
 
     eight = [task for task in TASKS if task != "wnli"]
     complete = [task_score(task, scores[task]) if is_complete(task, scores.get(task, {})) else None for task in eight]
-    single = ("sst2", "qnli", "rte")
-    accuracies = [(task, "accuracy") for task in single]
-    paper = [("cola", "matthews"), ("mrpc", "f1"), ("stsb", "spearman"), ("qqp", "f1"), *accuracies]
-    both = [("mnli", "matched"), ("mnli", "mismatched")]
-    without = columns(*paper)
-    matched_mean = columns(*both)
+    single = columns("sst2.accuracy qnli.accuracy rte.accuracy")
+    paper = columns("cola.matthews mrpc.f1 stsb.spearman qqp.f1") + single
+    mnli = columns("mnli.matched mnli.mismatched")
+    one_each = columns("cola.matthews mrpc.accuracy stsb.pearson qqp.accuracy") + single + mnli[:1]
+    seven, mnli_once = mean(paper), mean(mnli)
     return [
         Average("without WNLI", mean(complete), "unweighted mean of the other eight task scores"),
         Average(
-            "BERT paper", columns(*paper, *both),
+            "BERT paper", mean(paper + mnli),
             "nine columns without WNLI: MNLI twice, F1 for MRPC and QQP, Spearman for STS-B (Devlin et al. 2019)",
         ),
         Average(
-            "BERT paper, eight tasks",
-            None if without is None or matched_mean is None else (without * len(paper) + matched_mean) / 8,
+            "BERT paper, eight tasks", None if None in (seven, mnli_once) else (seven * len(paper) + mnli_once) / 8,
             "as above, with MNLI counted once",
         ),
         Average(
-            "one metric each",
-            columns(("cola", "matthews"), ("mrpc", "accuracy"), ("stsb", "pearson"), ("qqp", "accuracy"), *accuracies,
-                    ("mnli", "matched")),
+            "one metric each", mean(one_each),
             "eight tasks without WNLI: accuracy for MRPC and QQP, Pearson for STS-B, MNLI matched (Liu et al. 2019)",
         ),
         Average(
-            "flat mean",
-            columns(*((task, metric) for task in TASKS for metric in OFFICIAL[task])),
+            "flat mean", mean([scores.get(task, {}).get(metric) for task in TASKS for metric in OFFICIAL[task]]),
             "mean of all metric columns; differs from GLUE by one to three points",
         ),
     ]  # fmt: skip
@@ -114,20 +104,13 @@ def mean(values: Sequence[float | None]) -> float | None:
 
 
 class Published(NamedTuple):
-    """A row that others have printed.
-
-    Attributes:
-        split: of the scores; dev scores and test scores do not compare (QQP and WNLI least of all).
-        source: where the row stands.
-        scores: task -> metric -> fraction.
-        average: the printed average, a fraction, None where the source prints none.
-    """
+    """A row that others have printed."""
 
     name: str
-    split: Literal["test", "dev"]
-    source: str
-    scores: Mapping[str, Scores]
-    average: float | None
+    split: Literal["test", "dev"]  # of the scores; those of dev and of test do not compare (QQP and WNLI least of all)
+    source: str  # where the row stands
+    scores: Mapping[str, Scores]  # task -> metric -> fraction
+    average: float | None  # the printed one, a fraction; None where the source prints none
 
 
 def _row(name: str, split: Literal["test", "dev"], source: str, average: float | None, printed: str) -> Published:
@@ -167,8 +150,8 @@ HUMAN = _row(
     "Human", "test", f"Nangia and Bowman 2019; {_MT_DNN}", 87.1,
     "66.4 97.8 86.3/80.8 92.7/92.6 59.5/80.4 92.0/92.8 91.2 93.6 95.9",
 )  # fmt: skip
-# what predicting the most frequent label scores on WNLI; a model at this value has learned nothing from it
-WNLI_MAJORITY = MappingProxyType({"test": 0.651, "dev": 0.563})
+# what predicting the most frequent label scores on WNLI's dev set; a model at this value has learned nothing from it
+WNLI_MAJORITY = 0.563
 
 
 def human_score(task: str, scores: Scores) -> float | None:
@@ -178,9 +161,8 @@ def human_score(task: str, scores: Scores) -> float | None:
 
 def beside_people(scores: Mapping[str, Scores]) -> dict[str, float | None]:
     """Task -> task score relative to people (human = 1.0), and `average`: relative to theirs over the same tasks."""
-    there = [task for task in TASKS if scores.get(task)]
-    ours = {task: task_score(task, scores[task]) for task in there}
-    people = {task: human_score(task, scores[task]) for task in there}
-    relative = {task: None if ours[task] is None else ours[task] / people[task] for task in there}
-    own, human = mean(list(ours.values())), mean(list(people.values()))
-    return {**relative, "average": None if own is None or human is None else own / human}
+    ours = {task: task_score(task, scores[task]) for task in TASKS if scores.get(task)}
+    people = {task: human_score(task, scores[task]) for task in ours}
+    relative = {task: None if value is None else value / people[task] for task, value in ours.items()}
+    average = mean(list(ours.values()))
+    return {**relative, "average": None if average is None else average / mean(list(people.values()))}

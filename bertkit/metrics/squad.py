@@ -77,15 +77,15 @@ def squad_v2(
 ) -> dict[str, float | None]:
     """Score one answer text a row where a question may have no answer, as SQuAD 2.0 does.
 
-    A row without gold texts is unanswerable: only a text that normalises to nothing, such as "", is right there. The
-    `best_` scores are those of the threshold that is best on these very rows. They mean something only when
+    The `best_` scores are those of the threshold that is best on these very rows. They mean something only when
     `predictions` holds the best text of every row, also where the model would rather not answer: give those texts, and
     the threshold in use as `threshold`.
 
     Args:
         predictions: (N,) answer texts.
         no_answer_scores: (N,) how much the model prefers no answer, for example null score - best span score.
-        references: (N,) gold texts of each row; none where the question has no answer.
+        references: (N,) gold texts of each row; none where the question has no answer, and only a text that
+            normalises to nothing, such as "", is right.
         language: "en" or "zh", as in `squad`.
         threshold: where the score is above it the prediction counts as ""; None when `predictions` are final.
     Returns:
@@ -157,12 +157,9 @@ def answer_scores(
     language: str = "en",
     nothing_is_an_answer: bool = True,
 ) -> Agreement:
-    """F1 and exact match of each row, each the best over the row's gold texts.
+    """F1 and exact match of each row, each the best over the row's gold texts; the columns are those of `squad`.
 
     Args:
-        predictions: (N,) answer texts.
-        references: (N,) gold texts of each row.
-        language: "en" or "zh".
         nothing_is_an_answer: SQuAD 2.0: two texts that normalise to nothing have an F1 of 1, and such gold texts count
             only where there is no other. SQuAD 1.1: their F1 is 0.
     """
@@ -185,7 +182,7 @@ def answer_scores(
 
 
 def token_f1(guess: tuple[str, ...], gold: tuple[str, ...]) -> float:
-    """F1 of two bags of tokens; 0 when they share none."""
+    """F1 of two bags of tokens."""
     shared = sum((Counter(guess) & Counter(gold)).values())
     return 2 * shared / (len(guess) + len(gold)) if shared else 0.0
 
@@ -211,14 +208,8 @@ def chinese_tokens(text: str) -> tuple[str, ...]:
     longest common run, and a fixed list of marks is dropped. Here F1 is over bags, as in SQuAD.
     """
     folded = unicodedata.normalize("NFKC", text).lower()
-    kept = "".join(character for character in folded if not is_mark(character))
-    return tuple(CHARACTER_OR_WORD.findall(kept))
-
-
-def is_mark(character: str) -> bool:
-    """Whether the Chinese rules strip a character: punctuation, a symbol or an invisible mark."""
-    category = unicodedata.category(character)
-    return category[0] in "PS" or category == "Cf"
+    kept = (character for character in folded if not unicodedata.category(character).startswith(("P", "S", "Cf")))
+    return tuple(CHARACTER_OR_WORD.findall("".join(kept)))
 
 
 TOKENS = {"en": english_tokens, "zh": chinese_tokens}

@@ -19,23 +19,14 @@ SCHEMES = {"BILOU": "LU", "BMES": "M", "BIOES": "ES"}  # the first that has one 
 
 
 class Spans(NamedTuple):
-    """Entities as columns of equal length.
+    """Entities as columns of equal length."""
 
-    Attributes:
-        first: its first word, counted over all rows.
-        last: its last word.
-        type: its type; `_` where tags have none.
-        opening: letter of the first tag, in BIOES.
-        closing: letter of the last tag.
-        touches: whether the word before it belongs to another entity of its type.
-    """
-
-    first: np.ndarray
-    last: np.ndarray
-    type: np.ndarray
-    opening: np.ndarray
-    closing: np.ndarray
-    touches: np.ndarray
+    first: np.ndarray  # its first word, counted over all rows, with an O before the first row and after each
+    last: np.ndarray  # its last word
+    type: np.ndarray  # `_` where tags have none
+    opening: np.ndarray  # letter of the first tag, in BIOES
+    closing: np.ndarray  # letter of the last tag
+    touches: np.ndarray  # whether the word before it belongs to another entity of its type
 
 
 def tagging(predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> dict[str, float | None]:
@@ -125,7 +116,9 @@ def find_spans(rows: Sequence[Sequence[str]], where: str) -> Spans:
 def read_tag(tag: str) -> tuple[str, str] | None:
     """Letter (of BIOES, or "O") and type of a tag; None when it is of no scheme. A bare `B` or `I` has the type "_"."""
     letter, _, name = tag.partition("-")
-    return OUTSIDE if tag == "O" else (LETTERS[letter], name or "_") if letter in LETTERS else None
+    if tag == "O":
+        return OUTSIDE
+    return (LETTERS[letter], name or "_") if letter in LETTERS else None
 
 
 def scheme_of(rows: Sequence[Sequence[str]], where: str) -> str:

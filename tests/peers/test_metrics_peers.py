@@ -22,6 +22,10 @@ from bertkit.metrics.tagging import spans, spans_by_type, tagging
 
 ROOT = Path(__file__).parents[2]
 SEEDS = range(5)
+FUNCTIONS = {
+    function.__name__: function
+    for function in (classification, binary_f1, multilabel, regression, tagging, spans, squad, squad_v2)
+}
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -250,7 +254,7 @@ def test_the_block_sees_an_attempt(attempts):
 
 
 def test_every_metric_has_a_case():
-    assert set(CASES) == set(metrics.names())
+    assert set(CASES) == set(metrics.names()) == set(FUNCTIONS)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -258,7 +262,7 @@ def test_the_evaluate_metric_equals_the_function_without_a_network(name, attempt
     import evaluate
 
     columns, options = CASES[name]
-    expected = metrics.function_of(name)(**columns, **options)
+    expected = FUNCTIONS[name](**columns, **options)
     metric = metrics.load(name)
     assert isinstance(metric, evaluate.Metric)
     assert metric.name == name

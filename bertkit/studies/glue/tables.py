@@ -19,7 +19,7 @@ from bertkit.metrics.glue import (
 )
 from bertkit.metrics.shown import short_name, show_score
 from bertkit.studies.base import aligned, without
-from bertkit.studies.glue.results import DEV, Results, spread
+from bertkit.studies.glue.results import Results, spread
 
 SPREAD = ("deviation", "best", "seeds")  # columns that tell nothing of one seed
 
@@ -45,8 +45,8 @@ def notes_of(results: Results) -> list[tuple[str, str]]:
         text = f"{', '.join(undefined)}: a metric is undefined, because all predictions or all labels are the same."
         notes.append(("Undefined", f"{text} The average is undefined with it."))
     wnli = results.spread("wnli").mean if "wnli" in scores else None
-    if wnli is not None and wnli <= WNLI_MAJORITY[DEV] + 0.001:
-        text = f"WNLI at {100 * wnli:.1f} is not above the most frequent label ({100 * WNLI_MAJORITY[DEV]:.1f} on dev)."
+    if wnli is not None and wnli <= WNLI_MAJORITY + 0.001:
+        text = f"WNLI at {100 * wnli:.1f} is not above the most frequent label ({100 * WNLI_MAJORITY:.1f} on dev)."
         notes.append(("WNLI", f"{text} Its dev set shares premises with train, with the other label."))
     if results.asked.glue.from_mnli:
         notes.append(("From MNLI", "MRPC, STS-B and RTE started from the MNLI model of the same seed."))
