@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from bertkit.bounded import parse, read_whole
 from bertkit.data.files import BadRow, File, Table, cut, name_parts, no_rows, show, unreadable
-from bertkit.data.glue_layouts import DEV_IDS, LAYOUTS, MSR_TEST, MSR_TRAIN, Layout, stems_of, task_of
+from bertkit.data.glue_layouts import DEV_IDS, LAYOUTS, MSR_TEST, MSR_TRAIN, OTHER_STEMS, STEMS, Layout, task_of
 from bertkit.data.opening import READERS, open_table
 from bertkit.data.rules import Columns, Rules
 from bertkit.data.sources import collect
@@ -45,11 +45,7 @@ class GlueTask(NamedTuple):
 
 
 def find_tasks(folder: str | Path) -> tuple[str, ...]:
-    """The tasks that have a folder there, in GLUE's order.
-
-    Raises:
-        BertkitError: there is no such folder, it has no task, or two folders are one task.
-    """
+    """The tasks that have a folder there, in GLUE's order; refuses a folder that has none, or two of one task."""
     found = task_folders(folder)
     return tuple(task for task in LAYOUTS if task in found)
 
@@ -65,53 +61,55 @@ def read_glue(task: str, source: str | Path | None, held_back: float = 0.1) -> G
         BertkitError: the task or its training rows are not there, a file lacks a column, or no row of it is right.
     """
     assert 0 < held_back < 1, held_back
-    folder = None if source is None else task_folder(task, source)
-    splits_of = stems_of(task)
+    stems_of = OTHER_STEMS.get(task, STEMS)
+    folder = None
+    if source is not None:
+        folders = task_folders(source)
+        if task not in folders:
+            there = ", ".join(os.path.basename(path) for path in folders.values())
+            raise BertkitError(f"{source}: there is no folder of {LAYOUTS[task].title}", hint=f"it has: {there}")
+        folder = folders[task]
     if folder is None or os.path.isfile(os.path.join(folder, "dataset_dict.json")):  # as `save_to_disk` writes it
-        names = {split: stems[-1] for split, stems in splits_of.items()}
+        names = {split: stems[-1] for split, stems in stems_of.items()}
         there = saved_splits(folder) if folder else names.values()
         origin = (folder or HUB, None if folder else task)
         splits = {split: read_split(task, split, *origin, name) for split, name in names.items() if name in there}
     else:
-        files = {split: find_file(folder, stems) for split, stems in splits_of.items()}
+        files = {split: find_file(folder, stems) for split, stems in stems_of.items()}
         if task == "mrpc" and not files["train"] and os.path.isfile(os.path.join(folder, MSR_TRAIN)):
             splits = read_msr(folder, files["test"])
         else:
             splits = {split: read_split(task, split, path) for split, path in files.items() if path}
-    needed = next(iter(splits_of))
+    needed = next(iter(stems_of))
     if needed not in splits:
         there = ", ".join(names_in(folder)[:10]) or "nothing"
-        message = f"{folder}: {LAYOUTS[task].title} has no {splits_of[needed][0]}.tsv"
+        message = f"{folder}: {LAYOUTS[task].title} has no {stems_of[needed][0]}.tsv"
         raise BertkitError(message, hint=f"the folder has: {there}")
-    return fill(task, splits, held_back)
+    missing = [stand_in(task, split, splits, held_back) for split in stems_of if split not in splits]
+    return GlueTask(task, {split: splits[split] for split in stems_of if split in splits}, tuple(missing))
 
 
-def fill(task: str, splits: dict[str, Split], held_back: float) -> GlueTask:
-    """Hold rows back where there is no dev set, and say what is not there."""
-    title, missing = LAYOUTS[task].title, []
-    for split, stems in stems_of(task).items():
-        if split in splits:
-            continue
-        sentence = f"{title}: no {stems[0]}.tsv"
-        if split == "validation":
-            rows = splits["train"].rows
-            if splits["train"].source.endswith(MSR_TRAIN):
-                sentence = f"{title}: no pair of a {DEV_IDS}"
-            count = min(max(round(held_back * len(rows)), min(16, len(rows) // 2)), len(rows) - 1)
-            if not count:
-                where = splits["train"].source
-                raise BertkitError(f"{where}: 1 row is too few to hold some back", hint=f"add {stems[0]}.tsv")
-            splits["validation"] = splits["train"]._replace(rows=rows[-count:], skipped=(), held_back=True)
-            splits["train"] = splits["train"]._replace(rows=rows[:-count])
-            sentence += f"; the last {count:,} of {len(rows):,} training rows are held back instead"
-        missing.append(sentence)
-    return GlueTask(task, {split: splits[split] for split in stems_of(task) if split in splits}, tuple(missing))
+def stand_in(task: str, split: str, splits: dict[str, Split], held_back: float) -> str:
+    """The sentence about a split that is missing; the last training rows are held back for a dev set."""
+    title, stem = LAYOUTS[task].title, OTHER_STEMS.get(task, STEMS)[split][0]
+    if split != "validation":
+        return f"{title}: no {stem}.tsv"
+    train = splits["train"]
+    size = len(train.rows)
+    count = min(max(round(held_back * size), min(16, size // 2)), size - 1)
+    if not count:
+        raise BertkitError(f"{train.source}: 1 row is too few to hold some back", hint=f"add {stem}.tsv")
+    splits["validation"] = train._replace(rows=train.rows[-count:], skipped=(), held_back=True)
+    splits["train"] = train._replace(rows=train.rows[:-count])
+    what = f"pair of a {DEV_IDS}" if train.source.endswith(MSR_TRAIN) else f"{stem}.tsv"
+    return f"{title}: no {what}; the last {count:,} of {size:,} training rows are held back instead"
 
 
 # Folders and files.
 
 
 def task_folders(source: str | Path) -> dict[str, str]:
+    """Task -> its folder, whatever the case and hyphens of its name."""
     folder = os.path.expanduser(source)
     if not os.path.isdir(folder):
         raise BertkitError(
@@ -137,14 +135,6 @@ def names_in(folder: str) -> list[str]:
         return sorted(os.listdir(folder))
     except OSError as error:
         raise BertkitError(f"{folder}: cannot be read ({error.strerror})", hint="check its permissions") from None
-
-
-def task_folder(task: str, source: str | Path) -> str:
-    found = task_folders(source)
-    if task not in found:
-        there = ", ".join(os.path.basename(path) for path in found.values())
-        raise BertkitError(f"{source}: there is no folder of {LAYOUTS[task].title}", hint=f"it has: {there}")
-    return found[task]
 
 
 def find_file(folder: str, stems: Sequence[str]) -> str | None:
@@ -175,7 +165,13 @@ def saved_splits(folder: str) -> list[str]:
 def read_split(task: str, split: str, path: str, config: str | None = None, part: str = "") -> Split:
     """One split from a file; or, where `part` names it there, from a saved folder or the Hub."""
     layout, is_test = LAYOUTS[task], split.startswith("test")
-    file, table = open_split(layout, path, config, part)
+    _, ending, packing = name_parts(path)
+    ending = ".tsv" if ending == ".txt" else ending  # Microsoft's names; what they hold are columns
+    wanted = {name: name for names in (*layout.texts, layout.label, INDEX) for name in names}
+    file = File(path, path, ending, packing, wanted, True)
+    table = open_table(file, part, config)
+    if ending == ".tsv" and layout.texts[0][-1].isdecimal() and layout.texts[0][0] not in table.names:
+        table = open_table(file._replace(header=False), part, config)
     located = locate(file, table, layout, is_test)
     columns = Columns(text=("text", "second"), **{"label" if layout.labels else "number": "label"})
     known = {name: name for name in layout.labels} | dict(zip(layout.codes, layout.labels, strict=True))
@@ -183,28 +179,16 @@ def read_split(task: str, split: str, path: str, config: str | None = None, part
     rules = GlueRules(columns=columns, class_names=names, required=not is_test, known=known)
     found = collect(file, table, rules, located)
     rows, bad = found.rows, found.skipped
-    if not rows and not bad:
-        raise no_rows(file)
     if not rows:
-        raise BertkitError(f"{file.name}: none of its {len(bad)} rows is right; the first: {bad[0]}", hint=HINT)
+        if not bad:
+            raise no_rows(file)
+        raise BertkitError(f"{path}: none of its {len(bad)} rows is right; the first: {bad[0]}", hint=HINT)
     twice = [name for name, times in Counter(row["id"] for row in rows).items() if times > 1] if is_test else []
     if twice:
-        message = f"{file.name}: column {located['id']!r} holds {show(twice[0])} more than once"
+        message = f"{path}: column {located['id']!r} holds {show(twice[0])} more than once"
         raise BertkitError(message, hint="a submission needs an index of its own for each test row")
-    source = ", ".join(filter(None, (file.name, config, part)))
+    source = ", ".join(filter(None, (path, config, part)))
     return Split(rows, source, checksum(path) if os.path.isfile(path) else None, bad, False)
-
-
-def open_split(layout: Layout, path: str, config: str | None, part: str) -> tuple[File, Table]:
-    _, ending, packing = name_parts(path)
-    ending = ".tsv" if ending == ".txt" else ending  # Microsoft's names; what they hold are columns
-    wanted = {name: name for names in (*layout.texts, layout.label, INDEX) for name in names}
-    file = File(path, path, ending, packing, wanted, True)
-    table = open_table(file, part, config)
-    if ending == ".tsv" and layout.texts[0][-1].isdecimal() and layout.texts[0][0] not in table.names:
-        file = file._replace(header=False)
-        table = open_table(file, part, config)
-    return file, table
 
 
 def locate(file: File, table: Table, layout: Layout, is_test: bool) -> dict[str, str | None]:
@@ -256,22 +240,22 @@ def read_msr(folder: str, test: str | None) -> dict[str, Split]:
     whole = read_split("mrpc", "train", path)
     splits = {"train": whole}
     if os.path.isfile(ids):
-        dev_pairs = set(pairs_of(ids, False, ("0", "1")))
-        in_dev = [pair in dev_pairs for pair in pairs_of(path, True, ("#1 ID", "#2 ID"))]
-        parts: tuple[list[dict[str, object]], ...] = ([], [])
+        dev_pairs, pairs = set(pairs_of(ids, False, "0", "1")), pairs_of(path, True, "#1 ID", "#2 ID")
+        train, dev = [], []
         for row in whole.rows:
-            part = parts[in_dev[int(str(row["id"]))]]
+            part = dev if pairs[int(row["id"])] in dev_pairs else train
             part.append({**row, "id": str(len(part))})  # numbered as the rows of the script's own files are
-        if all(parts):
-            splits = {"train": whole._replace(rows=parts[0]), "validation": whole._replace(rows=parts[1], skipped=())}
-    if test or os.path.isfile(os.path.join(folder, MSR_TEST)):
-        found = read_split("mrpc", "test", test or os.path.join(folder, MSR_TEST))
+        if train and dev:
+            splits = {"train": whole._replace(rows=train), "validation": whole._replace(rows=dev, skipped=())}
+    test = test or os.path.join(folder, MSR_TEST)
+    if os.path.isfile(test):
+        found = read_split("mrpc", "test", test)
         splits["test"] = found._replace(rows=[{**row, "label": None} for row in found.rows])
     return splits
 
 
-def pairs_of(path: str, header: bool, columns: tuple[str, str]) -> list[tuple[object, ...]]:
+def pairs_of(path: str, header: bool, first: str, second: str) -> list[tuple[object, object]]:
     """Two columns of every row, also of bad ones."""
     table = open_table(File(path, path, ".tsv", "", {}, header), "", None)
     records = ({} if isinstance(record, BadRow) else record for _, record in table.records)
-    return [tuple(record.get(name) for name in columns) for record in records]
+    return [(record.get(first), record.get(second)) for record in records]

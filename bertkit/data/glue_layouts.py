@@ -28,53 +28,41 @@ TWO = ("entailment", "not_entailment")
 BITS = ("0", "1")
 PAIR = (("sentence1",), ("sentence2",))
 PREMISE = (("sentence1", "premise", "Premise"), ("sentence2", "hypothesis", "Hypothesis"))
-
-
-def one_dev(dev: int, test: int) -> tuple[Mapping[str, int], Mapping[str, int]]:
-    return MappingProxyType({"validation": dev}), MappingProxyType({"test": test})
-
-
-MNLI_ROWS = (
-    MappingProxyType({"validation": 9815, "validation_mismatched": 9832}),
-    MappingProxyType({"test": 9796, "test_mismatched": 9847}),
-)
 LAYOUTS: Mapping[str, Layout] = MappingProxyType({
     "cola": Layout("CoLA", (("sentence", "3"),), ("label", "1"), ("unacceptable", "acceptable"), BITS,
-                   *one_dev(1043, 1063)),
+                   {"validation": 1043}, {"test": 1063}),
     "sst2": Layout("SST-2", (("sentence", "content"),), ("label",), ("negative", "positive"), BITS,
-                   *one_dev(872, 1821)),
+                   {"validation": 872}, {"test": 1821}),
     "mrpc": Layout("MRPC", (("#1 String", "sentence1"), ("#2 String", "sentence2")), ("Quality", "label"),
-                   ("not_equivalent", "equivalent"), BITS, *one_dev(408, 1725)),
-    "stsb": Layout("STS-B", PAIR, ("score", "label"), (), (), *one_dev(1500, 1379)),
+                   ("not_equivalent", "equivalent"), BITS, {"validation": 408}, {"test": 1725}),
+    "stsb": Layout("STS-B", PAIR, ("score", "label"), (), (), {"validation": 1500}, {"test": 1379}),
     "qqp": Layout("QQP", (("question1",), ("question2",)), ("is_duplicate", "label"), ("not_duplicate", "duplicate"),
-                  BITS, *one_dev(40430, 390965)),
-    "mnli": Layout("MNLI", PREMISE, ("gold_label", "label"), NLI, NLI, *MNLI_ROWS),
-    "qnli": Layout("QNLI", (("question",), ("sentence",)), ("label",), TWO, TWO, *one_dev(5463, 5463)),
-    "rte": Layout("RTE", PAIR, ("label",), TWO, TWO, *one_dev(277, 3000)),
-    "wnli": Layout("WNLI", PAIR, ("label",), ("not_entailment", "entailment"), BITS, *one_dev(71, 146)),
-    "ax": Layout("AX", PREMISE, ("label", "Label"), NLI, NLI, MappingProxyType({}), MappingProxyType({"test": 1104})),
+                  BITS, {"validation": 40430}, {"test": 390965}),
+    "mnli": Layout("MNLI", PREMISE, ("gold_label", "label"), NLI, NLI,
+                   {"validation": 9815, "validation_mismatched": 9832}, {"test": 9796, "test_mismatched": 9847}),
+    "qnli": Layout("QNLI", (("question",), ("sentence",)), ("label",), TWO, TWO, {"validation": 5463}, {"test": 5463}),
+    "rte": Layout("RTE", PAIR, ("label",), TWO, TWO, {"validation": 277}, {"test": 3000}),
+    "wnli": Layout("WNLI", PAIR, ("label",), ("not_entailment", "entailment"), BITS, {"validation": 71}, {"test": 146}),
+    "ax": Layout("AX", PREMISE, ("label", "Label"), NLI, NLI, {}, {"test": 1104}),
 })  # fmt: skip
 FOLDERS = {"sts": "stsb", "diagnostic": "ax", "diagnostics": "ax"}  # beside the tasks' own names
-STEMS = {  # split -> how its file's name may begin; the first is GLUE's, the last the Hub's
+STEMS = {  # split, train first -> how its file's name may begin; the first is GLUE's, the last the Hub's
     "train": ("train",),
     "validation": ("dev", "val", "valid", "validation"),
     "test": ("test",),
 }
-MNLI_STEMS = {
-    "train": ("train",),
-    "validation": ("dev_matched", "validation_matched"),
-    "validation_mismatched": ("dev_mismatched", "validation_mismatched"),
-    "test": ("test_matched",),
-    "test_mismatched": ("test_mismatched",),
+OTHER_STEMS = {
+    "mnli": {
+        "train": ("train",),
+        "validation": ("dev_matched", "validation_matched"),
+        "validation_mismatched": ("dev_mismatched", "validation_mismatched"),
+        "test": ("test_matched",),
+        "test_mismatched": ("test_mismatched",),
+    },
+    "ax": {"test": ("diagnostic", "ax", "test")},
 }
-AX_STEMS = {"test": ("diagnostic", "ax", "test")}
 MSR_TRAIN, MSR_TEST = "msr_paraphrase_train.txt", "msr_paraphrase_test.txt"  # MRPC as Microsoft hands it out
 DEV_IDS = "dev_ids.tsv"  # which of its training pairs are GLUE's dev set
-
-
-def stems_of(task: str) -> Mapping[str, tuple[str, ...]]:
-    """The splits of a task, train first, and how their files' names begin."""
-    return {"mnli": MNLI_STEMS, "ax": AX_STEMS}.get(task, STEMS)
 
 
 def task_of(name: str) -> str | None:
