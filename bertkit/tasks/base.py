@@ -21,12 +21,10 @@ Scores = dict[str, float | None]
 
 
 class Output(NamedTuple):
-    """What the model says of one window.
+    """What the model says of one window, an array for each output of the head.
 
-    Attributes:
-        window: the window.
-        logits: one array for each output of the head: (C,) float32 a window for class heads; (W, C) for the W words
-            that the window owns, in order; (S,) start and (S,) end for span heads.
+    Logits are (C,) float32 a window for class heads; (W, C) for the W words that the window owns, in order; (S,) start
+    and (S,) end for span heads.
     """
 
     window: Window
@@ -42,15 +40,12 @@ class Task(Section):
     name: str
     labels: tuple[str, ...] = ()
 
+    head: ClassVar[str]  # name of the head in `heads.HEADS`
     columns: ClassVar[Columns]
     answer: ClassVar[str]  # key of a prediction that holds the answer
+    headline: ClassVar[str]  # the metric that ranks checkpoints: the first that `score` gives
     inventory: ClassVar[tuple[str, ...]] = ()  # labels that the task knows by itself
     with_spans: ClassVar[bool] = False  # whether windows keep character offsets
-
-    @property
-    def head(self) -> str:
-        """Name of the head in `heads.HEADS`."""
-        raise NotImplementedError
 
     @property
     def reads(self) -> Columns:
@@ -62,11 +57,6 @@ class Task(Section):
         """The row's column that holds what is right."""
         columns = self.reads
         return columns.label or columns.labels or columns.number or columns.tags or columns.answers or ""
-
-    @property
-    def headline(self) -> str:
-        """The metric that ranks checkpoints: the first that `score` gives."""
-        raise NotImplementedError
 
     def labels_of(self, row: Row) -> Sequence[str]:
         """The class names that stand in a row."""

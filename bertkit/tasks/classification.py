@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from bertkit.data.sources import Columns
 from bertkit.data.windows import Inputs, Pair, Window
+from bertkit.metrics import classification, regression
 from bertkit.tasks.base import Output, Prediction, Row, Scores, Target, Task, softmax
 
 
@@ -62,7 +63,7 @@ class Classification(Task):
         return Columns(text=self.texts, **gold[self.kind])
 
     def labels_of(self, row: Row) -> Sequence[str]:
-        return {"class": lambda label: (label,), "labels": tuple, "number": lambda _: ()}[self.kind](row["label"])
+        return {"class": (row["label"],), "labels": row["label"], "number": ()}[self.kind]
 
     def inputs(self, row: Row) -> Inputs:
         texts = [row[column] for column in self.texts]
@@ -80,15 +81,12 @@ class Classification(Task):
         logits = np.mean([output.logits[0] for output in in_order], axis=0, dtype=np.float64)
         if self.kind == "number":
             return {"label": float(logits[0])}
-        if self.kind == "labels":
-            shares = 1 / (1 + np.exp(-logits))
-            chosen = tuple(label for label, share in zip(self.labels, shares, strict=True) if share >= 0.5)
-            return {"label": chosen, "probabilities": dict(zip(self.labels, shares.tolist(), strict=True))}
-        shares = softmax(logits)
-        return {
-            "label": self.labels[int(shares.argmax())],
-            "probabilities": dict(zip(self.labels, shares.tolist(), strict=True)),
-        }
+        shares = softmax(logits) if self.kind == "class" else 1 / (1 + np.exp(-logits))
+        probabilities = dict(zip(self.labels, shares.tolist(), strict=True))
+        if self.kind == "class":
+            return {"label": self.labels[int(shares.argmax())], "probabilities": probabilities}
+        chosen = tuple(label for label, share in probabilities.items() if share >= 0.5)
+        return {"label": chosen, "probabilities": probabilities}
 
     def is_recovered(self, row: Row, prediction: Prediction) -> bool:
         given, right = prediction["label"], row["label"]
@@ -98,8 +96,6 @@ class Classification(Task):
         return bool(np.float32(given) == np.float32(right)) if self.kind == "number" else given == right
 
     def score(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scores:
-        from bertkit.metrics import classification, regression
-
         given, right = [prediction["label"] for prediction in predictions], [row["label"] for row in rows]
         if self.kind == "number":
             return regression.regression(given, right)

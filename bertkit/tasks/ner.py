@@ -22,10 +22,7 @@ class NER(Tagging):
     name: str = "ner"
 
     columns = Columns(words=("words",), tags="tags", entities=True)
-
-    @property
-    def headline(self) -> str:
-        return "f1"
+    headline = "f1"
 
     def labels_of(self, row: Row) -> Sequence[str]:
         """The row's tags; and, where the data decide the labels, all tags that entities of these types can have."""

@@ -11,6 +11,7 @@ from bertkit.data.sources import Columns
 from bertkit.data.windows import Inputs, Window, Words
 from bertkit.errors import BertkitError
 from bertkit.heads import IGNORED
+from bertkit.metrics import tagging
 from bertkit.tasks.base import Output, Prediction, Row, Scores, Target, Task, softmax
 
 # the closed inventory of Universal Dependencies, https://universaldependencies.org/u/pos/
@@ -29,12 +30,9 @@ class Tagging(Task):
         description="tag of a word that the tokenizer makes no piece of; null: X or O if that is a tag, else the first",
     )
 
+    head = "token"
     columns = Columns(words=("words",), tags="tags")
     answer = "tags"
-
-    @property
-    def head(self) -> str:
-        return "token"
 
     @property
     def fallback_tag(self) -> str:
@@ -71,12 +69,7 @@ class Pos(Tagging):
 
     name: str = "pos"
     inventory = UNIVERSAL_TAGS
-
-    @property
-    def headline(self) -> str:
-        return "accuracy"
+    headline = "accuracy"
 
     def score(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scores:
-        from bertkit.metrics import tagging
-
         return tagging.tagging([prediction["tags"] for prediction in predictions], [row["tags"] for row in rows])

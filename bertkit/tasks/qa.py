@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, Self
+from typing import Literal, Self
 
 import numpy as np
 from pydantic import Field, PositiveInt, model_validator
 
 from bertkit.data.sources import Columns
 from bertkit.data.windows import Inputs, Pair, Window, is_answerable
+from bertkit.metrics import squad
 from bertkit.tasks.base import Output, Prediction, Row, Scores, Target, Task, softmax
 
 CLS = 0  # position of [CLS], which stands for "no answer in this window"
-
-
-class Candidate(NamedTuple):
-    """A span of characters and its score (start logit + end logit)."""
-
-    start: int
-    end: int
-    score: float
 
 
 class QA(Task):
@@ -38,8 +31,10 @@ class QA(Task):
     n_best: PositiveInt = Field(20, description="answers kept for each question")
     language: Literal["en", "zh"] = Field("en", description="scoring: en: the SQuAD rules; zh: F1 over characters")
 
+    head = "span"
     columns = Columns(text=("question", "context"), answers="answers")
     answer = "answer"
+    headline = "f1"
     with_spans = True
 
     @model_validator(mode="before")
@@ -47,14 +42,6 @@ class QA(Task):
     def _characters_are_tokens(cls, section: dict[str, object]) -> dict[str, object]:
         # in Chinese every character is a token: of the CMRC 2018 trial answers, a third have more than 30
         return {"max_answer_length": 100, **section} if section.get("language") == "zh" else section
-
-    @property
-    def head(self) -> str:
-        return "span"
-
-    @property
-    def headline(self) -> str:
-        return "f1"
 
     def inputs(self, row: Row) -> Inputs:
         # white space before a question would shift nothing here, but says nothing either
@@ -85,11 +72,12 @@ class QA(Task):
         for output in outputs:
             for start, end, score in spans_of(output, self.n_best, self.max_answer_length):
                 best[start, end] = max(score, best.get((start, end), -np.inf))
-        ranked = sorted((Candidate(*span, score) for span, score in best.items()), key=_rank)[: self.n_best]
+        # ties go to the earlier and shorter span, whatever order the windows come in
+        ranked = sorted(best, key=lambda span: (-best[span], *span))[: self.n_best]
         # no window sees the answer only if none does: the surest window decides
         null_score = min(float(start[CLS]) + float(end[CLS]) for start, end in (output.logits for output in outputs))
-        context, scores = row["context"], [candidate.score for candidate in ranked]
-        answers = [(context[start:end], start, end) for start, end, _ in ranked]
+        scores = [best[span] for span in ranked]
+        answers = [(row["context"][start:end], start, end) for start, end in ranked]
         if self.unanswerable or not ranked:
             answers.append(("", None, None))
             scores.append(null_score)
@@ -99,20 +87,18 @@ class QA(Task):
             for (text, start, end), share in zip(answers, shares, strict=True)
         ]
         # without any span, no threshold may answer; JSON has no infinity
-        gap = null_score - ranked[0].score if ranked else float(np.finfo(np.float32).max)
+        gap = null_score - scores[0] if ranked else float(np.finfo(np.float32).max)
         n_best.sort(key=lambda entry: -entry["probability"])
         return self._answered(n_best, gap)
 
     def _answered(self, n_best: list[dict[str, object]], gap: float) -> Prediction:
         """The answer among the best ones; `gap` is the score of no answer above that of the best span."""
-        spans = [entry for entry in n_best if entry["start"] is not None]
+        best = next((entry for entry in n_best if entry["start"] is not None), None)
         nothing = next((entry for entry in n_best if entry["start"] is None), None)
-        is_empty = not spans or (self.unanswerable and gap > self.no_answer_threshold)
-        chosen = nothing if is_empty else spans[0]
         if not self.unanswerable:
-            return {**chosen, "n_best": n_best}
-        best_span = spans[0]["answer"] if spans else ""
-        return {**chosen, "no_answer_score": gap, "best_span": best_span, "n_best": n_best}
+            return {**(best or nothing), "n_best": n_best}
+        chosen = nothing if best is None or gap > self.no_answer_threshold else best
+        return {**chosen, "no_answer_score": gap, "best_span": best["answer"] if best else "", "n_best": n_best}
 
     def settled(self, predictions: Sequence[Prediction]) -> Sequence[Prediction]:
         if not self.unanswerable:
@@ -120,8 +106,6 @@ class QA(Task):
         return [self._answered(prediction["n_best"], prediction["no_answer_score"]) for prediction in predictions]
 
     def score(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> Scores:
-        from bertkit.metrics import squad
-
         golds = [[answer["text"] for answer in row["answers"]] for row in rows]
         if not self.unanswerable:
             return squad.squad([prediction["answer"] for prediction in predictions], golds, self.language)
@@ -133,8 +117,6 @@ class QA(Task):
         """The no-answer threshold with the best F1 on these rows (as the SQuAD 2.0 script searches it)."""
         if not self.unanswerable:
             return self
-        from bertkit.metrics import squad
-
         spans = [prediction["best_span"] for prediction in predictions]
         golds = [[answer["text"] for answer in row["answers"]] for row in rows]
         threshold, _ = squad.best_threshold(
@@ -156,10 +138,11 @@ class QA(Task):
         return prediction["answer"] in golds
 
 
-def spans_of(output: Output, n_best: int, max_length: int) -> list[Candidate]:
+def spans_of(output: Output, n_best: int, max_length: int) -> list[tuple[int, int, float]]:
     """The best spans of one window, the best first: every start <= end within `max_length` tokens competes.
 
-    Only context tokens do, so high scores on the question or on padding cannot crowd an answer out.
+    Only context tokens do, so high scores on the question or on padding cannot crowd an answer out. Of each span come
+    its characters, from `start` up to `end`, and its score (start logit + end logit).
     """
     start_logits, end_logits = output.logits
     context = np.flatnonzero(is_answerable(output.window.spans))
@@ -178,15 +161,10 @@ def spans_of(output: Output, n_best: int, max_length: int) -> list[Candidate]:
         begin, end = spans[first, 0], spans[first + length, 1]
         # the pieces of one character have one span, so several positions can stand for the same characters
         best: dict[tuple[int, int], float] = {}
-        for index in np.lexsort((end, begin, -scores[kept])):  # the order of _rank
+        for index in np.lexsort((end, begin, -scores[kept])):  # ranked as in `decode`
             best.setdefault((int(begin[index]), int(end[index])), float(scores[kept[index]]))
             if len(best) == n_best:
                 break
         if len(best) == n_best or wanted >= len(scores):
-            return [Candidate(*span, score) for span, score in best.items()]
+            return [(*span, score) for span, score in best.items()]
         wanted *= 4
-
-
-def _rank(candidate: Candidate) -> tuple[float, int, int]:
-    # ties go to the earlier and shorter span, whatever order the windows come in
-    return -candidate.score, candidate.start, candidate.end
