@@ -68,11 +68,6 @@ def is_rank() -> bool:
     return "LOCAL_RANK" in os.environ or RANKS in os.environ
 
 
-def is_spawned() -> bool:
-    """Whether this process runs a notebook's function."""
-    return SPAWNED in os.environ
-
-
 def process_count() -> int:
     """How many processes work together, this one included."""
     return int(os.environ.get("WORLD_SIZE", "1")) if is_rank() else 1

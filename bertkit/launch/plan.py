@@ -101,22 +101,19 @@ def _check(asked: Asked) -> None:
         if asked.hosts is not None:
             raise BertkitError("--hosts: the file of --launch says how many", hint="set num_machines there")
         return
-    several = asked.hosts is not None and asked.hosts > 1
-    if asked.tpu and several:
+    hosts, rank = asked.hosts or 1, asked.host_rank
+    if asked.tpu and hosts > 1:
         raise BertkitError("--tpu is for one host", hint="give an accelerate file with --launch to use more")
-    if several and (asked.host_rank is None or asked.main_address is None):
+    if hosts > 1 and (rank is None or asked.main_address is None):
         raise BertkitError(
-            f"--hosts {asked.hosts} goes with --host-rank and --main-address",
+            f"--hosts {hosts} goes with --host-rank and --main-address",
             hint="on each host: --host-rank 0, 1, ... and --main-address ADDRESS:PORT of the host with rank 0",
         )
     # without --hosts, the first of several hosts would train alone
-    if not several and asked.host_rank is not None and (asked.hosts, asked.host_rank) != (1, 0):
-        raise BertkitError(f"--host-rank {asked.host_rank}: there is one host", hint="say how many with --hosts")
-    if several and asked.host_rank >= asked.hosts:
-        raise BertkitError(
-            f"--host-rank {asked.host_rank}: {asked.hosts} hosts have the ranks 0 to {asked.hosts - 1}",
-            hint="count from 0",
-        )
+    if hosts == 1 and rank is not None and (asked.hosts, rank) != (1, 0):
+        raise BertkitError(f"--host-rank {rank}: there is one host", hint="say how many with --hosts")
+    if hosts > 1 and rank >= hosts:
+        raise BertkitError(f"--host-rank {rank}: {hosts} hosts have the ranks 0 to {hosts - 1}", hint="count from 0")
 
 
 def _meeting(asked: Asked, here: int, launch: Launch) -> Launch:
@@ -139,29 +136,30 @@ def _main_address(asked: Asked) -> tuple[str, int]:
     if asked.main_address is None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            return "127.0.0.1", probe.getsockname()[1]
+            return probe.getsockname()
     host, _, text = asked.main_address.rpartition(":")
-    if not host or not text.isdigit() or not 0 < int(text) < 65536:
+    port = int(text) if text.isdigit() else 0
+    if not host or not 0 < port < 65536:
         raise BertkitError(f"--main-address: {asked.main_address!r} is not ADDRESS:PORT", hint="such as 10.0.0.1:29500")
     try:
-        socket.getaddrinfo(host, int(text))
+        socket.getaddrinfo(host, port)
     except OSError as error:
         raise BertkitError(
             f"--main-address: {host} is not known here ({error.strerror})",
             hint="give an IP address, or a name that all hosts know",
         ) from None
     if asked.host_rank:
-        return host, int(text)
+        return host, port
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("", int(text)))
+            probe.bind(("", port))
         except OSError as error:
             raise BertkitError(
-                f"--main-address: port {int(text)} cannot be used ({error.strerror})",
+                f"--main-address: port {port} cannot be used ({error.strerror})",
                 hint="another run may hold it; give another port, the same on all hosts",
             ) from None
-    return host, int(text)
+    return host, port
 
 
 def _interface(address: str, port: int) -> Mapping[str, str]:

@@ -98,8 +98,8 @@ def _open(run: str | Path, assignments: Sequence[str], say: Say) -> tuple[Recipe
     recipe = load_recipe(folder["recipe.yaml"], assignments)
     if not folder.model.is_dir():
         raise BertkitError(f"{folder.path} has no model yet", hint="finish it with `bertkit train ... --resume`")
-    name = str(recipe.task["name"])
-    if "." in name and folder.path.resolve() in (Path.cwd().resolve(), *Path.cwd().resolve().parents):
+    name, here = str(recipe.task["name"]), Path.cwd().resolve()
+    if "." in name and here.is_relative_to(folder.path.resolve()):
         # a run that someone else made must not bring the module along that it names
         raise BertkitError(
             f"{folder.path}: its task is a module of its own, {name}, which is not looked for in the run itself",

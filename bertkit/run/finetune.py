@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from bertkit import __version__
 from bertkit.config import dump_yaml, flatten
@@ -17,7 +18,7 @@ from bertkit.disk import disk_errors, write_atomically, written_atomically
 from bertkit.errors import BertkitError
 from bertkit.findings import Note, to_json
 from bertkit.folders import next_run
-from bertkit.launch import Say, is_first, process_count, restarts, sayer, settle_xla
+from bertkit.launch import Say, process_count, restarts, sayer, settle_xla
 from bertkit.metrics.shown import counted, short_name
 from bertkit.recipe import Recipe, load_recipe
 from bertkit.rundir import PACE, SCHEMA, RunDir
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from bertkit.train.keep import Keeper
 
 PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "numpy")
-T = TypeVar("T")
 
 
 def finetune(
@@ -64,24 +64,21 @@ def finetune(
     resume = resume or restarts() > 0
     settle_xla(recipe.hardware.device)
     with ExitStack() as held:  # the folder, by the first process
-        run, finished, precision = _of_first(recipe, lambda: _claim(recipe, task, out, resume, held))
+        claim = partial(_claim, recipe, task, out, resume, held)
+        if process_count() == 1:
+            run, finished, precision = claim()
+        else:  # what follows imports torch, which a single process may not need
+            from bertkit.train.device_setup import join
+            from bertkit.train.ranks import of_first
+
+            join(recipe.hardware)
+            run, finished, precision = of_first(claim)
         if finished is not None:
             sayer(quiet)(f"{run.path} is finished already; these are its results")
             return finished
         prepared, background, marks = _prepare(recipe, task, rows, run, precision, sayer(quiet))
         keeper = _train(run, prepared, marks, resume, quiet)
         return _finish(run, prepared, keeper, background, sayer(quiet))
-
-
-def _of_first(recipe: Recipe, make: Callable[[], T]) -> T:
-    """`ranks.of_first`, which imports torch only where there are several processes."""
-    if process_count() == 1:
-        return make()
-    from bertkit.train.device_setup import join
-    from bertkit.train.ranks import of_first
-
-    join(recipe.hardware)
-    return of_first(make)
 
 
 def _claim(
@@ -94,7 +91,7 @@ def _claim(
     run = RunDir(out if out is not None else held.enter_context(next_run(task.name)))
     held.enter_context(run.claim(resume))
     finished = run.open().read_json("metrics.json") if resume and run["metrics.json"].exists() else None
-    if finished is not None and is_first():
+    if finished is not None:
         run.sweep()
     is_chosen = recipe.hardware.precision == "auto" and run["environment.json"].exists()
     return run, finished, str(run.read_json("environment.json")["precision"]) if is_chosen else None
@@ -224,12 +221,17 @@ def _finish(run: RunDir, prepared: Prepared, keeper: Keeper, background: Backgro
     last = scored[-1] if scored else None
     task = last.task if last else prepared.predictor.task
     results = {one.split: {**one.scores, "rows": len(one.rows)} for one in scored}
+    train = background.covered["train"]
+    skipped = {"skipped": keeper.loss_scale.skipped} if keeper.loss_scale.value else {}
+    seconds = round(keeper.seconds(), 1)
     metrics = {
         "headline": task.headline,
         "split": last.split if last else None,
         **(results[last.split] if last else {}),
         "splits": results,
-        **_trained(keeper, background),
+        "step": keeper.best["step"] if keeper.best else keeper.step,  # whose weights these are
+        "best": keeper.best,
+        "train": {"rows": train.rows, "windows": train.windows, "steps": keeper.step, "seconds": seconds, **skipped},
         "seed": prepared.recipe.seed,
     }
     accelerator, model = prepared.setup.accelerator, prepared.built.model
@@ -276,15 +278,3 @@ def _score(prepared: Prepared, keeper: Keeper, background: Background) -> list[S
             tags_seen=background.tags_seen,
         ))  # fmt: skip
     return found
-
-
-def _trained(keeper: Keeper, background: Background) -> dict[str, object]:
-    """What metrics.json says of the training."""
-    train = background.covered["train"]
-    skipped = {"skipped": keeper.loss_scale.skipped} if keeper.loss_scale.value else {}
-    seconds = round(keeper.seconds(), 1)
-    return {
-        "step": keeper.best["step"] if keeper.best else keeper.step,  # whose weights these are
-        "best": keeper.best,
-        "train": {"rows": train.rows, "windows": train.windows, "steps": keeper.step, "seconds": seconds, **skipped},
-    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from bertkit.errors import BertkitError, did_you_mean
-from bertkit.launch import is_spawned
+from bertkit.launch import SPAWNED
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -104,7 +105,7 @@ def make_progress(total: int, start: int = 0, quiet: bool = False) -> Progress:
     """A bar on a terminal, one line in a notebook, lines elsewhere."""
     if quiet:
         return Progress()
-    if "ipykernel" in sys.modules or is_spawned():
+    if "ipykernel" in sys.modules or SPAWNED in os.environ:
         return OneLine(total, start)
     return Bar(total, start) if sys.stderr.isatty() else Lines(total, start)
 
