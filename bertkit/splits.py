@@ -38,10 +38,7 @@ def read_splits(
 ) -> tuple[Splits, tuple[str, ...] | None]:
     """The rows of all splits, and the class names that the source declares.
 
-    Args:
-        rows: split -> rows in memory, in place of all that the recipe names.
-    Raises:
-        BertkitError: no training rows, or anything wrong in a source.
+    `rows`, split -> rows in memory, take the place of all that the recipe names.
     """
     data = recipe.data
     train = data.train or ("train" if data.source else data.train)
@@ -51,7 +48,11 @@ def read_splits(
             raise BertkitError(f"rows: there is no split {unknown[0]!r}", hint=did_you_mean(str(unknown[0]), names))
         names = {split: rows.get(split) for split in names}
     if names["validation"] is not None:
-        check_idle(recipe)
+        for name in ("group_by", "validation_share"):  # what says how much is held back of train, where nothing is
+            value = getattr(data, name)
+            if value != DataConfig.model_fields[name].default:
+                message = f"data.{name}: {value!r} has no effect, because validation rows are given"
+                raise BertkitError(message, hint=f"leave out data.{name}, or the validation rows")
     if names["train"] is None:
         raise BertkitError("data.train: no training rows are given", hint="add --train FILE, or data.source=HUB_ID")
     found: dict[str, Rows] = {}
@@ -89,15 +90,6 @@ def read_splits(
     return Splits(**rows, labels=labels, notes=notes), found["train"].label_names
 
 
-def check_idle(recipe: Recipe) -> None:
-    """Refuse settings that say what is held back of train where nothing is."""
-    for name in ("group_by", "validation_share"):
-        value = getattr(recipe.data, name)
-        if value != DataConfig.model_fields[name].default:
-            message = f"data.{name}: {value!r} has no effect, because validation rows are given"
-            raise BertkitError(message, hint=f"leave out data.{name}, or the validation rows")
-
-
 def called(source: object, split: str) -> str:
     """What messages call a source: rows in memory have no name but their split's."""
     return str(source) if isinstance(source, str | Path) else split
@@ -117,7 +109,14 @@ def part_rows(
     by = recipe.data.group_by
     if len(rows) < 2:
         raise BertkitError(f"{name}: {len(rows)} row is too few to hold some back", hint="give --validation FILE")
-    groups, unit, caveat = groups_of(recipe, task, rows), unit_of(task.reads) if by == "auto" else by, ""
+    if by == "auto":
+        unit, keys = unit_of(task.reads), [group_keys(task.reads, row) for row in rows]
+    else:  # without a value a row is a group of its own
+        column = "group" if group_column(recipe, task) else by
+        values = (row.get(column) for row in rows)
+        names = ("" if value is None or value != value else folded(str(value)) for value in values)
+        unit, keys = by, [(name,) if name else () for name in names]
+    groups, caveat = group_rows(keys), ""
     if len(set(groups)) == 1 and by == "auto":
         caveat = f"; all have the same {unit}, so it is on both sides"
     elif len(set(groups)) == 1:
@@ -131,16 +130,6 @@ def part_rows(
     parts = f"{len({groups[row] for row in held}):,} of {count:,}, " if count < len(rows) else ""
     say(f"validation: {share} ({parts}seed {recipe.seed}){caveat}")
     return [rows[row] for row in kept], [rows[row] for row in held]
-
-
-def groups_of(recipe: Recipe, task: Task, rows: Sequence[Row]) -> list[int]:
-    """The group of each row, without regard to case and white space; without a value it is a group of its own."""
-    if recipe.data.group_by == "auto":
-        return group_rows(group_keys(task.reads, row) for row in rows)
-    column = "group" if group_column(recipe, task) else recipe.data.group_by
-    values = [row.get(column) for row in rows]
-    names = ("" if value is None or value != value else folded(str(value)) for value in values)
-    return group_rows((name,) if name else () for name in names)
 
 
 def caveats_of(task: Task, rows: Mapping[str, list[Row]], labels: Collection[str]) -> dict[str, list[str]]:
@@ -164,9 +153,8 @@ def bind_labels(
     if task.head in ("span", "number"):
         return task
     labels = resolve_labels(
-        splits.labels, recipe=task.labels, checkpoint=checkpoint, features=features,
-        inventory=task.inventory,
-    )  # fmt: skip
+        splits.labels, recipe=task.labels, checkpoint=checkpoint, features=features, inventory=task.inventory
+    )
     # validated again, for settings that name a label
     task = validate(type(task), {**task.model_dump(), "labels": labels}, where="task")
     for name in ("validation", "test"):
@@ -207,8 +195,7 @@ def read_split(
 ) -> Rows:
     """Read and check the rows of a split, and settle how its labels are spelt.
 
-    Args:
-        known: labels that are decided already, where the task does not name them.
+    `known` are labels that are decided already, where the task does not name them.
     """
     data, gold = recipe.data, task.reads.label or task.reads.labels or task.reads.tags
     for name in () if gold else ("labels", "ignore_labels"):

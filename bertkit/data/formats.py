@@ -1,4 +1,4 @@
-"""What files hold, as records: lines, csv, JSON, SQuAD; no value is guessed at.
+"""What files of text hold, as records: csv, JSON, SQuAD, lines, a word a line with its tags; no value is guessed at.
 
 The readers are our own where the common ones guess: no `NA` becomes a missing value, no `01` becomes 1, no lone quote
 opens a field.
@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Collection, Iterable, Iterator
-from itertools import chain, islice, repeat
+import os
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import chain, groupby, islice, repeat
 
 from bertkit.data import files
 from bertkit.data.files import BadRow, File, Table, decoded, decoded_lines, no_rows, read_all, shorten, show
 from bertkit.errors import BertkitError
 
 PEEKED_ROWS = 100  # JSON has no header line: these first objects say which keys there are
+COLUMN_ENDINGS = (".conll", ".annotated", ".bio", ".iob", ".iob2", ".train", ".testa", ".testb")
 
 
 def read_delimited(file: File) -> Table:
@@ -66,8 +69,16 @@ def csv_fields(file: File, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[i
         raise BertkitError(f"{file.name}:{line}: {error}", hint=hint) from None
 
 
-def read_json_lines(file: File) -> Table:
-    return from_objects(file, json_lines(decoded_lines(file)))
+def read_json_lines(file: File, lines: Iterable[tuple[int, str]] | None = None) -> Table:
+    def values() -> Iterator[tuple[int, object]]:
+        for line, text in lines or decoded_lines(file):
+            if text.strip():
+                try:
+                    yield line, parse_json(text.rstrip())
+                except (ValueError, RecursionError) as error:
+                    yield line, BadRow(json_fault(error))
+
+    return from_objects(file, values())
 
 
 def read_json(file: File) -> Table:
@@ -77,7 +88,7 @@ def read_json(file: File) -> Table:
         value = parse_json(text) if text.strip() else []
     except (ValueError, RecursionError) as error:
         if getattr(error, "msg", "") == "Extra data":  # after the first value: more lines
-            return from_objects(file, json_lines(enumerate(text.split("\n"), start=1)))
+            return read_json_lines(file, enumerate(text.split("\n"), start=1))
         line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         hint = "write a list of objects, SQuAD's layout, or one object a line"
         raise BertkitError(f"{file.name}{line}: {json_fault(error)}", hint=hint) from None
@@ -106,15 +117,6 @@ def listed_rows(value: dict[str, object], wanted: Collection[str]) -> object:
         return list(value.values())
     keys = dict.fromkeys(chain.from_iterable(value.values()))
     return [{name: cells.get(key) for name, cells in value.items()} for key in keys]
-
-
-def json_lines(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, object]]:
-    for line, text in lines:
-        if text.strip():
-            try:
-                yield line, parse_json(text.rstrip())
-            except (ValueError, RecursionError) as error:
-                yield line, BadRow(json_fault(error))
 
 
 def parse_json(text: str) -> object:
@@ -176,3 +178,122 @@ def read_text(file: File) -> Table:
     """A text a line; blank lines are left out."""
     lines = decoded_lines(file)
     return Table(["text"], ((line, {"text": text.rstrip("\r\n")}) for line, text in lines if text.strip()))
+
+
+# A word a line, and a blank line between sentences.
+
+
+def is_column_file(file: File) -> bool:
+    """Whether a file for a task with tags has a word a line: by its ending; a .txt or .tsv by its first lines."""
+    if file.ending not in (".txt", ".tsv") or not os.path.isfile(file.path):
+        return file.ending in COLUMN_ENDINGS
+    lines = [text.rstrip("\r\n") for _, text in islice(decoded_lines(file), PEEKED_ROWS)]
+    rows = [split_line(line, "\t" in line) for line in lines if is_word(line)]
+    if len(rows) == len(lines) or not rows or set(rows[0]) & set(file.wanted.values()):
+        return False  # no sentence ends, or the columns have names
+    is_even = len(rows[0]) > 1 and all(len(row) == len(rows[0]) for row in rows)
+    return is_even and (file.ending == ".tsv" or any(re.fullmatch("O|[BIESLUM]-.+", row[-1]) for row in rows))
+
+
+def is_word(line: str) -> bool:
+    return bool(line.strip(" \t")) and not line.startswith("-DOCSTART-")
+
+
+def split_line(line: str, by_tab: bool) -> list[str]:
+    # not `split()`: a word may be a white space of another kind
+    return line.split("\t") if by_tab else re.split("[ \t]+", line.strip(" \t"))
+
+
+def sentences(
+    lines: Iterable[tuple[int, str]], belongs: Callable[[str], object]
+) -> Iterator[Iterator[tuple[int, str]]]:
+    return (some for is_sentence, some in groupby(lines, lambda entry: bool(belongs(entry[1]))) if is_sentence)
+
+
+def read_columns(file: File) -> Table:
+    """Columns named by their position, "0" and so on, and the last one also "-1"; tabs, or any number of blanks.
+
+    A line that begins with # and has another number of columns than the words is a comment.
+    Source: Tjong Kim Sang and De Meulder 2003, https://www.clips.uantwerpen.be/conll2003/ner/ (`-DOCSTART-`).
+    """
+    lines = ((line, text.rstrip("\r\n")) for line, text in decoded_lines(file))
+    peeked = list(islice(lines, PEEKED_ROWS))
+    first = next((text for _, text in sorted(peeked, key=lambda entry: entry[1].startswith("#")) if is_word(text)), "")
+    if not first:
+        raise no_rows(file)
+    by_tab = "\t" in first
+    width = len(split_line(first, by_tab))
+    names = [*map(str, range(width)), *(["-1"] if width > 1 else [])]
+    wanted = [name for name in names if name in file.wanted.values()]
+
+    def records() -> Iterator[tuple[int, dict[str, object] | BadRow]]:
+        for sentence in sentences(chain(peeked, lines), is_word):
+            words, faults = [], []
+            for line, text in sentence:
+                fields = split_line(text, by_tab)
+                if len(fields) == width and fields[0]:
+                    words.append((line, fields))
+                elif len(fields) == width:
+                    faults.append((line, BadRow("has no word before the tab")))
+                elif not text.startswith("#"):
+                    faults.append((line, BadRow(f"has {len(fields)} columns, but the first word has {width}")))
+            if faults:
+                yield faults[0]
+            elif words:
+                found = {name: [fields[int(name)] for _, fields in words] for name in wanted}
+                if len(words) > 1 and found.get("0") == [str(number + 1) for number in range(len(words))]:
+                    message = f"{file.name}:{words[0][0]}: the first column counts the words"
+                    hint = "name the column of the words: data.columns.words=1; CoNLL-U (ten columns) is named .conllu"
+                    raise BertkitError(message, hint=hint)
+                yield words[0][0], found
+
+    return Table(names, records())
+
+
+def read_conllu(file: File) -> Table:
+    """CoNLL-U, where multi-word ranges (1-2) and empty nodes (8.1) are not words.
+
+    Source: universaldependencies.org/format.html
+    """
+
+    def records() -> Iterator[tuple[int, dict[str, object]]]:
+        for sentence in sentences(decoded_lines(file), str.strip):
+            name, words = None, []
+            for line, text in sentence:
+                if text.startswith("#"):
+                    found = re.match(r"#\s*sent_id\s*=\s*(.*\S)", text)
+                    name = found[1] if found else name
+                    continue
+                fields = text.rstrip("\r\n").split("\t")
+                check_conllu_word(f"{file.name}:{line}", fields, len(words) + 1)
+                if fields[0].isdecimal():
+                    words.append((line, fields))
+            if words:
+                tags = {"upos": column_of_tags(file, words, "upos", 3), "xpos": column_of_tags(file, words, "xpos", 4)}
+                yield words[0][0], {"id": name, "form": [fields[1] for _, fields in words], **tags}
+
+    return Table(["id", "form", "upos", "xpos"], records())
+
+
+def check_conllu_word(where: str, fields: list[str], expected: int) -> None:
+    if len(fields) != 10:
+        hints = {1: "put tabs between the columns, not spaces", 9: "a column is missing; an empty one is written _"}
+        hint = hints.get(len(fields), "a word line has ten columns with tabs between them")
+        raise BertkitError(f"{where}: {len(fields)} columns instead of 10: {show(' '.join(fields))}", hint=hint)
+    if not re.fullmatch(r"\d+-\d+|\d+\.\d+", fields[0], re.ASCII) and fields[0] != str(expected):
+        hint = "words count from 1 in each sentence, and a blank line ends a sentence"
+        raise BertkitError(f"{where}: word ID {show(fields[0])} where {expected} is due", hint=hint)
+    if not fields[1]:
+        raise BertkitError(f"{where}: the word (FORM) is empty", hint="a word line has ten columns, none of them empty")
+
+
+def column_of_tags(file: File, words: list[tuple[int, list[str]]], column: str, position: int) -> list[str] | None:
+    """A sentence's tags, or None when it has none."""
+    tags = [fields[position] for _, fields in words]
+    if "_" not in tags or column not in file.wanted.values():
+        return tags
+    if all(tag == "_" for tag in tags):
+        return None
+    line, fields = words[tags.index("_")]
+    fault = f"{show(fields[1])} has no {column.upper()}, but other words of the sentence have one"
+    raise BertkitError(f"{file.name}:{line}: {fault}", hint="tag every word of a sentence, or none")

@@ -12,9 +12,8 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import chain, repeat
 
-from bertkit.data.columns import read_columns, read_conllu
+from bertkit.data import formats
 from bertkit.data.files import File, Table, check_size, name_parts, read_all, shorten, unreadable
-from bertkit.data.formats import from_objects, read_delimited, read_json, read_json_lines, read_text
 from bertkit.data.words import ENTITY_NAMES
 from bertkit.errors import BertkitError, did_you_mean, nearest
 
@@ -63,8 +62,7 @@ def read_pipe(name: str, path: str) -> bytes | None:
 def ending_of(content: bytes, names: Collection[str]) -> str:
     """The ending that fits this content: JSON, CoNLL-U, a table whose first line names its columns, or a text a line.
 
-    Args:
-        names: the columns that the table must have; positions say that it is one without names.
+    A table has columns of these names; positions say that it is one without names.
     """
     text = content[: 1 << 20].decode(errors="replace").removeprefix("\ufeff").lstrip()
     first = text.partition("\n")[0].strip()
@@ -79,11 +77,7 @@ def ending_of(content: bytes, names: Collection[str]) -> str:
 
 
 def open_table(file: File, split: str, config: str | None) -> Table:
-    """See whether it is a file, a folder or a Hub id, and open it with the reader that its ending names.
-
-    Raises:
-        BertkitError: there is no such source, or it is of a kind that is not read.
-    """
+    """See whether it is a file, a folder or a Hub id, and open it with the reader that its ending names."""
     if file.content is None and not os.path.isfile(file.path):
         is_there, is_folder = os.path.exists(file.path), os.path.isdir(file.path)
         if is_there and not is_folder:
@@ -226,7 +220,7 @@ def table_of(file: File, rows: object) -> Table:
         kinds = "a file, a list of mappings, a frame of pandas or polars, or a datasets.Dataset"
         raise BertkitError(f"{file.name}: the rows are of type {type(rows).__name__}", hint=f"give {kinds}")
     records = ({name: plain(v) for name, v in row.items()} if isinstance(row, Mapping) else row for row in rows)
-    return from_objects(file, zip(repeat(0), records))
+    return formats.from_objects(file, zip(repeat(0), records))
 
 
 def plain(value: object) -> object:
@@ -237,13 +231,13 @@ def plain(value: object) -> object:
 
 
 READERS: Mapping[str, Callable[[File], Table]] = {
-    ".csv": read_delimited,
-    ".tsv": read_delimited,
-    ".jsonl": read_json_lines,
-    ".ndjson": read_json_lines,
-    ".json": read_json,
+    ".csv": formats.read_delimited,
+    ".tsv": formats.read_delimited,
+    ".jsonl": formats.read_json_lines,
+    ".ndjson": formats.read_json_lines,
+    ".json": formats.read_json,
     ".parquet": read_parquet,
-    ".conllu": read_conllu,
-    ".conll": read_columns,
-    ".txt": read_text,
+    ".conllu": formats.read_conllu,
+    ".conll": formats.read_columns,
+    ".txt": formats.read_text,
 }

@@ -13,8 +13,8 @@ from itertools import islice
 from types import MappingProxyType
 from typing import NamedTuple
 
-from bertkit.data.columns import is_column_file
 from bertkit.data.files import BadRow, File, Table, cut, name_parts, no_rows, show
+from bertkit.data.formats import is_column_file
 from bertkit.data.opening import READERS, ending_of, find, open_table, read_pipe, table_of
 from bertkit.data.rules import SEVERAL, Columns, EmptyText, IgnoredLabel, Rules
 from bertkit.data.words import entity_names
