@@ -191,12 +191,9 @@ def read_split(
     split: str,
     require_gold: bool = True,
     group_by: str | None = None,
-    known: Collection[str] = (),
+    known: Collection[str] = (),  # labels that are decided already, where the task does not name them
 ) -> Rows:
-    """Read and check the rows of a split, and settle how its labels are spelt.
-
-    `known` are labels that are decided already, where the task does not name them.
-    """
+    """Read and check the rows of a split, and settle how its labels are spelt."""
     data, gold = recipe.data, task.reads.label or task.reads.labels or task.reads.tags
     for name in () if gold else ("labels", "ignore_labels"):
         if getattr(data, name):

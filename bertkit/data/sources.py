@@ -15,12 +15,10 @@ from typing import NamedTuple
 
 from bertkit.data.files import BadRow, File, Table, cut, name_parts, no_rows, show
 from bertkit.data.formats import is_column_file
-from bertkit.data.opening import READERS, ending_of, find, open_table, read_pipe, table_of
+from bertkit.data.opening import ending_of, find, open_table, read_pipe, table_of
 from bertkit.data.rules import SEVERAL, Columns, EmptyText, IgnoredLabel, Rules
 from bertkit.data.words import entity_names
 from bertkit.errors import BertkitError, did_you_mean, nearest, one_line
-
-__all__ = ["READERS", "Columns", "Rows", "read_rows"]
 
 USUAL_NAMES = {  # what other people call our columns: for hints only
     "text": ("sentence", "review", "content", "text_a"),
@@ -30,7 +28,6 @@ USUAL_NAMES = {  # what other people call our columns: for hints only
     "words": ("tokens",),
     "tags": ("upos", "pos_tags", "pos"),
 }
-SKIP = "leave such rows out with data.skip_bad_rows=true"
 
 
 class Rows(NamedTuple):
@@ -51,30 +48,22 @@ def read_rows(
     source: str | object,
     columns: Columns,
     *,
-    mapping: Mapping[str, str | int] = MappingProxyType({}),
-    split: str = "train",
-    config: str | None = None,
-    require_gold: bool = True,
-    ignore_labels: Sequence[str] = (),
+    mapping: Mapping[str, str | int] = MappingProxyType({}),  # task column (or `id`) -> column, or position from 0
+    split: str = "train",  # of a folder or a Hub id; a file is its own split
+    config: str | None = None,  # of a Hub id
+    require_gold: bool = True,  # or gold may be missing, is None then, and `given` holds the source's other columns
+    ignore_labels: Sequence[str] = (),  # of rows to leave out; "" is an empty one, "-1" also ClassLabel's
     skip_bad_rows: bool = False,
-    unanswerable: bool = False,
-    tag_names: Sequence[str] = (),
-    group_by: str | None = None,
+    unanswerable: bool = False,  # question answering: a row without an answer, or with an empty context, is right
+    tag_names: Sequence[str] = (),  # what tags that are numbers stand for, where the source does not say it
+    group_by: str | None = None,  # one more column of the source, which each row gets as `group`
 ) -> Rows:
     """Read and check every row of a source: a row is right, or it is named with its line; none is quietly changed.
 
-    Args:
-        source: a file; `-` or a pipe of the shell; a folder (with a file `{split}.tsv` or the like, of `save_to_disk`,
-            or as `load_dataset` takes it); any other string is a Hub id, of which `config` names a part. Or rows in
-            memory, as `opening.table_of` takes them, which messages call by the split.
-        mapping: task column (or `id`) -> column of the source. A number in it, `3` or `"3"`, says that a csv or tsv
-            file has no header line; positions count from 0.
-        require_gold: False for prediction: gold columns may be missing, a row without gold holds None, and what the
-            source holds beside the task's columns is kept in `given`.
-        ignore_labels: `""` is an empty one, `"-1"` also ClassLabel's.
-        unanswerable: question answering: a row without an answer, or with an empty context, is right.
-        tag_names: what tags that are numbers stand for, where the source does not say it.
-        group_by: one more column of the source, which each row gets as `group`.
+    A source is a file; `-` or a pipe of the shell; a folder (with a file `{split}.tsv` or the like, of `save_to_disk`,
+    or as `load_dataset` takes it); any other string is a Hub id. Or it is rows in memory, as `opening.table_of` takes
+    them, which messages call by the split. A position in the mapping says that a csv or tsv file has no header line.
+
     Raises:
         BertkitError: the source, the mapping or a row is wrong, two rows share an id, or no row is left.
     """
@@ -170,7 +159,8 @@ def check_rows(file: File, found: Rows, label: str | None, skip_bad_rows: bool) 
     joined = next((row[label] for row in found.rows if "|" in row[label]), None) if label else None
     if bad and not skip_bad_rows:
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-        raise BertkitError(bad[0] + more, hint=f"{SEVERAL if joined else found.hint}, or {SKIP}")
+        hint = f"{SEVERAL if joined else found.hint}, or leave such rows out with data.skip_bad_rows=true"
+        raise BertkitError(bad[0] + more, hint=hint)
     if not (found.rows or bad or found.ignored_labels or found.empty):
         raise no_rows(file)
     if not found.rows:

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bertkit.data.sources import READERS, Columns, Rows, read_rows
+from bertkit.data.opening import READERS
+from bertkit.data.sources import Columns, Rows, read_rows
 from bertkit.data.words import words_of
 from bertkit.errors import BertkitError
 
