@@ -38,21 +38,15 @@ SCORED = ("validation", "test")
 
 @dataclass(frozen=True, kw_only=True)
 class Material:
-    """The rows of a run, and all that does not depend on the device; windows are cut when they are first asked for.
+    """The rows of a run, and all that does not depend on the device; windows are cut when they are first asked for."""
 
-    Attributes:
-        recipe: with its windows and its task resolved.
-        task: with its labels bound.
-        best_by: the metric that picks the best weights.
-    """
-
-    recipe: Recipe
-    task: Task
+    recipe: Recipe  # with its windows and its task resolved
+    task: Task  # with its labels bound
     architecture: PretrainedConfig
     tokenizer: PreTrainedTokenizerBase
     maker: WindowMaker
     splits: Splits
-    best_by: str
+    best_by: str  # the metric that picks the best weights
 
     @cached_property
     def train(self) -> Part:
@@ -81,8 +75,7 @@ def read_material(
 ) -> Material:
     """Open the checkpoint's files and bind the labels; finds out all that can be wrong before a weight is read.
 
-    Args:
-        splits: of `splits.read_splits`, as `label_names`.
+    `splits` and `label_names` are those of `splits.read_splits`.
     """
     checkpoint = local(recipe.model)
     architecture = load_config(checkpoint)
@@ -118,8 +111,7 @@ class Built(NamedTuple):
 def build(material: Material, recipe: Recipe, setup: DeviceSetup) -> Built:
     """Load the model of a recipe and make it ready to train.
 
-    Args:
-        recipe: the material's own, or one with other `model`, `train` and `hardware` settings.
+    The recipe is the material's own, or one with other `model`, `train` and `hardware` settings.
     """
     loaded = load_model(local(recipe.model), material.task.head, material.task.labels, recipe.seed)
     ids = objective_of(recipe).ids_of(material)
@@ -130,17 +122,13 @@ def build(material: Material, recipe: Recipe, setup: DeviceSetup) -> Built:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What trains, but for the optimiser and who watches.
-
-    Attributes:
-        scored: rows to score as windows, by split.
-    """
+    """What trains, but for the optimiser and who watches."""
 
     recipe: Recipe
     setup: DeviceSetup
     built: Built
     tokenizer: PreTrainedTokenizerBase
-    scored: Mapping[str, Sequence[Part]]
+    scored: Mapping[str, Sequence[Part]]  # rows to score as windows, by split
     predictor: Predictor
     objective: Objective
     plan: Plan
@@ -154,11 +142,11 @@ class Prepared:
             model: as the accelerator wrapped it; so the optimiser.
             token_budget: padded tokens of a micro-batch, where they were found or halved before; else 0.
         """
-        budget = self.setup.training
+        setup, budget = self.setup, self.setup.training
         return TrainState(
-            accelerator=self.setup.accelerator,
-            device=self.setup.device,
-            loss_scale=self.setup.loss_scale,
+            accelerator=setup.accelerator,
+            device=setup.device,
+            loss_scale=setup.loss_scale,
             model=model,
             optimizer=optimizer,
             plan=self.plan,
@@ -171,11 +159,7 @@ class Prepared:
 
 
 def assemble(material: Material, recipe: Recipe, setup: DeviceSetup, built: Built) -> Prepared:
-    """Put objective, plan and predictor together around a model.
-
-    Args:
-        recipe: as `build` had it.
-    """
+    """Put objective, plan and predictor together around a model, by the recipe that it was built by."""
     if is_padding_free(built.model):
         setup = without_padding(setup, recipe.hardware)
     predictor = make_predictor(material.task, built.model, material.tokenizer, material.maker, setup)
@@ -188,14 +172,7 @@ def assemble(material: Material, recipe: Recipe, setup: DeviceSetup, built: Buil
         scored=material.scored,
         predictor=predictor,
         objective=objective_of(recipe).of(material, recipe, predictor),
-        plan=Plan(
-            lengths=lengths,
-            batch_size=train.batch_size,
-            epochs=train.epochs,
-            steps=train.steps,
-            order=train.order,
-            seed=recipe.seed,
-        ),
+        plan=Plan(lengths, train.batch_size, train.epochs, train.steps, train.order, recipe.seed),
     )
 
 
@@ -213,28 +190,23 @@ def make_predictor(
     task: Task, model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, maker: WindowMaker, setup: DeviceSetup
 ) -> Predictor:
     """A model, its task and its tokenizer, ready to answer."""
-    return Predictor(
-        task=task,
-        model=model,
-        maker=maker,
-        pad_id=tokenizer.pad_token_id,
-        inputs=forward_inputs(model, tokenizer),
-        accelerator=setup.accelerator,
-        budget=setup.evaluation,
-    )
+    inputs = forward_inputs(model, tokenizer)
+    return Predictor(task, model, maker, tokenizer.pad_token_id, inputs, setup.accelerator, setup.evaluation)
 
 
 def marks_of(material: Material, prepared: Prepared) -> dict[str, object]:
     """What a checkpoint must share with the run that resumes it; see `recipe.fingerprint`."""
-    ready, store = prepared.built.ready, material.train.store
+    ready, store, windows = prepared.built.ready, material.train.store, hashlib.sha256()
+    for array in (store.input_ids, store.offsets, *material.targets.values()):
+        windows.update(memoryview(array).cast("B"))
     return fingerprint(prepared.recipe, {
         "precision": prepared.setup.precision,
         "dropout": ready.dropout,
         "embeddings": ready.embeddings,
         "model": material.architecture.model_type,
-        "train_windows": hash_of(store.input_ids, store.offsets, *material.targets.values()),
+        "train_windows": windows.hexdigest()[:16],
         # another validation set would be compared with the best score on this one
-        **{name: hash_of_rows(material.scored.get(name, ())) for name in SCORED},
+        **{name: _hash_of_rows(material.scored.get(name, ())) for name in SCORED},
         # another version may compute other digits; torch's build for a device is a matter of place
         "versions": {
             "bertkit": __version__,
@@ -244,15 +216,7 @@ def marks_of(material: Material, prepared: Prepared) -> dict[str, object]:
     })  # fmt: skip
 
 
-def hash_of(*arrays: np.ndarray) -> str:
-    """A short hash of numbers."""
-    total = hashlib.sha256()
-    for array in arrays:
-        total.update(memoryview(array).cast("B"))
-    return total.hexdigest()[:16]
-
-
-def hash_of_rows(parts: Sequence[Part]) -> str:
+def _hash_of_rows(parts: Sequence[Part]) -> str:
     """A short hash of what rows hold, whatever file they came from."""
     rows = [{name: value for name, value in row.items() if name != "id"} for part in parts for row in part.rows]
     return digest({"rows": rows})
