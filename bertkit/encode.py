@@ -96,31 +96,29 @@ def stack_targets(task: Task, part: Part) -> dict[str, np.ndarray]:
 
 def cover(task: Task, parts: Sequence[Part]) -> Coverage:
     """Let an oracle answer from the windows, and count what it cannot reach."""
-    unreached: list[str] = []
-    shortened: list[str] = []
-    crowded: list[str] = []
-    for rows, store in parts:
-        ids = [str(row["id"]) for row in rows]
-        shortened += [ids[row] for row in store.shortened]
-        crowded += [ids[row] for row in store.crowded]
-        # class heads answer from any window, so an oracle is always right there
-        if HEADS[task.head].per_token:
-            windows = map(store.__getitem__, range(len(store)))
-            for row, name, count in zip(rows, ids, store.counts.tolist(), strict=True):
-                some = list(islice(windows, count))
-                if not any(_is_reached(task, wanted, some) for wanted in task.alternatives(row)):
-                    unreached.append(name)
-    row_count = sum(len(part.rows) for part in parts)
+    # class heads answer from any window, so an oracle is always right there
+    is_sure = not HEADS[task.head].per_token
+    unreached = [] if is_sure else [name for part in parts for name in _unreached(task, part)]
+    row_count = sum(len(rows) for rows, _ in parts)
     return Coverage(
         rows=row_count,
-        windows=sum(len(part.store) for part in parts),
-        windowed=sum(int((part.store.counts > 1).sum()) for part in parts),
+        windows=sum(len(store) for _, store in parts),
+        windowed=sum(int((store.counts > 1).sum()) for _, store in parts),
         reached=row_count - len(unreached),
         unreached=tuple(unreached),
-        shortened=tuple(shortened),
-        crowded=tuple(crowded),
-        pieceless=sum(part.store.pieceless for part in parts),
+        shortened=tuple(str(rows[row]["id"]) for rows, store in parts for row in store.shortened),
+        crowded=tuple(str(rows[row]["id"]) for rows, store in parts for row in store.crowded),
+        pieceless=sum(store.pieceless for _, store in parts),
     )
+
+
+def _unreached(task: Task, part: Part) -> Iterator[str]:
+    """Ids of the rows whose answer an oracle does not get back."""
+    windows = map(part.store.__getitem__, range(len(part.store)))
+    for row, count in zip(part.rows, part.store.counts.tolist(), strict=True):
+        some = list(islice(windows, count))
+        if not any(_is_reached(task, wanted, some) for wanted in task.alternatives(row)):
+            yield str(row["id"])
 
 
 def _is_reached(task: Task, row: Row, windows: Sequence[Window]) -> bool:

@@ -34,10 +34,6 @@ class Budget(NamedTuple):
         most = max(1, self.tokens // width)
         return min(most, self.rows) if self.widths else most
 
-    def shapes(self) -> tuple[tuple[int, int], ...]:
-        """Every shape that a batch can have, where they are fixed."""
-        return tuple((self.fitting(width), width) for width in self.widths)
-
 
 @dataclass(frozen=True, eq=False)
 class Plan:

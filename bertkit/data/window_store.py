@@ -86,16 +86,8 @@ class Builder:
         self.spans: list[np.ndarray] = []
         self.words: list[np.ndarray] = []
 
-    def add_row(self, side: Side, is_shortened: bool, is_crowded: bool) -> None:
-        if is_shortened:
-            self.shortened.append(len(self.counts))
-        if is_crowded:
-            self.crowded.append(len(self.counts))
-        self.pieceless += side.pieceless
-        self.counts.append(0)
-
     def add_window(self, ids: list[int], types: list[int], side: Side, at: slice, own: slice, lead: int) -> None:
-        """`side` stands in the window from `lead` on, with its tokens `at`, of which the window owns `own`."""
+        """`side` stands in this window of the last row from `lead` on, with its tokens `at`; `own` is what it owns."""
         self.ids.extend(ids)
         self.types.extend(types)
         self.offsets.append(len(self.ids))

@@ -51,7 +51,7 @@ class WindowMaker:
         """
         Args:
             tokenizer: the `tokenizers` backend; its own truncation and padding are switched off.
-            config: windows as resolved by `recipe.check_windows`.
+            config: as resolved by `recipe.check_windows`.
             keep: let `data/token_cache.py` keep the windows of many rows.
         """
         assert config.stride is not None, "windows are resolved before they are made"
@@ -135,19 +135,21 @@ class WindowMaker:
 
     def _add(self, build: Builder, sides: Sequence[Side], long: int) -> None:
         """Cut one row: windows slide over the side `long`, the other is repeated."""
-        config, frame, side = self._config, self._frames[len(sides)], sides[long]
+        config, frame, side, row = self._config, self._frames[len(sides)], sides[long], len(build.counts)
+        build.counts.append(0)
+        build.pieceless += side.pieceless
         pieces = [side.ids for side in sides]
         total, short_count = config.max_length - _special_count(frame), sum(map(len, pieces)) - len(side.ids)
-        is_shortened = False
         if short_count and short_count + len(side.ids) > total:
             limit = total // 2 if config.max_short_length is None else min(config.max_short_length, total - 1)
-            is_shortened = short_count > limit
-            pieces[1 - long] = pieces[1 - long][:limit]
-            short_count = min(short_count, limit)
+            if short_count > limit:
+                build.shortened.append(row)
+                pieces[1 - long] = pieces[1 - long][:limit]
+                short_count = limit
         room = total - short_count
         overlap = min(config.stride, room - 1)
-        is_crowded = overlap < config.stride and len(side.ids) > room
-        build.add_row(side, is_shortened, is_crowded)
+        if overlap < config.stride and len(side.ids) > room:
+            build.crowded.append(row)
         for start, stop, own_start, own_stop in cut(len(side.ids), room, overlap):
             pieces[long] = side.ids[start:stop]
             ids, types, lead = [], [], 0
@@ -176,11 +178,7 @@ def cut(length: int, room: int, overlap: int) -> Iterator[tuple[int, int, int, i
 
 
 def _frame(encoding: Encoding) -> list[tuple[int, int, int | None]]:
-    """Where a tokenizer puts special tokens, learned from letters that it encoded.
-
-    Returns:
-        Id, type and None of each special token; and in the place of each text an id, its type and its number.
-    """
+    """How a tokenizer lays texts out: id, type and None of each special token; id, type and number of each letter."""
     texts = encoding.sequence_ids
     tokens = zip(encoding.ids, encoding.type_ids, texts, [None, *texts], strict=False)
     return [(token, kind, text) for token, kind, text, before in tokens if text is None or text != before]

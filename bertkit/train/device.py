@@ -84,4 +84,4 @@ def graphs_at_most(training: Budget, evaluation: Budget) -> int:
     A first and a later micro-batch of a step for each shape of training, a pass for each shape of evaluation, the
     first and a later step of the optimiser, and one for the wait of processes for each other.
     """
-    return 2 * len(training.shapes()) + len(evaluation.shapes()) + 3
+    return 2 * len(training.widths) + len(evaluation.widths) + 3
