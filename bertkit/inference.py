@@ -55,8 +55,7 @@ class Predictor:
     def evaluate(self, parts: Iterable[Part]) -> tuple[Scores, list[Prediction]]:
         """Scores on rows with gold answers, and the predictions.
 
-        Args:
-            parts: from `parts`; kept in a list, they serve many evaluations without being tokenised again.
+        The parts are those of `parts`; kept in a list, they serve many evaluations without being tokenised again.
         """
         rows: list[Row] = []
         predictions: list[Prediction] = []
@@ -124,7 +123,7 @@ class Predictor:
         was_training = self.model.training
         self.model.eval()
         with device_of(device).without_gradients(), bound_threads(device.type):
-            for batch, logits in self._all_forward(collate, batches[rank::world]):
+            for batch, logits in self._passes(collate, batches[rank::world]):
                 for position, number in enumerate(batch.tolist()):
                     found[number] = tuple(keep(array[position], store[number]) for array in logits)
         self.model.train(was_training)
@@ -136,11 +135,9 @@ class Predictor:
         for count in store.counts.tolist():
             yield [Output(store[number], found.pop(number)) for number in islice(numbers, count)]
 
-    def _all_forward(
-        self, collate: Collator, batches: Sequence[np.ndarray]
-    ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+    def _passes(self, collate: Collator, batches: list[np.ndarray]) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
         """Batches and their logits; what does not fit into memory is cut smaller, as is all that comes after it."""
-        waiting, allowed = list(batches), self.budget
+        waiting, allowed = batches, self.budget
         while waiting:
             batch = waiting.pop(0)
             try:
@@ -158,12 +155,11 @@ class Predictor:
                     hint="free some memory, or use a device with more; training with a lower windows.max_length helps",
                 )
             release()
-            budget = rows * length // 2
-            allowed = allowed._replace(tokens=budget)
+            allowed = allowed._replace(tokens=rows * length // 2)
             waiting = cut_passes(np.concatenate([batch, *waiting]), collate.store.lengths, allowed)
             warnings.warn(
-                f"{rows} windows of {length} tokens did not fit into memory; going on with {budget:,} tokens at "
-                "a time (hardware.evaluation_tokens)",
+                f"{rows} windows of {length} tokens did not fit into memory; going on with {allowed.tokens:,} "
+                "tokens at a time (hardware.evaluation_tokens)",
                 stacklevel=2,
             )
 

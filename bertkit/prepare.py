@@ -31,7 +31,7 @@ from bertkit.train.state import StepObserver, TrainState
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 SCORED = ("validation", "test")
 
@@ -42,7 +42,6 @@ class Material:
 
     recipe: Recipe  # with its windows and its task resolved
     task: Task  # with its labels bound
-    architecture: PretrainedConfig
     tokenizer: PreTrainedTokenizerBase
     maker: WindowMaker
     splits: Splits
@@ -87,7 +86,6 @@ def read_material(
     return Material(
         recipe=recipe.model_copy(update={"windows": windows, "task": task.model_dump(mode="json")}),
         task=task,
-        architecture=architecture,
         tokenizer=tokenizer,
         maker=WindowMaker(tokenizer.backend_tokenizer, windows, recipe.hardware.token_cache),
         splits=splits,
@@ -136,10 +134,9 @@ class Prepared:
     def train_state(
         self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, observer: StepObserver, token_budget: int = 0
     ) -> TrainState:
-        """What the loop works on.
+        """What the loop works on; model and optimiser are as the accelerator wrapped them.
 
         Args:
-            model: as the accelerator wrapped it; so the optimiser.
             token_budget: padded tokens of a micro-batch, where they were found or halved before; else 0.
         """
         setup, budget = self.setup, self.setup.training
@@ -203,7 +200,7 @@ def marks_of(material: Material, prepared: Prepared) -> dict[str, object]:
         "precision": prepared.setup.precision,
         "dropout": ready.dropout,
         "embeddings": ready.embeddings,
-        "model": material.architecture.model_type,
+        "model": prepared.built.model.config.model_type,
         "train_windows": windows.hexdigest()[:16],
         # another validation set would be compared with the best score on this one
         **{name: _hash_of_rows(material.scored.get(name, ())) for name in SCORED},

@@ -73,7 +73,7 @@ def cut(maker: WindowMaker, inputs: Iterable[Inputs], spans: bool) -> WindowStor
     inputs = list(inputs)
     if all(size < WORTHWHILE for size in accumulate(map(size_of, inputs))):
         return maker(inputs, spans)
-    key = key_of(inputs, *maker.identity, str(spans))
+    key = key_of(inputs, maker.tokenizer.to_str(), maker.config.model_dump_json(), str(spans))
     store = load(folder, key)
     if store is None:
         store = maker(inputs, spans)

@@ -55,7 +55,7 @@ class WindowMaker:
             keep: let `data/token_cache.py` keep the windows of many rows.
         """
         assert config.stride is not None, "windows are resolved before they are made"
-        self._tokenizer, self._config, self.keep = tokenizer, config, keep
+        self.tokenizer, self.config, self.keep = tokenizer, config, keep
         self._read_whole()
         self._frames = {1: _frame(tokenizer.encode("a")), 2: _frame(tokenizer.encode("a", "a"))}
 
@@ -73,36 +73,33 @@ class WindowMaker:
         for batch in batched(inputs, size_of, _BATCH_ROWS, _BATCH_CHARACTERS):
             kind = type(batch[0])
             assert all(type(entry) is kind for entry in batch), "the inputs of one task are of one type"
-            self._check_room(kind is Pair)
+            total = self._total(kind is Pair)
             for sides, long in self._sides(batch, spans):
-                self._add(build, sides, long)
+                self._add(build, sides, long, total)
         return build.finish()
-
-    @property
-    def identity(self) -> tuple[str, str]:
-        """All that decides what becomes of a text: tokenizer and settings."""
-        return self._tokenizer.to_str(), self._config.model_dump_json()
 
     def _read_whole(self) -> None:
         # tokenizer.json may carry a truncation, and whoever shares the tokenizer may set one: it would cut silently
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
+        self.tokenizer.no_truncation()
+        self.tokenizer.no_padding()
 
-    def _check_room(self, pair: bool) -> None:
-        special = _special_count(self._frames[1 + pair])
+    def _total(self, pair: bool) -> int:
+        """Tokens of a window that are not special."""
+        special = sum(text is None for _, _, text in self._frames[1 + pair])
         # a pair repeats one token of its short side at the least
-        room = self._config.max_length - special - pair
+        room = self.config.max_length - special - pair
         if room < 1:
             raise BertkitError(
-                f"windows.max_length: {self._config.max_length} tokens leave no room beside {special} special ones",
+                f"windows.max_length: {self.config.max_length} tokens leave no room beside {special} special ones",
                 hint=f"raise windows.max_length to {special + pair + 1} or more",
             )
-        if self._config.stride >= room:
+        if self.config.stride >= room:
             raise BertkitError(
-                f"windows.stride: no row has room for an overlap of {self._config.stride} tokens in windows of "
-                f"{self._config.max_length} (at most {room - 1} fits)",
+                f"windows.stride: no row has room for an overlap of {self.config.stride} tokens in windows of "
+                f"{self.config.max_length} (at most {room - 1} fits)",
                 hint="raise windows.max_length, or lower windows.stride",
             )
+        return self.config.max_length - special
 
     def _sides(self, batch: Sequence[Inputs], spans: bool) -> Iterator[tuple[tuple[Side, ...], int]]:
         """The one or two texts of each row, and the number of the one that windows slide over."""
@@ -120,26 +117,26 @@ class WindowMaker:
 
     def _texts(self, texts: Sequence[str], spans: bool) -> Iterator[Side]:
         # encode_batch_fast leaves offsets out and takes half the time
-        encode = self._tokenizer.encode_batch if spans else self._tokenizer.encode_batch_fast
+        encode = self.tokenizer.encode_batch if spans else self.tokenizer.encode_batch_fast
         encodings = encode(list(texts), add_special_tokens=False)
         for number, text in enumerate(texts):
             encoding, encodings[number] = encodings[number], None  # a large document is let go as soon as it is read
             yield Side(encoding.ids, _trimmed_spans(encoding, text) if spans else None)
 
     def _words(self, words: Sequence[str]) -> Side:
-        encoding = self._tokenizer.encode(list(words), is_pretokenized=True, add_special_tokens=False)
+        encoding = self.tokenizer.encode(list(words), is_pretokenized=True, add_special_tokens=False)
         index = np.fromiter((-1 if word is None else word for word in encoding.word_ids), np.int32, len(encoding.ids))
         is_first_piece = np.diff(index, prepend=-1) != 0
         first_pieces = np.where(is_first_piece, index, -1).astype(np.int32)
         return Side(encoding.ids, None, first_pieces, len(words) - int((first_pieces >= 0).sum()))
 
-    def _add(self, build: Builder, sides: Sequence[Side], long: int) -> None:
+    def _add(self, build: Builder, sides: Sequence[Side], long: int, total: int) -> None:
         """Cut one row: windows slide over the side `long`, the other is repeated."""
-        config, frame, side, row = self._config, self._frames[len(sides)], sides[long], len(build.counts)
+        config, frame, side, row = self.config, self._frames[len(sides)], sides[long], len(build.counts)
         build.counts.append(0)
         build.pieceless += side.pieceless
         pieces = [side.ids for side in sides]
-        total, short_count = config.max_length - _special_count(frame), sum(map(len, pieces)) - len(side.ids)
+        short_count = sum(map(len, pieces)) - len(side.ids)
         if short_count and short_count + len(side.ids) > total:
             limit = total // 2 if config.max_short_length is None else min(config.max_short_length, total - 1)
             if short_count > limit:
@@ -182,10 +179,6 @@ def _frame(encoding: Encoding) -> list[tuple[int, int, int | None]]:
     texts = encoding.sequence_ids
     tokens = zip(encoding.ids, encoding.type_ids, texts, [None, *texts], strict=False)
     return [(token, kind, text) for token, kind, text, before in tokens if text is None or text != before]
-
-
-def _special_count(frame: Sequence[tuple[int, int, int | None]]) -> int:
-    return sum(text is None for _, _, text in frame)
 
 
 def _trimmed_spans(encoding: Encoding, text: str) -> np.ndarray:

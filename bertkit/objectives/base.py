@@ -34,9 +34,7 @@ class Objective:
     def of(cls, material: Material, recipe: Recipe, predictor: Predictor) -> Self:
         """The objective of a run.
 
-        Args:
-            recipe: the material's own, or one with other `model`, `train` and `hardware` settings.
-            predictor: holds the model that is trained.
+        The recipe is that of `prepare.build`; the predictor holds the model that is trained.
         """
         raise NotImplementedError
 
