@@ -44,12 +44,6 @@ class GlueTask(NamedTuple):
     missing: tuple[str, ...]  # a sentence for each thing that is not there
 
 
-def find_tasks(folder: str | Path) -> tuple[str, ...]:
-    """The tasks that have a folder there, in GLUE's order; refuses a folder that has none, or two of one task."""
-    found = task_folders(folder)
-    return tuple(task for task in LAYOUTS if task in found)
-
-
 def read_glue(task: str, source: str | Path | None, held_back: float = 0.1) -> GlueTask:
     """Read every split of a task.
 
@@ -64,9 +58,9 @@ def read_glue(task: str, source: str | Path | None, held_back: float = 0.1) -> G
     stems_of = OTHER_STEMS.get(task, STEMS)
     folder = None
     if source is not None:
-        folders = task_folders(source)
+        folders = find_tasks(source)
         if task not in folders:
-            there = ", ".join(os.path.basename(path) for path in folders.values())
+            there = ", ".join(sorted(os.path.basename(path) for path in folders.values()))
             raise BertkitError(f"{source}: there is no folder of {LAYOUTS[task].title}", hint=f"it has: {there}")
         folder = folders[task]
     if folder is None or os.path.isfile(os.path.join(folder, "dataset_dict.json")):  # as `save_to_disk` writes it
@@ -105,11 +99,8 @@ def stand_in(task: str, split: str, splits: dict[str, Split], held_back: float) 
     return f"{title}: no {what}; the last {count:,} of {size:,} training rows are held back instead"
 
 
-# Folders and files.
-
-
-def task_folders(source: str | Path) -> dict[str, str]:
-    """Task -> its folder, whatever the case and hyphens of its name."""
+def find_tasks(source: str | Path) -> dict[str, str]:
+    """Task -> its folder, in GLUE's order; refuses a folder that has none, or two of one task."""
     folder = os.path.expanduser(source)
     if not os.path.isdir(folder):
         raise BertkitError(
@@ -127,7 +118,7 @@ def task_folders(source: str | Path) -> dict[str, str]:
         is_task = task_of(os.path.basename(os.path.abspath(folder)))
         hint = "name the folder above it" if is_task else "it should hold folders such as CoLA, SST-2, MRPC"
         raise BertkitError(f"{source}: no folder of a GLUE task is in it", hint=hint)
-    return found
+    return {task: found[task] for task in LAYOUTS if task in found}
 
 
 def names_in(folder: str) -> list[str]:
@@ -157,9 +148,6 @@ def saved_splits(folder: str) -> list[str]:
         return list(parse(read_whole(path))["splits"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise unreadable(path, error) from None
-
-
-# Reading.
 
 
 def read_split(task: str, split: str, path: str, config: str | None = None, part: str = "") -> Split:

@@ -29,15 +29,12 @@ def classification(predictions: Sequence[str], references: Sequence[str]) -> dic
     Source: Matthews 1975; Gorodkin 2004 (more than two classes).
     """
     counts = count_pairs(predictions, references)
-    f1_macro = mean_of_defined([f1_of(counts, label) for label in range(len(counts))])
+    f1_macro = mean_f1(np.diag(counts), counts.sum(0), counts.sum(1))
     return {"accuracy": accuracy(counts), "f1_macro": f1_macro, "matthews": matthews(counts)}
 
 
-# Of (C, C) counts, references by predictions.
-
-
 def count_pairs(predictions: Sequence[str], references: Sequence[str]) -> np.ndarray:
-    """(C, C) int64: how often each reference was answered with each prediction, over the labels that occur."""
+    """(C, C) int64, references by predictions: how often each pair of the labels that occur does."""
     assert len(predictions) == len(references), f"{len(predictions)} predictions for {len(references)} references"
     codes = {label: code for code, label in enumerate(dict.fromkeys([*references, *predictions]))}
     guesses, truths = (
@@ -52,12 +49,6 @@ def accuracy(counts: np.ndarray) -> float | None:
     return float(np.trace(counts) / total) if total else None
 
 
-def f1_of(counts: np.ndarray, label: int) -> float | None:
-    """F1 of one label; None when it occurs in neither column."""
-    seen = counts[label].sum() + counts[:, label].sum()
-    return float(2 * counts[label, label] / seen) if seen else None
-
-
 def matthews(counts: np.ndarray) -> float | None:
     """Matthews correlation; None when one of the columns is constant or empty."""
     total, right = int(counts.sum()), int(np.trace(counts))
@@ -70,7 +61,16 @@ def matthews(counts: np.ndarray) -> float | None:
     return float(np.clip(above / math.sqrt(below), -1.0, 1.0))  # clip: rounding may pass the bounds by 1e-16
 
 
-# Of bool columns.
+def f1_of(right: int, found: int, true: int) -> float | None:
+    """F1 of what is predicted `found` times, occurs `true` times, and is both `right` times; None without any."""
+    return float(2 * right / (found + true)) if found + true else None
+
+
+def mean_f1(right: np.ndarray, found: np.ndarray, true: np.ndarray) -> float | None:
+    """The unweighted mean of the F1 of each label that occurs, from (C,) counts; None where none does."""
+    scores = [f1_of(*counts) for counts in zip(right, found, true, strict=True)]
+    defined = [score for score in scores if score is not None]
+    return float(np.mean(defined)) if defined else None
 
 
 def binary_f1(predictions: Sequence[str], references: Sequence[str], positive: str) -> dict[str, float | None]:
@@ -80,10 +80,8 @@ def binary_f1(predictions: Sequence[str], references: Sequence[str], positive: s
         `f1`; None when `positive` occurs neither in the predictions nor in the references.
     """
     assert len(predictions) == len(references), f"{len(predictions)} predictions for {len(references)} references"
-    guesses, truths = (
-        np.array([label == positive for label in column], dtype=bool) for column in (predictions, references)
-    )
-    return {"f1": positive_f1(guesses, truths)}
+    right = sum(guess == truth == positive for guess, truth in zip(predictions, references, strict=True))
+    return {"f1": f1_of(right, list(predictions).count(positive), list(references).count(positive))}
 
 
 def multilabel(
@@ -105,9 +103,10 @@ def multilabel(
     assert len(predictions) == len(references), f"{len(predictions)} predictions for {len(references)} references"
     assert len(set(labels)) == len(labels), f"labels: a name occurs twice in {list(labels)}"
     guesses, truths = indicators(predictions, labels, "predictions"), indicators(references, labels, "references")
+    right = guesses & truths
     return {
-        "f1_micro": positive_f1(guesses.ravel(), truths.ravel()),
-        "f1_macro": mean_of_defined([positive_f1(*columns) for columns in zip(guesses.T, truths.T, strict=True)]),
+        "f1_micro": f1_of(right.sum(), guesses.sum(), truths.sum()),
+        "f1_macro": mean_f1(right.sum(0), guesses.sum(0), truths.sum(0)),
         "subset_accuracy": mean((guesses == truths).all(axis=1)),
     }
 
@@ -125,14 +124,3 @@ def indicators(rows: Sequence[Collection[str]], labels: Sequence[str], column: s
                 )
             table[number, position[label]] = True
     return table
-
-
-def positive_f1(guesses: np.ndarray, truths: np.ndarray) -> float | None:
-    """F1 of the True entries of two bool columns; None when neither has any."""
-    seen = int(guesses.sum()) + int(truths.sum())
-    return 2 * int((guesses & truths).sum()) / seen if seen else None
-
-
-def mean_of_defined(scores: Sequence[float | None]) -> float | None:
-    known = [score for score in scores if score is not None]
-    return float(np.mean(known)) if known else None

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bertkit.errors import BertkitError
-from bertkit.metrics.classification import classification
+from bertkit.metrics.classification import classification, f1_of
 
 OUTSIDE = ("O", "_")
 # BILOU and BMES say with other letters what BIOES says
@@ -66,7 +66,7 @@ def spans(predictions: Sequence[Sequence[str]], references: Sequence[Sequence[st
     counts = np.array([*spans_by_type(predictions, references).values()], np.int64).reshape(-1, 3)
     right, found, true = counts.sum(0).tolist()
     return {
-        "f1": 2 * right / (found + true) if found + true else None,
+        "f1": f1_of(right, found, true),
         "precision": right / found if found else None,
         "recall": right / true if true else None,
     }

@@ -52,7 +52,7 @@ class Answers(NamedTuple):
             return regression(given, gold)[name]
         counts = np.bincount(drawn, minlength=self.classes**2).reshape(self.classes, self.classes)
         if name == "f1":
-            return f1_of(counts, 1)  # GLUE counts its second class as positive
+            return f1_of(counts[1, 1], counts[:, 1].sum(), counts[1].sum())  # GLUE counts its second class as positive
         return matthews(counts) if name == "matthews" else accuracy(counts)  # MNLI's has the names of its dev sets
 
 
@@ -92,11 +92,7 @@ def compare(first: str | Path, second: str | Path, draws: int = 1000) -> list[Di
 
 
 def read_answers(task: str, seeds: Sequence[int], folders: Sequence[Path]) -> list[list[dict[str, Answers]]]:
-    """Side -> seed -> split -> answers.
-
-    Raises:
-        BertkitError: not all were asked the same.
-    """
+    """Side -> seed -> split -> answers, all to the same rows."""
     found, asked = [], {}
     for folder, seed in product(folders, seeds):
         found.append({})
@@ -115,11 +111,7 @@ def read_answers(task: str, seeds: Sequence[int], folders: Sequence[Path]) -> li
 
 
 def scored_rows(folder: Path, task: str, seed: int) -> dict[str, list[dict]]:
-    """Split -> records of a finished run; MNLI's are called by its metrics, `matched` and `mismatched`.
-
-    Raises:
-        BertkitError: a predictions file is missing, broken, or does not hold the rows that were scored.
-    """
+    """Split -> records of a finished run; MNLI's are called by its metrics, `matched` and `mismatched`."""
     run = run_of(folder, task, seed)
     splits = run.read_json("metrics.json")["splits"]
     names = {"validation": "matched", "test": "mismatched"} if task == "mnli" else {}
@@ -135,11 +127,7 @@ def scored_rows(folder: Path, task: str, seed: int) -> dict[str, list[dict]]:
 
 
 def to_answers(records: Sequence[Mapping], where: str) -> Answers:
-    """The records of a predictions file as arrays.
-
-    Raises:
-        BertkitError: a label has no probability, or numbers stand among labels.
-    """
+    """The records of a predictions file as arrays; refuses labels without a probability, and numbers among labels."""
     try:
         if isinstance(records[0]["gold"], float):
             return Answers(np.array([[float(record[name]) for record in records] for name in ("gold", "label")]), 0)

@@ -50,17 +50,16 @@ class Asked(BaseModel):
         return tasks
 
 
-class RunShape(BaseModel):
-    """One of `runs` in study.json."""
+# What a reader relies on in the files.
 
+
+class RunShape(BaseModel):
     name: str
     state: State
     note: str
 
 
-class StudyShape(BaseModel):
-    """study.json."""
-
+class StudyShape(BaseModel):  # study.json
     schema_: Literal[1] = Field(alias="schema")
     study: Literal["glue"]
     asked: Asked
@@ -68,8 +67,6 @@ class StudyShape(BaseModel):
 
 
 class SplitShape(BaseModel):
-    """One of `splits` in sources.json."""
-
     rows: int
     source: str
     held_back: bool
@@ -77,42 +74,30 @@ class SplitShape(BaseModel):
     sha256: str | None = None
 
 
-class SourcesShape(BaseModel):
-    """sources.json of a task."""
-
+class SourcesShape(BaseModel):  # sources.json of a task
     missing: list[str]
     characters: int
     splits: dict[str, SplitShape]
 
 
-class RowShape(BaseModel):
-    """A row of a task, as the study keeps it."""
-
+class RowShape(BaseModel):  # a line of data/TASK/SPLIT.jsonl
     id: str
     text: str
     second: str = ""
     label: str | float | None
 
 
-class PredictionShape(BaseModel):
-    """A line of the file that `bertkit predict` writes."""
-
+class PredictionShape(BaseModel):  # a line of the file that `bertkit predict` writes
     id: str
     label: str | float
 
 
-class ScoredShape(PredictionShape):
-    """A line of predictions.jsonl."""
-
+class ScoredShape(PredictionShape):  # a line of predictions.jsonl
     gold: str | float
 
 
 def open_study(folder: Path) -> StudyShape:
-    """What study.json says.
-
-    Raises:
-        BertkitError: this is no GLUE study, or one of another schema.
-    """
+    """What study.json says; refuses what is no GLUE study, or one of another schema."""
     if not (folder / "study.json").exists():
         what = "is not a GLUE study (it has no study.json)" if folder.is_dir() else "does not exist"
         raise BertkitError(f"{folder} {what}", hint="give the folder that `bertkit glue run --out` wrote")
@@ -125,7 +110,6 @@ def run_of(folder: Path, task: str, seed: int) -> RunDir:
 
 
 def rows_path(folder: Path, task: str, split: str) -> Path:
-    """The rows of a task as the study keeps them."""
     return folder / "data" / task / f"{split}.jsonl"
 
 
@@ -136,18 +120,20 @@ def rows_of(folder: Path, task: str, split: str) -> Iterator[dict]:
 
 
 def answers_path(run: RunDir, task: str, split: str) -> Path:
-    """What a run predicts for rows that are not its own."""
     return run.path.parent.parent / "answers" / run.path.name / f"{task}.{split}.jsonl"
 
 
 def answers_of(folder: Path, run: RunDir, task: str, split: str) -> list[dict]:
-    """The answers of a run to the rows of a split, in their order.
-
-    Raises:
-        BertkitError: the answers are missing or broken, or are not to these rows.
-    """
+    """The answers of a run to the rows of a split, in their order; refuses answers to other rows."""
     path = answers_path(run, task, split)
     answers = list(RunDir(path.parent).read_jsonl(path.name, PredictionShape))
     if [answer["id"] for answer in answers] != [row["id"] for row in rows_of(folder, task, split)]:
         raise BertkitError(f"{path} does not answer the rows of {rows_path(folder, task, split)}", hint="remove it")
     return answers
+
+
+def diagnostic_labels(folder: Path) -> list[str]:
+    """What is right on the diagnostic set; empty where the study has none, or one without labels, as GLUE's own is."""
+    is_there = rows_path(folder, "ax", "test").exists()
+    labels = [row["label"] for row in rows_of(folder, "ax", "test")] if is_there else []
+    return [] if None in labels else labels

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,25 +23,19 @@ STARTS_FROM_MNLI = ("mrpc", "stsb", "rte")  # with glue.from_mnli, as published 
 HARDWARE = "hardware."  # how settings begin that change no result, and hold for every job
 
 
-class Setting(NamedTuple):
-    """How a task is trained, unless asked otherwise: the grid of Devlin et al. 2019, more epochs where rows are few."""
-
-    batch_size: int
-    learning_rate: float
-    epochs: int
-    metric: str = "accuracy"  # picks the best checkpoint: the task's score; for MNLI accuracy on the matched dev set
-
-
+# How a task is trained, unless asked otherwise: the grid of Devlin et al. 2019, more epochs where rows are few.
+# Batch size, learning rate, epochs, and what picks the best checkpoint: the task's score; for MNLI accuracy on the
+# matched dev set.
 SETTINGS = {
-    "cola": Setting(16, 2e-5, 5, "matthews"),
-    "sst2": Setting(32, 2e-5, 3),
-    "mrpc": Setting(16, 3e-5, 5, "accuracy_f1"),
-    "stsb": Setting(16, 3e-5, 5, "pearson_spearman"),
-    "qqp": Setting(32, 3e-5, 3, "accuracy_f1"),
-    "mnli": Setting(32, 3e-5, 3),
-    "qnli": Setting(32, 3e-5, 3),
-    "rte": Setting(16, 3e-5, 5),
-    "wnli": Setting(16, 2e-5, 5),
+    "cola": (16, 2e-5, 5, "matthews"),
+    "sst2": (32, 2e-5, 3, "accuracy"),
+    "mrpc": (16, 3e-5, 5, "accuracy_f1"),
+    "stsb": (16, 3e-5, 5, "pearson_spearman"),
+    "qqp": (32, 3e-5, 3, "accuracy_f1"),
+    "mnli": (32, 3e-5, 3, "accuracy"),
+    "qnli": (32, 3e-5, 3, "accuracy"),
+    "rte": (16, 3e-5, 5, "accuracy"),
+    "wnli": (16, 2e-5, 5, "accuracy"),
 }
 OURS = ("task", "data.source", "data.config", "data.train", "data.validation", "data.test", "data.columns")
 
@@ -71,7 +66,7 @@ def split_assignments(assignments: Sequence[str]) -> tuple[Settings, GlueConfig]
 
 def check_settings(model: str, settings: Settings) -> int:
     """Refuse settings that no job could run with, and those that the study decides; returns the first seed."""
-    for assignment in [*settings.common, *(each for single in settings.single.values() for each in single)]:
+    for assignment in chain(settings.common, *settings.single.values()):
         key = assignment.partition("=")[0]
         if key in ("data", "model"):  # the whole section would replace what the study sets in it
             raise BertkitError(f"{key}: give its settings one by one", hint=f"such as {key}.KEY=VALUE")
@@ -91,7 +86,7 @@ def choose_tasks(asked: Sequence[str], source: str | None) -> list[str]:
     """The tasks to run, in GLUE's order."""
     chosen = named_tasks(asked, TASKS)
     there = TASKS if source is None else find_tasks(source)
-    if there == ("ax",):
+    if [*there] == ["ax"]:
         raise BertkitError(
             f"{source}: it has the diagnostic set only", hint="give a folder that holds CoLA, SST-2 and so on"
         )
@@ -130,29 +125,22 @@ def check_model(model: str, tasks: Sequence[str], settings: Settings) -> None:
 
 def recipe_tree(task: str, model: str, files: Mapping[str, str], seed: int) -> Tree:
     """The recipe of one job, before the settings that were asked for."""
-    layout, setting = LAYOUTS[task], SETTINGS[task]
+    layout, (batch_size, learning_rate, epochs, metric) = LAYOUTS[task], SETTINGS[task]
     section: Tree = {"name": "classification", "pair": len(layout.texts) == 2}
-    if layout.labels:
-        section |= {"labels": list(layout.labels), "metric": setting.metric}
-    else:
-        section |= {"kind": "number"}
-    if setting.metric == "accuracy_f1":
+    section |= {"labels": list(layout.labels), "metric": metric} if layout.labels else {"kind": "number"}
+    if metric == "accuracy_f1":
         section["positive"] = layout.labels[1]
     return {
         "task": section,
         "model": {"checkpoint": model},
         "data": dict(files),
-        "train": {"batch_size": setting.batch_size, "learning_rate": setting.learning_rate, "epochs": setting.epochs},
+        "train": {"batch_size": batch_size, "learning_rate": learning_rate, "epochs": epochs},
         "seed": seed,
     }
 
 
 def plan_jobs(folder: Path, asked: Asked, found: Mapping[str, Tree], settings: Settings) -> list[Job]:
-    """A training job for each task and seed, with its recipe written.
-
-    Args:
-        found: of each task what sources.json says.
-    """
+    """A training job for each task and seed, with its recipe written; `found` is what each sources.json says."""
     jobs: dict[tuple[str, int], Job] = {}
     for task in sorted(asked.tasks, key=lambda task: task != "mnli"):  # first, because others may start from it
         files = {name: str(rows_path(folder, task, name)) for name in ("train", "validation")}

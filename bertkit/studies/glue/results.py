@@ -11,18 +11,9 @@ from typing import NamedTuple
 
 from bertkit.data.glue import LAYOUTS
 from bertkit.errors import BertkitError
+from bertkit.metrics import glue
 from bertkit.metrics.classification import classification
-from bertkit.metrics.glue import (
-    OFFICIAL,
-    TITLES,
-    Average,
-    Scores,
-    beside_people,
-    glue_score,
-    mean,
-    other_averages,
-    task_score,
-)
+from bertkit.metrics.glue import OFFICIAL, TITLES, Average, Scores, glue_score, mean, task_score
 from bertkit.metrics.shown import counted
 from bertkit.rundir import RunDir
 from bertkit.studies.glue.folder import (
@@ -30,9 +21,8 @@ from bertkit.studies.glue.folder import (
     SourcesShape,
     answers_of,
     answers_path,
+    diagnostic_labels,
     open_study,
-    rows_of,
-    rows_path,
     run_of,
 )
 
@@ -122,8 +112,8 @@ class Results:
             "split": DEV,
             "label": self.headline,
             "average": {**self.average._asdict(), "over_seeds": self.average_spread._asdict()},
-            "other_averages": [other._asdict() for other in other_averages(self.scores)],
-            "relative_to_human": beside_people(self.scores),
+            "other_averages": [other._asdict() for other in glue.other_averages(self.scores)],
+            "relative_to_human": glue.beside_people(self.scores),
             "tasks": {
                 task: {
                     "score": self.spread(task)._asdict(),
@@ -172,11 +162,7 @@ def gather(folder: str | Path) -> Results:
 
 
 def read_scores(task: str, run: RunDir) -> tuple[dict[str, float | None], int]:
-    """The official metrics of a finished run, and how many rows they are of.
-
-    Raises:
-        BertkitError: the run cannot be read, or has no such metric or no number of rows.
-    """
+    """The official metrics of a finished run, and how many rows they are of; refuses a run that lacks either."""
     splits = run.open().read_json("metrics.json")["splits"]
     found = {metric: ("validation", metric) for metric in OFFICIAL[task]}
     if task == "mnli":  # the run's test split is the mismatched dev set
@@ -190,13 +176,6 @@ def read_scores(task: str, run: RunDir) -> tuple[dict[str, float | None], int]:
             raise BertkitError(f"{where}: it has no {metric} of {split}, with its rows", hint="train that run again")
     rows = sum(splits[split]["rows"] for split in {split for split, _ in found.values()})
     return {name: splits[split][metric] for name, (split, metric) in found.items()}, rows
-
-
-def diagnostic_labels(folder: Path) -> list[str]:
-    """What is right on the diagnostic set; empty where the study has none, or one without labels, as GLUE's own is."""
-    is_there = rows_path(folder, "ax", "test").exists()
-    labels = [row["label"] for row in rows_of(folder, "ax", "test")] if is_there else []
-    return [] if None in labels else labels
 
 
 def score_diagnostics(folder: Path, seeds: Sequence[int]) -> dict[int, float | None]:

@@ -21,18 +21,10 @@ from bertkit.metrics.shown import counted, describe_scores
 from bertkit.rundir import RunDir
 from bertkit.splits import path_of
 from bertkit.studies.base import Study
-from bertkit.studies.glue.folder import Asked, SourcesShape, open_study
-from bertkit.studies.glue.plan import (
-    HARDWARE,
-    Settings,
-    answering,
-    check_model,
-    check_settings,
-    choose_tasks,
-    plan_jobs,
-    split_assignments,
-)
-from bertkit.studies.glue.results import DEV, Results, diagnostic_labels, gather
+from bertkit.studies.glue import plan
+from bertkit.studies.glue.folder import Asked, SourcesShape, diagnostic_labels, open_study
+from bertkit.studies.glue.plan import HARDWARE, Settings, answering
+from bertkit.studies.glue.results import DEV, Results, gather
 from bertkit.studies.glue.tables import findings
 from bertkit.studies.runner.board import make_board
 from bertkit.studies.runner.jobs import Job, Runner, check_done
@@ -75,10 +67,10 @@ def run(
         raise BertkitError("--seeds is at least 1", hint="leave it out for one")
     room = room or Room()
     room.check()
-    settings, config = split_assignments(assignments)
-    first = check_settings(model, settings)
+    settings, config = plan.split_assignments(assignments)
+    first = plan.check_settings(model, settings)
     source = None if data is None else path_of(data)
-    chosen = choose_tasks(tasks, source)
+    chosen = plan.choose_tasks(tasks, source)
     if config.from_mnli and "mnli" not in chosen:
         raise BertkitError("glue.from_mnli: MNLI is not among the tasks", hint="add mnli to --tasks, or leave it out")
     asked = Asked(
@@ -88,7 +80,7 @@ def run(
     study = Study(Path(out), "glue", "GLUE")
     with held(study.path):
         refuse(study, asked, resume)
-        check_model(model, chosen, settings)
+        plan.check_model(model, chosen, settings)
         with room.slots(study.path) as slots:
             trainings, answers = begin(study, asked, settings, source, is_part=bool(tasks), say=say)
             jobs, update = [*trainings, *answers], partial(conclude, study, asked, trainings)
@@ -144,7 +136,7 @@ def begin(
                 say(f"{TITLES[task]}: left out" if is_part else f"{TITLES[task]}: not in {asked.data}")
         if "mnli" in found and (source is None or "ax" in find_tasks(source)):
             prepare(folder, "ax", source, share, say)
-        trainings = plan_jobs(folder, asked, found, settings)
+        trainings = plan.plan_jobs(folder, asked, found, settings)
         if "mnli" not in found or not diagnostic_labels(folder):
             return trainings, []
         hardware = [setting for setting in settings.common if setting.startswith(HARDWARE)]

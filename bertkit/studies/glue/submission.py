@@ -118,13 +118,12 @@ def best_seeds(folder: Path, results: Results, wanted: Sequence[File]) -> dict[s
     seeds, missing = {}, {}
     for file in wanted:
         scores = {seed: task_score(file.model, found) for seed, found in results.seeds.get(file.model, {}).items()}
-        known = {seed: value for seed, value in scores.items() if value is not None} or dict.fromkeys(scores, 0.0)
-        if not known:
+        if not scores:
             missing[file] = f"{file.name} (no finished run of {LAYOUTS[file.model].title})"
         elif not rows_path(folder, file.task, file.split).exists():
             missing[file] = f"{file.name} (no {file.split} file of {LAYOUTS[file.task].title})"
         else:
-            seeds[file.model] = max(known, key=lambda seed: (known[seed], -seed))
+            seeds[file.model] = max(scores, key=lambda seed: (scores[seed] is not None, scores[seed] or 0.0, -seed))
     if missing:
         there = sorted({file.task for file in wanted} - {file.task for file in missing})
         raise BertkitError(

@@ -300,8 +300,8 @@ def test_folders_are_found_in_any_spelling_and_in_glues_order(tmp_path):
     for name in spelled:
         (tmp_path / name).mkdir()
     (tmp_path / "SST-2").write_text("a file", encoding="utf-8")
-    assert find_tasks(tmp_path) == tuple(LAYOUTS)
-    assert find_tasks(str(tmp_path)) == tuple(LAYOUTS)
+    assert tuple(find_tasks(tmp_path)) == tuple(LAYOUTS)
+    assert tuple(find_tasks(str(tmp_path))) == tuple(LAYOUTS)
 
 
 @pytest.mark.parametrize(
