@@ -7,6 +7,7 @@ import json
 import re
 import typing
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -67,7 +68,6 @@ FOREIGN_NAMES = {
     "windows.max_length": "max_seq_length",
     "windows.stride (the overlap, in tokens)": "doc_stride",
 }
-REMOVED = {"int8": "it was removed with the part of torch that it used; leave it out"}
 
 
 class Section(BaseModel):
@@ -86,11 +86,7 @@ class Section(BaseModel):
 
 
 def read_yaml(path: Path) -> Tree:
-    """One YAML 1.2 file as a tree of plain values.
-
-    Raises:
-        BertkitError: the file is missing, is not YAML, or is not a mapping.
-    """
+    """One YAML 1.2 file, which must be a mapping, as a tree of plain values."""
     try:
         text = read_whole(path, LARGEST_YAML)
     except FileNotFoundError:
@@ -122,11 +118,7 @@ def parse_yaml(text: str, where: str) -> object:
 
 
 def check_size(tree: object) -> None:
-    """Refuse a tree that contains itself, or whose aliases unfold to too many values: nine levels of ten make 10^9.
-
-    Raises:
-        ValueError: the tree is refused.
-    """
+    """Raise ValueError for a tree that contains itself, or whose aliases unfold without end: nine levels make 10^9."""
     left = [tree]
     for _ in range(MOST_VALUES):
         if not left:
@@ -158,11 +150,7 @@ def dump_yaml(tree: Mapping[str, object]) -> str:
 
 
 def override(tree: Tree, assignments: Sequence[str]) -> Tree:
-    """A copy of `tree` with each `a.b=value` set; the value is read as YAML.
-
-    Raises:
-        BertkitError: an assignment has no `=`, or names a key below a value that is not a section.
-    """
+    """A copy of `tree` with each `a.b=value` set; the value is read as YAML."""
     result = dict(tree)
     for assignment in assignments:
         dotted, separator, value = assignment.partition("=")
@@ -173,11 +161,7 @@ def override(tree: Tree, assignments: Sequence[str]) -> Tree:
 
 
 def put(tree: Mapping[str, object], dotted: str, value: object) -> Tree:
-    """A copy of `tree` with one value set.
-
-    Raises:
-        BertkitError: the key lies below a value that is not a section.
-    """
+    """A copy of `tree` with one value set; its key must not lie below a value that is no section."""
     *sections, key = dotted.split(".")
     result = node = dict(tree)
     for section in sections:
@@ -224,79 +208,68 @@ def validate(model: type[AnyModel], tree: Mapping[str, object], where: str = "")
 
 
 def _explain(model: type[BaseModel], tree: object, details: list[ErrorDetails], where: str) -> BertkitError:
-    first = _location(tree, details[0])
+    found = [(_location(tree, detail), detail) for detail in details]
+    first = found[0][0]
     # each branch of a union says what is wrong: the one that got furthest was meant
-    rivals = [(_location(tree, detail), detail) for detail in details]
-    location, detail = max(
-        (rival for rival in rivals if rival[0][: len(first)] == first), key=lambda rival: len(rival[0])
-    )
-    parent, key = _section_at(model, location[:-1]), location[-1] if location else ""
-    path = ".".join(filter(None, [where, *location[:-1]]))
+    location, detail = max((each for each in found if each[0][: len(first)] == first), key=lambda each: len(each[0]))
+    *sections, key = location or [""]
+    path = ".".join(filter(None, [where, *sections]))
+    full = ".".join(filter(None, [path, key]))
     kind, value = detail["type"], detail["input"]
     if kind == "extra_forbidden":
-        return BertkitError(f"{path or 'recipe'}: unknown key {key!r}", hint=_suggest(model, parent, path, key))
-    full = ".".join(filter(None, [path, key]))
+        return BertkitError(f"{path or 'recipe'}: unknown key {key!r}", _suggest(model, sections, path, key))
+    section, description = _look_up(model, location)
     if kind == "missing":
-        return BertkitError(f"{full} is required", hint=_describe(model, location))
+        return BertkitError(f"{full} is required", description)
     if kind == "literal_error":
         choices = [part.strip(" '") for part in str(detail["ctx"]["expected"]).replace(" or ", ",").split(",")]
-        return BertkitError(f"{full}: unknown value {value!r}", hint=did_you_mean(str(value), choices))
+        return BertkitError(f"{full}: unknown value {value!r}", did_you_mean(str(value), choices))
     shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
     if kind == "model_type":
-        keys = ", ".join(getattr(_section_at(model, location), "model_fields", ()))
-        return BertkitError(f"{full} is a section with keys, not {shown}", hint=f"its keys: {keys}")
+        keys = ", ".join(section.model_fields) if section else ""
+        return BertkitError(f"{full} is a section with keys, not {shown}", f"its keys: {keys}")
     message = one_line(detail.get("ctx", {}).get("error", detail["msg"]))
     # a rule about several keys names them itself
     about = "" if kind == "value_error" and isinstance(value, Mapping) else f", not {shown}"
-    return BertkitError(f"{full or where}: {message}{about}", hint=_describe(model, location))
+    return BertkitError(f"{full or where}: {message}{about}", description)
 
 
 def _location(tree: object, detail: ErrorDetails) -> list[str]:
     """The keys that lead to a mistake, without pydantic's names of validators and union branches."""
     location = []
-    for position, part in enumerate(detail["loc"]):
-        is_index = isinstance(part, int) and isinstance(tree, list | tuple) and part < len(tree)
-        is_there = is_index or (isinstance(tree, Mapping) and part in tree)
-        is_missing = detail["type"] == "missing" and position == len(detail["loc"]) - 1
-        if is_there or is_missing:
-            location.append(str(part))
-        if is_there:
+    for part in detail["loc"]:
+        with suppress(KeyError, IndexError, TypeError):
             tree = tree[part]
-    return location
+            location.append(str(part))
+    return [*location, str(detail["loc"][-1])] if detail["type"] == "missing" else location
 
 
-def _suggest(model: type[BaseModel], parent: type[BaseModel] | None, path: str, key: str) -> str:
+def _suggest(model: type[BaseModel], sections: Sequence[str], path: str, key: str) -> str:
     """What an unknown key may mean: our name for a foreign one, a key of another section, or the nearest name."""
-    if key in REMOVED:
-        return REMOVED[key]
-    ours = next((name for name, foreign in FOREIGN_NAMES.items() if key in foreign.split()), None)
-    if ours is None:
-        homes = {name: _section_at(model, [name]) for name in model.model_fields}
-        ours = next((f"{name}.{key}" for name, home in homes.items() if home and key in home.model_fields), None)
-    if ours and ours not in (f"{path}.{key}", key):
-        return f"in bertkit it is {ours}"
-    return did_you_mean(key, list(parent.model_fields) if parent else [])
+    if key == "int8":
+        return "it was removed with the part of torch that it used; leave it out"
+    homes = {name: _look_up(model, [name])[0] for name in model.model_fields}
+    meant = [ours for ours, foreign in FOREIGN_NAMES.items() if key in foreign.split()]
+    meant += [f"{name}.{key}" for name, home in homes.items() if home and key in home.model_fields]
+    if meant and meant[0] not in (f"{path}.{key}", key):
+        return f"in bertkit it is {meant[0]}"
+    section, _ = _look_up(model, sections)
+    return did_you_mean(key, section.model_fields if section else ())
 
 
-def _section_at(model: type[BaseModel] | None, location: Sequence[str]) -> type[BaseModel] | None:
-    for part in location:
-        field = model.model_fields.get(part) if model else None
+def _look_up(model: type[BaseModel], location: Sequence[str]) -> tuple[type[BaseModel] | None, str]:
+    """The section at a location, if it is one, and the description of the innermost setting on the way there."""
+    section, description = model, ""
+    for name in location:
+        field = section.model_fields.get(name) if section else None
         if field is None:
-            return None
+            return None, description
+        if field.description:
+            description = f"{name}: {field.description}"
         options = (field.annotation, *typing.get_args(field.annotation))
-        model = next((option for option in options if isinstance(option, type) and issubclass(option, BaseModel)), None)
-    return model
+        section = next((kind for kind in options if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+    return section, description
 
 
 def _is_number(annotation: object) -> bool:
     return annotation in (int, float) or any(map(_is_number, typing.get_args(annotation)))
-
-
-def _describe(model: type[BaseModel], location: Sequence[str]) -> str:
-    """The description of the innermost setting on the way to a location."""
-    for depth in range(len(location), 0, -1):
-        section = _section_at(model, location[: depth - 1])
-        field = section.model_fields.get(location[depth - 1]) if section else None
-        if field and field.description:
-            return f"{location[depth - 1]}: {field.description}"
-    return ""
