@@ -10,8 +10,17 @@ LONGEST = 200  # characters of a name that may be meant
 LISTED = 8  # choices that are worth reading beside a guess
 
 
-class BertkitError(Exception):
-    """A mistake the user can mend; the command line prints it as two lines and exits with 2.
+class _Said(Exception):
+    """What the command line prints as two lines before it exits."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = one_line(message)
+        self.hint = one_line(hint)
+
+
+class BertkitError(_Said):
+    """A mistake the user can mend.
 
     Args:
         message: what is wrong and where, with the offending value.
@@ -20,21 +29,11 @@ class BertkitError(Exception):
 
     exit_code = 2
 
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = one_line(message)
-        self.hint = one_line(hint)
 
-
-class Interrupted(Exception):
-    """The run was asked to stop; it saved a checkpoint first and the command line exits with 130."""
+class Interrupted(_Said):
+    """The run was asked to stop, and saved a checkpoint first."""
 
     exit_code = 130
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
 
 
 def one_line(text: str) -> str:

@@ -11,15 +11,13 @@ from bertkit.errors import BertkitError, did_you_mean
 T = TypeVar("T")
 
 
-def class_of(name: str, setting: str, package: str, kind: type[T], what: str) -> type[T]:
-    """The last class of a kind that a module defines: `PACKAGE.NAME`, or a dotted module of your own.
+def class_of(name: str, setting: str, kind: type[T]) -> type[T]:
+    """The last class of a kind that a module defines: one beside the kind's own, or a dotted module of your own.
 
     Args:
-        setting: where the name stands, for messages.
-        what: the word for it, in messages.
-    Raises:
-        BertkitError: there is no such module, or it holds no such class.
+        setting: where the name stands, to say in messages.
     """
+    what, package = kind.__name__.lower(), kind.__module__.rpartition(".")[0]
     known = module_names(package)
     if "." not in name and name not in known:
         raise BertkitError(f"{setting}: unknown {what} {name!r}", hint=did_you_mean(name, known))

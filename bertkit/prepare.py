@@ -175,7 +175,7 @@ def assemble(material: Material, recipe: Recipe, setup: DeviceSetup, built: Buil
 
 def objective_of(recipe: Recipe) -> type[Objective]:
     """The class that `train.objective` names."""
-    return class_of(recipe.train.objective, "train.objective", "bertkit.objectives", Objective, "objective")
+    return class_of(recipe.train.objective, "train.objective", Objective)
 
 
 def setup_for(setup: DeviceSetup, recipe: Recipe) -> DeviceSetup:

@@ -126,7 +126,7 @@ def task_class(name: str) -> type[Task]:
     Raises:
         BertkitError: there is no such module, or it holds no task.
     """
-    return class_of(name, "task.name", "bertkit.tasks", Task, "task")
+    return class_of(name, "task.name", Task)
 
 
 def make_task(section: Mapping[str, object]) -> Task:
