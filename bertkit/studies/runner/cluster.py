@@ -19,7 +19,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from bertkit import __version__
 from bertkit.errors import BertkitError, one_line
@@ -38,17 +37,17 @@ class Worker:
         self.process: Process | None = None
         self.told = 0  # the signal that came before the process began
 
-    def look(self, folder: str, work: str) -> tuple[str, str]:
-        """What this node has: the version of bertkit, and what keeps it from running jobs, else ""."""
+    def look(self, folder: str, work: str, version: str = __version__) -> str:
+        """What keeps this node from running the jobs of a study of that version, else ""."""
+        if version != __version__:
+            return f"has bertkit {__version__}, not {version}"
         for path in (work, folder):
             if not Path(path).is_dir():
-                return __version__, f"does not see {path}"
+                return f"does not see {path}"
         try:
-            if not is_held(Path(folder)):
-                return __version__, f"does not see that another machine holds {folder}"
+            return "" if is_held(Path(folder)) else f"does not see that another machine holds {folder}"
         except BertkitError as error:
-            return __version__, error.message
-        return __version__, ""
+            return error.message
 
     def run(self, command: Sequence[str], log: str, run: str, work: str, environment: Mapping[str, str] = {}) -> int:
         """Run a job to its end, once an earlier process of it is gone; returns its exit code."""
@@ -69,14 +68,6 @@ class Worker:
         self.told = number
         if self.process is not None:
             self.process.send_signal(number)
-
-
-class Need(NamedTuple):
-    """What one job takes of a node, and how many jobs find room on the cluster."""
-
-    gpus: float
-    cpus: int
-    slots: int
 
 
 @dataclass
@@ -127,30 +118,24 @@ class Remote:
 class RemoteSlot(Slot):
     """Room for one job somewhere on the cluster."""
 
-    need: Need = field(kw_only=True)
+    gpus: float = field(kw_only=True)
+    cpus: int = field(kw_only=True)
 
     def start(self, job: Job) -> Remote | None:
         import ray
 
         free = ray.available_resources()
-        if free.get("CPU", 0) < self.need.cpus or free.get("GPU", 0) < self.need.gpus:
+        if free.get("CPU", 0) < self.cpus or free.get("GPU", 0) < self.gpus:
             return None
         # two calls at a time: `tell` must reach a worker whose `run` goes on
-        options = {"num_cpus": self.need.cpus, "num_gpus": self.need.gpus, "max_concurrency": 2}
-        worker = ray.remote(Worker).options(**options).remote()
+        worker = ray.remote(Worker).options(num_cpus=self.cpus, num_gpus=self.gpus, max_concurrency=2).remote()
         call = (job.command, str(job.log), str(job.run.path), os.getcwd(), self.environment)
         return Remote(worker, worker.tell.remote(0), worker.run.remote(*call))
 
 
 @contextmanager
 def connected(address: str) -> Iterator[None]:
-    """A connection to a Ray cluster.
-
-    Args:
-        address: `HOST:PORT` of its head, `ray://HOST:PORT`, or `auto`: the one that this machine is part of.
-    Raises:
-        BertkitError: Ray is not installed, or no cluster answers there.
-    """
+    """A connection to the Ray cluster that answers at an address; `auto` is the one that this machine is part of."""
     try:
         import ray
     except ImportError:
@@ -181,30 +166,22 @@ def _check_address(address: str, hint: str) -> None:
         return  # it gives up by itself
     command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
     try:
-        is_ray = subprocess.run(command, capture_output=True, timeout=6 * REACHED, check=False).returncode == 0  # noqa: S603
-    except subprocess.TimeoutExpired:
-        is_ray = False
-    if not is_ray:
-        raise BertkitError(f"--address: what answers at {address} is no Ray cluster of this version", hint)
+        subprocess.run(command, capture_output=True, timeout=6 * REACHED, check=True)  # noqa: S603
+    except subprocess.SubprocessError:
+        raise BertkitError(f"--address: what answers at {address} is no Ray cluster of this version", hint) from None
 
 
 def make_slots(folder: Path, jobs_per_device: int) -> list[Slot]:
-    """The slots of the cluster: so many jobs on each GPU, or on each node's CPU cores where there is no GPU.
-
-    Args:
-        folder: of the study, which this process holds.
-    Raises:
-        BertkitError: a node cannot run jobs: it does not see the folder, its locks or this version of bertkit.
-    """
+    """The slots of the cluster, whose nodes must all see the folder of the study, which this process holds."""
     import ray
 
     nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-    need = need_of([node["Resources"] for node in nodes], jobs_per_device)
-    if not need.slots:
+    gpus, cpus, count = need_of([node["Resources"] for node in nodes], jobs_per_device)
+    if not count:
         raise BertkitError("--executor ray: no node of the cluster has CPU cores to give", hint="add a node")
     _check_nodes(nodes, folder)
-    share = {} if need.gpus else {"OMP_NUM_THREADS": str(need.cpus)}
-    return [RemoteSlot(share, need=need) for _ in range(need.slots)]
+    share = {} if gpus else {"OMP_NUM_THREADS": str(cpus)}
+    return [RemoteSlot(share, gpus=gpus, cpus=cpus) for _ in range(count)]
 
 
 def _check_nodes(nodes: Sequence[Mapping], folder: Path) -> None:
@@ -216,15 +193,14 @@ def _check_nodes(nodes: Sequence[Mapping], folder: Path) -> None:
     for node in nodes:
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         worker = ray.remote(Worker).options(num_cpus=0, scheduling_strategy=there).remote()
-        asked.append((node["NodeManagerAddress"], worker, worker.look.remote(str(folder.absolute()), os.getcwd())))
+        answer = worker.look.remote(str(folder.absolute()), os.getcwd(), __version__)
+        asked.append((node["NodeManagerAddress"], worker, answer))
     for name, worker, answer in asked:
         try:
-            version, problem = ray.get(answer, timeout=120)
+            problem = ray.get(answer, timeout=120)
         except ray.exceptions.RayError as error:
             cause = one_line(str(getattr(error, "cause", None) or error))
-            version, problem = __version__, f"cannot run bertkit ({cause[-200:]})"
-        if version != __version__:
-            problem = f"has bertkit {version}, not {__version__}"
+            problem = f"cannot run bertkit ({cause[-200:]})"
         if problem:
             raise BertkitError(
                 f"--executor ray: node {name} {problem}",
@@ -233,11 +209,15 @@ def _check_nodes(nodes: Sequence[Mapping], folder: Path) -> None:
         ray.kill(worker)
 
 
-def need_of(nodes: Sequence[Mapping[str, float]], jobs_per_device: int) -> Need:
-    """A share of a GPU, or of the cores of the smallest node, for one job."""
+def need_of(nodes: Sequence[Mapping[str, float]], jobs_per_device: int) -> tuple[float, int, int]:
+    """What one job takes, a share of a GPU or of the cores of the smallest node, and how many jobs find room.
+
+    Returns:
+        GPUs, cores, jobs.
+    """
     gpus = sum(int(node.get("GPU", 0)) for node in nodes)
     if gpus:
-        return Need(1 / jobs_per_device, 1, gpus * jobs_per_device)
+        return 1 / jobs_per_device, 1, gpus * jobs_per_device
     cores = [int(node["CPU"]) for node in nodes]
     each = max(1, min(cores, default=1) // jobs_per_device)
-    return Need(0, each, sum(count // each for count in cores))
+    return 0, each, sum(count // each for count in cores)

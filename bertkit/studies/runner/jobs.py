@@ -104,11 +104,7 @@ class Runner:
     stop: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
-        """Run what is not done yet.
-
-        Raises:
-            Interrupted: SIGINT or SIGTERM; the jobs that ran have saved a checkpoint.
-        """
+        """Run what is not done yet; a signal raises Interrupted once the jobs that ran have saved a checkpoint."""
         for job in self.jobs:
             if job.result.exists():
                 job.state = "done"
@@ -223,12 +219,10 @@ def why_it_died(log: Path, code: int, start: int = 0) -> str:
     if code < 0:
         with suppress(ValueError):
             return f"killed by {signal.Signals(-code).name}"
-    try:
-        with log.open("rb") as file:
-            file.seek(max(start, log.stat().st_size - 20_000))
-            text = file.read().decode(errors="replace")
-    except OSError:  # somebody removed it
-        text = ""
+    text = ""
+    with suppress(OSError), log.open("rb") as file:  # somebody may have removed it
+        file.seek(max(start, log.stat().st_size - 20_000))
+        text = file.read().decode(errors="replace")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line.removeprefix("error:").strip() for line in lines if line.startswith("error:")]
     return (errors or lines or [f"exit code {code}"])[-1]

@@ -33,13 +33,7 @@ class Room(NamedTuple):
 
     @contextmanager
     def slots(self, folder: Path) -> Iterator[Sequence[Slot]]:
-        """The slots for jobs of a study.
-
-        Args:
-            folder: of the study, which this process holds.
-        Raises:
-            BertkitError: the cluster does not answer, or cannot run jobs.
-        """
+        """The slots for jobs of the study in a folder, which this process holds."""
         if self.executor == "local":
             yield make_slots(self.jobs, self.gpus)
             return

@@ -13,15 +13,15 @@ import pytest
 from bertkit.errors import BertkitError
 from bertkit.folders import held
 from bertkit.studies.runner import cluster
-from bertkit.studies.runner.cluster import Need, Worker, need_of
+from bertkit.studies.runner.cluster import Worker, need_of
 
 
 def test_a_cluster_has_room_for_as_many_jobs_as_its_devices_take():
-    assert need_of([{"CPU": 8.0}, {"CPU": 4.0}], 1) == Need(0, 4, 3)  # the larger node takes two
-    assert need_of([{"CPU": 8.0}, {"CPU": 4.0}], 2) == Need(0, 2, 6)
-    assert need_of([{"CPU": 1.0}], 3) == Need(0, 1, 1)  # never more jobs than cores
-    assert need_of([{"CPU": 8.0, "GPU": 2.0}, {"CPU": 4.0}], 2) == Need(0.5, 1, 4)
-    assert need_of([], 1).slots == 0
+    assert need_of([{"CPU": 8.0}, {"CPU": 4.0}], 1) == (0, 4, 3)  # the larger node takes two
+    assert need_of([{"CPU": 8.0}, {"CPU": 4.0}], 2) == (0, 2, 6)
+    assert need_of([{"CPU": 1.0}], 3) == (0, 1, 1)  # never more jobs than cores
+    assert need_of([{"CPU": 8.0, "GPU": 2.0}, {"CPU": 4.0}], 2) == (0.5, 1, 4)
+    assert need_of([], 1)[-1] == 0
 
 
 @pytest.mark.parametrize("address", ["nonsense", "http://a:1", "a:b", "user:secret@host:1", "host:123456"])
@@ -45,10 +45,10 @@ def test_without_ray_its_extra_is_named(monkeypatch):
 
 
 def test_a_node_that_could_take_the_lock_of_the_study_is_of_no_use(tmp_path):
-    assert "does not see that" in Worker().look(str(tmp_path), str(tmp_path))[1]
+    assert "does not see that" in Worker().look(str(tmp_path), str(tmp_path))
     with held(tmp_path):
-        assert Worker().look(str(tmp_path), str(tmp_path))[1] == ""
-    assert Worker().look(str(tmp_path), "/nowhere")[1] == "does not see /nowhere"
+        assert Worker().look(str(tmp_path), str(tmp_path)) == ""
+    assert Worker().look(str(tmp_path), "/nowhere") == "does not see /nowhere"
 
 
 def test_a_job_begins_when_its_earlier_process_is_gone(tmp_path):
