@@ -9,7 +9,7 @@ import warnings
 
 import typer
 
-from bertkit.cli import doctor, recipes, runs, studies
+from bertkit.cli import inventory, runs, studies
 from bertkit.errors import BertkitError, Interrupted
 from bertkit.launch import is_rank, leave, say
 
@@ -19,10 +19,10 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
 for verb in (
-    runs.train, runs.evaluate, runs.predict, runs.report, runs.watch, studies.bench, recipes.tasks, doctor.doctor,
+    runs.train, runs.evaluate, runs.predict, runs.report, runs.watch, studies.bench, inventory.tasks, inventory.doctor,
 ):  # fmt: skip
     app.command()(verb)
-app.add_typer(recipes.app, name="recipe")
+app.add_typer(inventory.recipe, name="recipe")
 app.add_typer(studies.glue, name="glue")
 
 

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bertkit.cli.recipes import read_recipe
-from bertkit.cli.shared import Json, Launcher, Quiet, RunFolder, Settings, Verbose, launchable
+from bertkit.cli.shared import Json, Launcher, Quiet, RunFolder, Settings, Verbose, launchable, read_recipe
 from bertkit.errors import BertkitError
 from bertkit.launch import is_first, say
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bertkit.cli.recipes import read_recipe
-from bertkit.cli.shared import Json, Quiet, Settings
+from bertkit.cli.shared import Json, Quiet, Settings, read_recipe
 from bertkit.errors import BertkitError
 from bertkit.launch import say, sayer
 

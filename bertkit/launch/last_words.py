@@ -58,12 +58,9 @@ class LastWord(ErrorHandler):
 
 
 def recorded(work: Callable[[], int | None]) -> int:
-    """Do the work of one of several processes: the first one speaks, and the launcher tells of a failure, once.
+    """Do the work of one of several processes, of which the first one speaks; returns the exit code.
 
-    Returns:
-        The exit code.
-    Raises:
-        Exception: what the work raised, where the launcher is not ours.
+    What the work raises is told by the launcher, once; where that is not ours, it is raised.
     """
     if not is_first():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 for the life of this process
@@ -85,15 +82,7 @@ def check_restart() -> None:
 
 
 def told(folder: Path, launch: Callable[[], object]) -> int:
-    """Launch, and tell of a failure once.
-
-    Args:
-        folder: where the processes leave their error files.
-    Returns:
-        0, or 1 when a process ended by a bug, whose traceback is printed.
-    Raises:
-        BertkitError, Interrupted: why the first process that failed did.
-    """
+    """Launch processes that leave their error files in a folder, and tell of a failure once; see `run_launch`."""
     died: list[Word] = []
     try:
         launch()
@@ -112,8 +101,7 @@ def told(folder: Path, launch: Callable[[], object]) -> int:
         raise BertkitError(
             f"the processes did not find each other ({error})", hint="is --main-address right?"
         ) from None
-    last = max((int(path.name.rpartition("_")[2]) for path in folder.glob("*/attempt_*")), default=0)
-    words = _words(folder, last)
+    words = _words(folder, max(int(path.name.rpartition("_")[2]) for path in folder.glob("*/attempt_*")))
     # the cause before what it caused: one that says why, one that was killed, one that lost another
     word = next((word for word in [*words, *died] if not word.is_echo), None)
     if word is None and words:

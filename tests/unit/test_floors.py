@@ -52,7 +52,7 @@ ROOMS = {  # library -> where it may be imported; inside functions only, where t
         "inference",
         "studies",
         "data.collate",
-        "cli.doctor*",
+        "cli.inventory*",
         "launch.last_words",
         "heads*",
         "machine*",
@@ -64,7 +64,7 @@ ROOMS = {  # library -> where it may be imported; inside functions only, where t
     "matplotlib": {"pages*"},
     "jinja2": {"pages*"},
     "datasets": {"data.opening*", "metrics*"},
-    "huggingface_hub": {"models", "cli.doctor*"},
+    "huggingface_hub": {"models", "cli.inventory*"},
 }
 
 

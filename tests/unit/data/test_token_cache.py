@@ -171,7 +171,7 @@ def test_by_default_tokens_lie_in_the_home_folder_for_their_owner_only(maker, ho
 
 
 def test_doctor_shows_and_empties_the_cache(maker, home, capsys):
-    from bertkit.cli.doctor import doctor
+    from bertkit.cli.inventory import doctor
 
     def said(**options: bool) -> str:
         doctor(**options)

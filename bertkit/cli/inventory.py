@@ -1,4 +1,4 @@
-"""The verb that looks at this machine: what it has, and what each missing package would add."""
+"""The verbs that say what there is: tasks, recipes, and what this machine has."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Annotated
 
 import typer
 
-from bertkit import __version__
-from bertkit.cli.shared import Json
+import bertkit
+from bertkit.cli.shared import Json, Settings, read_recipe, recipe_path, shipped_recipes
 from bertkit.errors import BertkitError
 from bertkit.launch import settle_xla
 from bertkit.metrics.shown import counted
@@ -28,6 +28,77 @@ EXTRAS = {
     "torch_xla": "training on a TPU",
     "sentencepiece": "ALBERT, XLM-R and DeBERTa tokenizers without a tokenizer.json",
 }
+recipe = typer.Typer(help="List, show, check and copy recipes.", no_args_is_help=True)
+
+
+def tasks() -> None:
+    """List the tasks."""
+    import ast
+
+    from bertkit.tasks.base import task_names
+
+    for name in task_names():
+        source = (Path(bertkit.__file__).parent / "tasks" / f"{name}.py").read_text(encoding="utf-8")
+        print(f"{name:16}{(ast.get_docstring(ast.parse(source)) or '').splitlines()[0]}")
+
+
+@recipe.command("list")
+def list_recipes() -> None:
+    """List the recipes that come with bertkit."""
+    for name, path in shipped_recipes().items():
+        first = path.read_text(encoding="utf-8").splitlines()[0]
+        print(f"{name:24}{first.removeprefix('#').strip()}")
+
+
+@recipe.command("show")
+def show_recipe(
+    what: Annotated[str, typer.Argument(metavar="TASK|RECIPE", show_default=False)], settings: Settings = ()
+) -> None:
+    """Print a recipe with all defaults filled in."""
+    from bertkit.config import dump_yaml
+    from bertkit.tasks.base import make_task
+
+    found = read_recipe(what, settings)
+    print(dump_yaml({**found.tree(), "task": make_task(found.task).model_dump(mode="json")}), end="")
+
+
+@recipe.command("check")
+def check_recipe(what: Annotated[list[str], typer.Argument(metavar="RECIPE...", show_default=False)]) -> None:
+    """Check the keys, values and task of recipes without running them."""
+    from bertkit.tasks.base import make_task
+
+    for name in what:
+        make_task(read_recipe(name).task)
+        print(f"{name}: fine")
+
+
+@recipe.command("copy")
+def copy_recipe(
+    what: Annotated[str, typer.Argument(metavar="RECIPE", show_default=False)],
+    to: Annotated[Path, typer.Argument(metavar="FILE", show_default=False)],
+) -> None:
+    """Copy a recipe to a file that you can edit."""
+    if to.exists():
+        raise BertkitError(f"{to} already exists", hint="give another name")
+    from bertkit.disk import write_atomically
+
+    write_atomically(to, recipe_path(what).read_text(encoding="utf-8"))
+    print(to)
+
+
+@recipe.command("schema")
+def recipe_schema() -> None:
+    """Print the JSON schema of recipes; editors complete and check files with it."""
+    from bertkit.recipe import Recipe
+    from bertkit.tasks.base import task_class, task_names
+
+    schema = Recipe.model_json_schema()
+    tasks = {name: task_class(name).model_json_schema() for name in task_names()}
+    for name, task in tasks.items():
+        task["properties"]["name"] = {"const": name}
+        task["required"] = ["name"]
+    schema["properties"]["task"] = {"anyOf": [*tasks.values(), {"type": "string", "enum": list(tasks)}]}
+    print(json.dumps(schema, indent=2))
 
 
 def doctor(
@@ -52,7 +123,7 @@ def doctor(
     report = {
         "devices": _devices(),
         "versions": {
-            "bertkit": __version__,
+            "bertkit": bertkit.__version__,
             "python": platform.python_version(),
             **{name: version(name) if find_spec(name) else "missing" for name in PACKAGES},
         },
