@@ -173,15 +173,8 @@ class RunDir:
         except (OSError, ValueError) as error:
             raise BertkitError(f"{self[name]} cannot be read ({error})") from None
 
-    def append_history(self, records: Iterable[Mapping[str, object]]) -> None:
-        """Add lines to history.jsonl; a reader may follow it while the run goes on."""
-        self._append(HISTORY, records)
-
-    def append_pace(self, record: Mapping[str, object]) -> None:
-        """Add a line to pace.jsonl."""
-        self._append(PACE, [record])
-
-    def _append(self, name: str, records: Iterable[Mapping[str, object]]) -> None:
+    def append_history(self, records: Iterable[Mapping[str, object]], name: str = HISTORY) -> None:
+        """Add lines to history.jsonl, or to pace.jsonl; a reader may follow it while the run goes on."""
         with disk_errors(self[name]), self[name].open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(record) + "\n" for record in records)
 
@@ -263,12 +256,13 @@ def shaped(value: object, shape: type[BaseModel] | None) -> dict:
     return value
 
 
-def steps(checkpoints: Path) -> list[Path]:
-    """All resumable checkpoints of a run, oldest first."""
-    found = [entry for entry in checkpoints.glob("step-*") if re.fullmatch(r"step-\d+", entry.name)]
-    return sorted(found, key=step_of)  # not by name: step 1,000,000 has more digits than the others
+def checkpoints_of(folder: Path) -> list[Path]:
+    """All resumable checkpoints in the folder `checkpoints` of a run, oldest first."""
+    found = [entry for entry in folder.glob("step-*") if re.fullmatch(r"step-\d+", entry.name)]
+    # not by name: step 1,000,000 has more digits than the others
+    return sorted(found, key=lambda entry: int(entry.name.removeprefix("step-")))
 
 
-def step_of(checkpoint: Path) -> int:
-    """The step after which a checkpoint was written, by its name."""
-    return int(checkpoint.name.removeprefix("step-"))
+def latest(folder: Path) -> Path | None:
+    """The newest of these checkpoints."""
+    return next(reversed(checkpoints_of(folder)), None)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from bertkit.bounded import parse
 from bertkit.errors import BertkitError
 from bertkit.metrics.shown import describe_scores
-from bertkit.rundir import HISTORY, PACE, Moment, RunDir, shaped
-from bertkit.rundir import steps as checkpoints_of
+from bertkit.rundir import HISTORY, PACE, Moment, RunDir, latest, shaped
 
 SECONDS = 1.0  # between two looks
 SECONDS_OF_LINES = 10.0  # between two lines of a log
@@ -24,35 +23,23 @@ State = Literal["not begun", "starting", "running", "running elsewhere", "finish
 
 
 class Look(NamedTuple):
-    """What a run's folder says at one moment; None where it says nothing yet.
-
-    Attributes:
-        state: `gone` if the process that trained it is gone; `running elsewhere` if it began on another machine, whose
-            processes cannot be seen from here.
-        steps: of the whole run.
-        losses: of every step so far.
-        windows_a_second: over the last lines of pace.jsonl.
-        seconds_left: of training.
-        validation: scores of the last evaluation, after step `evaluated`.
-        checkpoint: the last one that can be resumed from.
-        resident_mb: memory of the process.
-        micro_batch_tokens: the size that was found, or halved to.
-    """
+    """What a run's folder says at one moment; None where it says nothing yet."""
 
     run: str
+    # `gone`: the process that trained it is; `running elsewhere`: it began on another machine, which is not seen from here
     state: State
     step: int | None = None
-    steps: int | None = None
+    steps: int | None = None  # of the whole run
     epoch: float | None = None
-    losses: tuple[float, ...] = ()
+    losses: tuple[float, ...] = ()  # of every step so far
     learning_rate: float | None = None
-    windows_a_second: float | None = None
-    seconds_left: float | None = None
-    evaluated: int | None = None
-    validation: dict[str, float | None] | None = None
-    checkpoint: str | None = None
-    resident_mb: int | None = None
-    micro_batch_tokens: int | None = None
+    windows_a_second: float | None = None  # over the last lines of pace.jsonl
+    seconds_left: float | None = None  # of training
+    evaluated: int | None = None  # the step of the last evaluation
+    validation: dict[str, float | None] | None = None  # its scores
+    checkpoint: str | None = None  # the last one that can be resumed from
+    resident_mb: int | None = None  # memory of the process
+    micro_batch_tokens: int | None = None  # the size that was found, or halved to
 
     @property
     def is_over(self) -> bool:
@@ -126,24 +113,24 @@ class Watcher:
             done = [record["windows"] for record in trained if timed[0]["step"] < record["step"] <= timed[-1]["step"]]
             speed = sum(done) / seconds
             left = (steps - step) * seconds / len(done) if steps and step and done else None
-        checkpoints = checkpoints_of(self.run.checkpoints)
+        checkpoint = latest(self.run.checkpoints)
         return Look(
             run=str(self.run.path), state=state, step=step, steps=steps, epoch=last.get("epoch"),
             losses=tuple(record["loss"] for record in trained), learning_rate=last.get("learning_rate"),
             windows_a_second=speed, seconds_left=left, evaluated=evaluated.get("step"),
-            validation=evaluated.get("validation"), checkpoint=checkpoints[-1].name if checkpoints else None,
+            validation=evaluated.get("validation"), checkpoint=checkpoint.name if checkpoint else None,
             resident_mb=timed[-1].get("resident_mb") if timed else None,
             micro_batch_tokens=sizes[-1] if sizes else None,
         )  # fmt: skip
 
-    def looks(self, wait: Callable[[float], None] = time.sleep) -> Iterator[Look]:
+    def looks(self) -> Iterator[Look]:
         """One look after another, until the run is over."""
         while True:
             look = self.look()
             yield look
             if look.is_over:
                 return
-            wait(SECONDS)
+            time.sleep(SECONDS)
 
     def _state(self) -> State:
         if self.run["metrics.json"].exists():
@@ -212,23 +199,19 @@ def facts(look: Look) -> dict[str, str]:
 
 
 def _live(watcher: Watcher) -> Look:
-    from rich.live import Live
-
-    with Live(auto_refresh=False) as live:
-        for look in watcher.looks():
-            live.update(_table(look), refresh=True)
-    return look
-
-
-def _table(look: Look) -> object:
     from rich import box
+    from rich.live import Live
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE, show_header=False, title=Text(f"{look.run}: {look.state}"), title_justify="left")
-    for name, text in facts(look).items():
-        table.add_row(name, Text(f"{text}  {sparkline(look.losses)}" if name == "loss" else text))
-    return table
+    with Live(auto_refresh=False) as live:
+        for look in watcher.looks():
+            title = Text(f"{look.run}: {look.state}")
+            table = Table(box=box.SIMPLE, show_header=False, title=title, title_justify="left")
+            for name, text in facts(look).items():
+                table.add_row(name, Text(f"{text}  {sparkline(look.losses)}" if name == "loss" else text))
+            live.update(table, refresh=True)
+    return look
 
 
 def _lines(watcher: Watcher) -> Look:

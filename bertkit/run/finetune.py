@@ -138,7 +138,7 @@ def _prepare(
 def _train(run: RunDir, prepared: Prepared, marks: Mapping[str, object], resume: bool, quiet: bool) -> Keeper:
     """Train from the first step, or from where the run stopped."""
     from bertkit.models.vocabulary import follow_decay
-    from bertkit.train import fit, keep, loop, memory
+    from bertkit.train import keep, loop, memory
     from bertkit.train.observe import make_progress, tracked
     from bertkit.train.optim import make_optimizer
     from bertkit.train.ranks import of_first
@@ -180,7 +180,7 @@ def _train(run: RunDir, prepared: Prepared, marks: Mapping[str, object], resume:
         if not keeper.stopped:
             state = prepared.train_state(model, wrapped, keeper, keeper.token_budget)
             if setup.finds_tokens and not keeper.token_budget:
-                state.resize(fit.find_token_budget(state))
+                state.resize(memory.find_token_budget(state))
                 keeper.resized(start, state.budget.tokens, "the fastest that fits")
             loop.train(state, start)
     return keeper
@@ -222,7 +222,7 @@ def _finish(run: RunDir, prepared: Prepared, keeper: Keeper, background: Backgro
     task = last.task if last else prepared.predictor.task
     results = {one.split: {**one.scores, "rows": len(one.rows)} for one in scored}
     train = background.covered["train"]
-    skipped = {"skipped": keeper.loss_scale.skipped} if keeper.loss_scale.value else {}
+    skipped = {"skipped": keeper.loss_scale.skipped} if keeper.loss_scale.is_enabled() else {}
     seconds = round(keeper.seconds(), 1)
     metrics = {
         "headline": task.headline,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from pydantic import BaseModel, Field, JsonValue
@@ -14,14 +17,16 @@ from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import nn
 
 from bertkit.bounded import check_regular, parse, read_whole
-from bertkit.disk import checksum, disk_errors, written_atomically
+from bertkit.disk import checksum, written_atomically
 from bertkit.errors import BertkitError
 from bertkit.recipe import differing_keys, digest
-from bertkit.rundir import shaped, step_of, steps
+from bertkit.rundir import checkpoints_of, shaped
 from bertkit.train.device import at_hand, weights_at_hand
 
 SCHEMA = 2  # of checkpoints: since 2 with sums, which safetensors files do not have
 WEIGHTS, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
+# what reading a checkpoint that is broken may raise
+BROKEN = (BertkitError, SafetensorError, OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError)
 
 
 class Best(BaseModel):
@@ -59,10 +64,10 @@ def save_checkpoint(
     Raises:
         BertkitError: the disk is full or forbidden; nothing is left under `path`.
     """
-    with disk_errors(path), written_atomically(path) as temporary:
+    with written_atomically(path) as temporary:
         temporary.mkdir()
         try:
-            save_model(_AtHand(model), str(temporary / WEIGHTS))
+            save_model(_at_hand(model), str(temporary / WEIGHTS))
             if optimizer is not None:
                 save_file(_flatten(model, optimizer), str(temporary / OPTIMIZER))
         except SafetensorError as error:
@@ -80,30 +85,24 @@ def read_state(path: Path) -> dict:
     Raises:
         BertkitError: a file is missing, truncated or altered, or the checkpoint is of another schema.
     """
-    try:
+    with _broken(path):
         return _checked(path)
-    except BertkitError as error:
-        raise BertkitError(error.message, hint=_earlier(path)) from None
 
 
 def _checked(path: Path) -> dict:
-    try:
-        text = read_whole(path / STATE)
-        state = parse(text)
-        shaped(state, State)
-        schema, files, noted = state["schema"], state["files"], state.pop("sum", None)
-        if schema != SCHEMA:
-            raise BertkitError(f"{path}: schema {schema!r}, this version reads {SCHEMA}")
-        if noted != digest(state) or text != _text({**state, "sum": noted}):
-            raise BertkitError(f"{path}: {STATE} was altered: its sum is another")
-        for name, (size, noted) in files.items():
-            check_regular(path / name)
-            if (path / name).stat().st_size != size:
-                raise BertkitError(f"{path}: {name} is truncated")
-            if checksum(path / name) != noted:
-                raise BertkitError(f"{path}: {name} was altered: its sum is another")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BertkitError(f"{path}: broken checkpoint ({error})") from None
+    text = read_whole(path / STATE)
+    state = shaped(parse(text), State)
+    noted = state.pop("sum", None)
+    if state["schema"] != SCHEMA:
+        raise BertkitError(f"{path}: schema {state['schema']!r}, this version reads {SCHEMA}")
+    if noted != digest(state) or text != _text({**state, "sum": noted}):
+        raise BertkitError(f"{path}: {STATE} was altered: its sum is another")
+    for name, (size, noted) in state["files"].items():
+        check_regular(path / name)
+        if (path / name).stat().st_size != size:
+            raise BertkitError(f"{path}: {name} is truncated")
+        if checksum(path / name) != noted:
+            raise BertkitError(f"{path}: {name} was altered: its sum is another")
     return state
 
 
@@ -118,7 +117,7 @@ def best_of(path: Path) -> int | None:
 def load_weights(path: Path, model: nn.Module) -> None:
     """Load the weights of a checkpoint into a model of the same shape."""
     with _broken(path):
-        load_model(_AtHand(model), str(path / WEIGHTS))
+        load_model(_at_hand(model), str(path / WEIGHTS))
 
 
 def resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, fingerprint: Mapping[str, object]) -> dict:
@@ -143,22 +142,6 @@ def resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, finge
     return state
 
 
-def latest(folder: Path) -> Path | None:
-    """The newest whole checkpoint of a run, or None."""
-    found = steps(folder)
-    return found[-1] if found else None
-
-
-def step_name(step: int) -> str:
-    """Folder name of the checkpoint after `step` steps."""
-    return f"step-{step:06d}"
-
-
-def best_name(step: int) -> str:
-    """Folder name of the best weights, when they are those after `step` steps."""
-    return f"best-{step:06d}"
-
-
 def _text(state: Mapping[str, object]) -> str:
     return json.dumps(state, indent=2) + "\n"
 
@@ -178,40 +161,31 @@ def _unflatten(model: nn.Module, optimizer: torch.optim.Optimizer, flat: Mapping
         owner, key = name.rsplit("/", 1)
         parameter = parameters[owner]
         # the step count stays where the optimiser makes it: beside fused parameters on their device
-        is_beside = value.ndim or _counts_on_device(optimizer)
+        is_beside = value.ndim or optimizer.defaults.get("fused") or optimizer.defaults.get("capturable")
         optimizer.state[parameter][key] = value.to(parameter.device) if is_beside else value
 
 
-def _counts_on_device(optimizer: torch.optim.Optimizer) -> bool:
-    return bool(optimizer.defaults.get("fused") or optimizer.defaults.get("capturable"))
+def _at_hand(model: nn.Module) -> SimpleNamespace:
+    """A model as safetensors takes it, which asks every weight where it lies: on XLA they cannot tell."""
+    return SimpleNamespace(state_dict=partial(weights_at_hand, model), load_state_dict=model.load_state_dict)
 
 
-def _earlier(path: Path) -> str:
+@contextmanager
+def _broken(path: Path) -> Iterator[None]:
+    """Say of a checkpoint that cannot be read which one there is to go on from."""
+    try:
+        yield
+    except BROKEN as error:
+        message = error.message if isinstance(error, BertkitError) else f"{path}: broken checkpoint ({error})"
+        raise BertkitError(message, hint=_way_on(path)) from error
+
+
+def _way_on(path: Path) -> str:
     if not path.name.startswith("step-"):
         return "remove the folder `checkpoints` to start again"
-    for other in reversed([entry for entry in steps(path.parent) if step_of(entry) < step_of(path)]):
-        try:
+    before = list(takewhile(lambda other: other != path, checkpoints_of(path.parent)))
+    for other in reversed(before):
+        with suppress(*BROKEN):
             _checked(other)
-        except BertkitError:
-            continue
-        return f"remove that folder to go on from {other.name}"
+            return f"remove that folder to go on from {other.name}"
     return "remove that folder to start again"
-
-
-class _AtHand:
-    """A model as safetensors takes it, which asks every weight where it lies: on XLA they cannot tell."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.state_dict, self.load_state_dict = partial(weights_at_hand, model), model.load_state_dict
-
-
-class _broken:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type | None, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, SafetensorError | OSError | RuntimeError | KeyError | ValueError):
-            raise BertkitError(f"{self.path}: broken checkpoint ({error})", hint=_earlier(self.path)) from error

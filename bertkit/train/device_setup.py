@@ -21,7 +21,7 @@ from bertkit.launch import is_told_cpu, process_count, restarts
 from bertkit.machine import take_threads
 from bertkit.metrics.shown import counted
 from bertkit.train.device import Device, device_of
-from bertkit.train.loss_scale import LossScale, make_scaler
+from bertkit.train.optim import LossScale
 from bertkit.train.ranks import of_first
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def set_up_device(
         accelerator=accelerator,
         device=device_of(accelerator.device),
         precision=precision,
-        loss_scale=LossScale(make_scaler(precision, accelerator.device)),
+        loss_scale=LossScale(accelerator.device.type, enabled=precision == "fp16"),
         training=_budget(training, config.micro_batch_tokens, config.pass_overhead),
         evaluation=_budget(evaluation, config.evaluation_tokens, config.pass_overhead),
         finds_tokens=config.micro_batch_tokens == "auto" and device not in ("cpu", "xla"),

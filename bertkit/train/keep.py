@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from bertkit.disk import discard
 from bertkit.metrics.shown import describe_scores
+from bertkit.rundir import PACE, RunDir, checkpoints_of, latest
 from bertkit.train import checkpoint, memory
 from bertkit.train.observe import Progress
 from bertkit.train.ranks import of_first
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
     from bertkit.data.plan import Plan
     from bertkit.objectives.base import Objective
     from bertkit.recipe import Recipe
-    from bertkit.rundir import RunDir
-    from bertkit.train.loss_scale import LossScale
+    from bertkit.train.optim import LossScale
 
 TRACKED = ("loss", "learning_rate", "gradient_norm")  # numbers of a step that trackers get
 
@@ -80,21 +80,22 @@ class Keeper(StepObserver):
     def __call__(self, steps: list[Step]) -> bool:
         if self.accelerator.is_main_process:
             self.run.append_history(step.record() for step in steps)
-            self.run.append_pace({"step": steps[-1].step, "seconds": round(self.seconds(), 3), **memory.held()})
+            pace = {"step": steps[-1].step, "seconds": round(self.seconds(), 3), **memory.held()}
+            self.run.append_history([pace], PACE)
         self.progress.steps(steps)
         for step in steps:
             self._track("train", {name: getattr(step, name) for name in TRACKED}, step.step)
         if skipped := [str(step.step) for step in steps if step.skipped]:
             self.progress.say(
                 f"step {', '.join(skipped)} skipped: the gradient overflowed in fp16; "
-                f"losses are scaled by {self.loss_scale.value:g} from here on"
+                f"losses are scaled by {self.loss_scale.get_scale():g} from here on"
             )
         return self.is_due(steps[-1].step) and self._evaluate(steps[-1].step, steps[-1].epoch)
 
     def resized(self, step: int, tokens: int, reason: str) -> None:
         self.token_budget = tokens
         if self.accelerator.is_main_process:
-            self.run.append_pace({"step": step, "micro_batch_tokens": tokens, "reason": reason})
+            self.run.append_history([{"step": step, "micro_batch_tokens": tokens, "reason": reason}], PACE)
         self.progress.say(f"step {step}: micro-batches of {tokens:,} tokens: {reason}")
 
     def _evaluate(self, step: int, epoch: float) -> bool:
@@ -136,7 +137,7 @@ class Keeper(StepObserver):
                  "fingerprint": dict(self.fingerprint),
                  "micro_batch_tokens": {"asked": self.asked, "now": self.token_budget}},
             )  # fmt: skip
-            for old in checkpoint.steps(self.run.checkpoints)[: -self.recipe.train.keep]:
+            for old in checkpoints_of(self.run.checkpoints)[: -self.recipe.train.keep]:
                 discard(old)
             self._drop_beaten()
         self.last_saved = name
@@ -153,7 +154,7 @@ class Keeper(StepObserver):
 
     def _drop_beaten(self) -> None:
         """Remove best weights of which no checkpoint speaks any more."""
-        wanted = {checkpoint.best_of(path) for path in checkpoint.steps(self.run.checkpoints)}
+        wanted = {checkpoint.best_of(path) for path in checkpoints_of(self.run.checkpoints)}
         wanted.add(self.best and self.best["step"])
         kept = {self._best_of(step) for step in wanted if step is not None}
         for folder in self.run.checkpoints.glob("best-*"):
@@ -162,7 +163,7 @@ class Keeper(StepObserver):
 
     def resume(self, say: Callable[[str], None]) -> int:
         """Go on from the last checkpoint; returns the steps done, 0 when there is none."""
-        path = of_first(lambda: checkpoint.latest(self.run.checkpoints))
+        path = of_first(lambda: latest(self.run.checkpoints))
         if path is None:
             say("resume: there is no checkpoint yet, starting from the first step")
         else:

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from bertkit.data.plan import deal
 from bertkit.errors import BertkitError, Interrupted
+from bertkit.launch import signals_to
 from bertkit.machine import bound_threads
 from bertkit.train import memory
 from bertkit.train.device import at_hand
-from bertkit.train.fit import halve
 from bertkit.train.optim import learning_rate_at
+from bertkit.train.ranks import Stop
 from bertkit.train.state import Step, TrainState
-from bertkit.train.stop import Stop, listening
 
 
 def train(state: TrainState, start: int) -> int:
@@ -33,7 +33,8 @@ def train(state: TrainState, start: int) -> int:
     state.model.train()
     total, observer = state.plan.step_count, state.observer
     device = state.accelerator.device
-    with listening(state.accelerator.num_processes, device) as stop, bound_threads(device.type):
+    stop = Stop(state.accelerator.num_processes, device)
+    with signals_to(stop.tell), bound_threads(device.type):
         for step in range(start, total):
             state.buffer.append(_one_step(state, step, total, stop))
             done = step + 1
@@ -67,9 +68,9 @@ def _one_step(state: TrainState, step: int, total: int, stop: Stop) -> tuple[Ste
             loss_sum, padded = _add_up(state, step, windows, weight)
             break
         except memory.OutOfMemory as full:
-            rows, length, is_shared = full.rows, full.length, full.is_shared
+            failed = full.args
         # out of the `except`, for the exception holds the activations
-        halve(state, step + 1, rows, length, is_shared)
+        memory.halve(state, step + 1, *failed)
     # a step that changed no weight is none for the schedule either
     rate = learning_rate_at(step - state.loss_scale.skipped, total, state.config)
     norm, is_update = _update(state, step, rate)
@@ -95,7 +96,7 @@ def _one_step(state: TrainState, step: int, total: int, stop: Stop) -> tuple[Ste
 
 def _update(state: TrainState, step: int, rate: float) -> tuple[Tensor, bool]:
     """Change the weights, unless their gradient overflowed; returns its norm, and whether they changed."""
-    state.loss_scale.unscale(state.optimizer)
+    state.loss_scale.unscale_(state.optimizer)
     clip = state.config.gradient_clip or math.inf
     norm = torch.as_tensor(state.accelerator.clip_grad_norm_(state.model.parameters(), clip))
     is_update = state.loss_scale.is_update(norm)
@@ -138,7 +139,7 @@ def _add_up(state: TrainState, step: int, windows: np.ndarray, weight: float) ->
                 summed = summed * 0.0 if is_empty else summed
                 is_shared = is_last and world > 1
                 # data-parallel training averages gradients over the ranks, while the loss is a sum
-                accelerator.backward(state.loss_scale.scaled(summed * share))
+                accelerator.backward(state.loss_scale.scale(summed * share))
             loss_sum += summed.detach()
             state.device.cut()
         except (RuntimeError, MemoryError) as error:
@@ -165,7 +166,7 @@ def _read_buffer(state: TrainState) -> list[Step]:
                 f"the loss of step {record.step} is {record.loss}; {state.saved}",
                 hint="lower train.learning_rate, or use hardware.precision=fp32",
             )
-    if steps[-1].skipped and state.loss_scale.value < 1:
+    if steps[-1].skipped and state.loss_scale.get_scale() < 1:
         raise BertkitError(
             f"the gradient of step {steps[-1].step} overflows in fp16 whatever its loss is scaled by; {state.saved}",
             hint="use hardware.precision=fp32, or lower train.learning_rate",

@@ -1,4 +1,4 @@
-"""AdamW with weight-decay groups, and the learning rate as a pure function of the step."""
+"""How weights change: AdamW with weight-decay groups, the learning rate of a step, and the scale of losses in fp16."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.amp import GradScaler
 
 if TYPE_CHECKING:
     from bertkit.recipe import TrainConfig
@@ -42,3 +43,38 @@ def learning_rate_at(step: int, step_count: int, config: TrainConfig) -> float:
     if config.schedule == "cosine":
         return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
     return config.learning_rate
+
+
+class LossScale(GradScaler):
+    """What losses are multiplied by in fp16, so that small gradients survive; elsewhere by nothing.
+
+    A gradient that overflows is left out. Source: Micikevicius et al. 2018, section 3.2.
+
+    Attributes:
+        skipped: steps so far whose gradient overflowed, so that they changed no weight.
+    """
+
+    skipped = 0
+
+    def is_update(self, norm: Tensor) -> bool:
+        """Whether the gradient of a step is finite and may change the weights; settles the scale of the next step.
+
+        Args:
+            norm: of the unscaled gradient. It is read here: the learning rate of the next step depends on it.
+        """
+        if not self.is_enabled():
+            return True
+        self.update()
+        is_finite = bool(norm.isfinite())
+        self.skipped += not is_finite
+        return is_finite
+
+    def state(self) -> dict[str, object] | None:
+        """What a checkpoint keeps."""
+        return {**self.state_dict(), "skipped": self.skipped} if self.is_enabled() else None
+
+    def load(self, state: dict | None) -> None:
+        """Go on from what a checkpoint kept."""
+        if state:
+            self.load_state_dict(state)
+            self.skipped = state.get("skipped", 0)

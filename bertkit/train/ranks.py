@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
+import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
+from torch import Tensor
 
 from bertkit.errors import BertkitError
 from bertkit.launch import process_count
@@ -46,3 +51,40 @@ def check_alike(what: str, see: Callable[[], Mapping[str, object]]) -> None:
                 f"{what} of rank {rank} is not that of rank 0: {'; '.join(different)}",
                 hint="give all hosts the same files, settings and versions",
             )
+
+
+class Stop:
+    """Whether to stop after this step, since a signal came; all ranks stop after the same one.
+
+    One process asks its own flag. Several add the flags up in each step, and the sum decides: never the signal that one
+    of them got.
+    """
+
+    def __init__(self, processes: int, device: torch.device) -> None:
+        self._told = threading.Event()
+        self._processes = processes
+        self._sums: deque[Tensor] = deque()
+        # the sum lies on the device, and reading that of this step would wait for the step to end: the sum before it is
+        # read; on a CPU it is at hand
+        self._steps_behind = 0 if device.type == "cpu" else 1
+
+    @property
+    def is_told(self) -> bool:
+        """Whether a signal has reached this process."""
+        return self._told.is_set()
+
+    def tell(self, number: int, frame: object) -> None:
+        """Note a signal; a second SIGINT stops at once."""
+        if self.is_told and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._told.set()
+
+    def add(self, told: Tensor) -> None:
+        """Note how many ranks were told to stop by the end of a step."""
+        self._sums.append(told)
+
+    def is_agreed(self) -> bool:
+        """Whether to stop after this step; to be asked once a step."""
+        if self._processes == 1:
+            return self.is_told
+        return len(self._sums) > self._steps_behind and bool(self._sums.popleft() > 0)

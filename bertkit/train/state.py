@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bertkit.objectives.base import Objective
     from bertkit.recipe import TrainConfig
     from bertkit.train.device import Device
-    from bertkit.train.loss_scale import LossScale
+    from bertkit.train.optim import LossScale
 
 
 class Step(NamedTuple):

@@ -12,7 +12,7 @@ import time
 import pytest
 
 import bertkit.watching
-from bertkit.rundir import RunDir
+from bertkit.rundir import PACE, RunDir
 from bertkit.watching import Follower, Watcher, facts, sparkline, watch
 from tests.cli.conftest import SMALL, check
 
@@ -136,7 +136,7 @@ def test_speed_and_time_left_come_from_the_last_lines(tmp_path):
     assert facts(Watcher(run).look()) == {}
     for step in (10, 20):
         run.append_history({"step": step - 9 + place, "loss": 1.0, "windows": 8} for place in range(10))
-        run.append_pace({"step": step, "seconds": step / 2.0, "resident_mb": 7})
+        run.append_history([{"step": step, "seconds": step / 2.0, "resident_mb": 7}], PACE)
     look = Watcher(run).look()
     assert look.state == "running elsewhere"
     assert look.windows_a_second == pytest.approx(16.0)

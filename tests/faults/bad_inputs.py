@@ -304,7 +304,7 @@ def _trained() -> Path:
     if not _made:
         from bertkit.recipe import load_recipe
         from bertkit.run import finetune
-        from bertkit.train import checkpoint
+        from bertkit.rundir import latest
 
         place = Path(tempfile.mkdtemp()) / "run"
         settings = ["model.init=scratch", "model.checkpoint=bundled:tiny", "data.train=bundled:sentiment.csv",
@@ -313,7 +313,7 @@ def _trained() -> Path:
                     "windows.max_length=32", "log.every=1"]  # fmt: skip
         finetune(load_recipe({"task": {"name": "sentiment"}}, settings), place, quiet=True)
         _made.append(place)
-        assert checkpoint.latest(place / "checkpoints"), "the run left no checkpoint"
+        assert latest(place / "checkpoints"), "the run left no checkpoint"
     return _made[0]
 
 

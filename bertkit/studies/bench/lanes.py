@@ -25,7 +25,7 @@ from bertkit.studies.bench.counting import Sample, Shape, Stopwatch, forward_ope
 from bertkit.tasks.base import Row, make_task
 from bertkit.train import loop
 from bertkit.train.device_setup import DeviceSetup, set_up_device, way_back
-from bertkit.train.fit import find_token_budget
+from bertkit.train.memory import find_token_budget
 from bertkit.train.optim import make_optimizer
 from bertkit.train.state import Step, StepObserver, TrainState
 

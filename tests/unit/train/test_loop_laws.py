@@ -18,7 +18,7 @@ from bertkit.errors import BertkitError, Interrupted
 from bertkit.inference import Predictor
 from bertkit.models import ready
 from bertkit.run import finetune, load
-from bertkit.rundir import RunDir
+from bertkit.rundir import RunDir, checkpoints_of
 from bertkit.train import checkpoint, keep, loop
 from bertkit.train.state import TrainState
 from tests.tiny import ASSETS
@@ -301,7 +301,7 @@ POINTS = {
     "between steps": (loop, "learning_rate_at"),
     "as it is asked whether a step is to be evaluated": (keep.Keeper, "is_due"),
     "as it is asked whether a step is to be saved": (keep.Keeper, "is_checkpoint"),
-    "while a step is observed": (RunDir, "append_pace"),
+    "while a step is observed": (RunDir, "append_history"),
     "in an evaluation": (Predictor, "evaluate"),
     "before a checkpoint is written": (checkpoint, "save_checkpoint"),
     "after a checkpoint is written": (keep.Keeper, "_drop_beaten"),
@@ -329,7 +329,7 @@ def test_a_signal_at_any_moment_loses_no_step(point: str, tmp_path: Path) -> Non
             patch.setattr(owner, name, signalled)
             with pytest.raises(Interrupted, match=r"stopped at step (\d) of 8; checkpoint step-00000\1 is saved"):
                 finetune(plan, cut, quiet=True)
-        (saved,) = checkpoint.steps(cut / "checkpoints")
+        (saved,) = checkpoints_of(cut / "checkpoints")
         assert len(losses(cut)) == int(saved.name.removeprefix("step-"))
         finetune(plan, cut, resume=True, quiet=True)
         for file in ("history.jsonl", "model/model.safetensors"):
@@ -370,7 +370,7 @@ def test_a_broken_loss_names_its_step_and_the_last_good_checkpoint(tmp_path: Pat
     ) as raised:
         finetune(plan, tmp_path / "run", quiet=True)
     assert "train.learning_rate" in raised.value.hint
-    for path in checkpoint.steps(tmp_path / "run/checkpoints"):
+    for path in checkpoints_of(tmp_path / "run/checkpoints"):
         assert all(torch.isfinite(tensor).all() for tensor in load_file(path / "model.safetensors").values())
 
 

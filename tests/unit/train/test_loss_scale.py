@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch.amp import GradScaler
 
 from bertkit.errors import BertkitError
 from bertkit.recipe import HardwareConfig, TrainConfig
@@ -34,7 +33,7 @@ def with_scaler(monkeypatch: pytest.MonkeyPatch, factor: float = 1.0, **settings
 
     make = optim.make_optimizer
     monkeypatch.setattr(optim, "make_optimizer", rounded)
-    monkeypatch.setattr(device_setup, "make_scaler", lambda precision, device: GradScaler("cpu", **settings))
+    monkeypatch.setattr(device_setup, "LossScale", lambda device, enabled: optim.LossScale("cpu", **settings))
 
 
 def steps_of(run: Path) -> list[dict]:

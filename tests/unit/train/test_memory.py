@@ -15,8 +15,8 @@ from bertkit.data.plan import Budget
 from bertkit.errors import BertkitError
 from bertkit.inference import Predictor
 from bertkit.run import finetune, load
-from bertkit.rundir import RunDir
-from bertkit.train import checkpoint, fit, loop, memory
+from bertkit.rundir import RunDir, checkpoints_of
+from bertkit.train import checkpoint, loop, memory
 from bertkit.train.state import TrainState
 from tests.unit.train.test_loop_laws import kill_after, losses, recipe, run_and_kill
 
@@ -104,7 +104,7 @@ def test_micro_batches_that_are_asked_for_anew_are_taken(tmp_path: Path, monkeyp
         run_and_kill(plan, tmp_path / "run", 4)
     plan["hardware"]["micro_batch_tokens"] = 100_000
     finetune(plan, tmp_path / "run", resume=True, quiet=True)
-    (last,) = checkpoint.steps(tmp_path / "run/checkpoints")
+    (last,) = checkpoints_of(tmp_path / "run/checkpoints")
     assert checkpoint.read_state(last)["micro_batch_tokens"] == {"asked": 100_000, "now": 0}
 
 
@@ -126,7 +126,7 @@ def test_one_window_that_does_not_fit_is_an_error_that_names_step_and_length(
 def test_memory_that_ends_while_ranks_exchange_gradients_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     run = SimpleNamespace(budget=Budget(512), saved="there is none")
     with pytest.raises(BertkitError, match="while processes exchanged gradients") as caught:
-        fit.halve(run, 9, rows=4, length=100, is_shared=True)
+        memory.halve(run, 9, rows=4, length=100, is_shared=True)
     assert caught.value.hint == "go on with --resume hardware.micro_batch_tokens=200"
 
 
@@ -169,7 +169,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def passes_of(limit: int, error: Exception) -> Callable:
-    """A hook of a model whose passes of more than `limit` padded tokens do not fit."""
+    """A hook of a model whose passes of more than `limit` padded tokens do not memory."""
 
     def check(model: torch.nn.Module, given: tuple, named: dict[str, torch.Tensor]) -> None:
         if named["input_ids"].numel() > limit:
@@ -226,15 +226,15 @@ def test_the_size_that_is_found_is_the_largest_doubling_that_fits(
         with monkeypatch.context() as patch:
             longest = run.plan.lengths.max()
             small_memory(limit * longest, patch)
-            timed = fit.tokens_a_second
+            timed = memory.tokens_a_second
 
             def ever_faster(run: TrainState, windows: np.ndarray) -> float:
                 timed(run, windows)
                 return float(len(windows))  # a device that likes them large
 
-            patch.setattr(fit, "tokens_a_second", ever_faster)
+            patch.setattr(memory, "tokens_a_second", ever_faster)
             before = [weight.clone() for weight in run.model.parameters()]
-            found.append(fit.find_token_budget(run) / longest)
+            found.append(memory.find_token_budget(run) / longest)
             assert all(map(torch.equal, before, run.model.parameters()))
             assert all(weight.grad is None for weight in run.model.parameters())
         return start
@@ -246,11 +246,11 @@ def test_the_size_that_is_found_is_the_largest_doubling_that_fits(
 
 def test_a_size_that_is_no_faster_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
-    monkeypatch.setattr(fit, "tokens_a_second", lambda run, windows: min(len(windows), 2.0))
+    monkeypatch.setattr(memory, "tokens_a_second", lambda run, windows: min(len(windows), 2.0))
     monkeypatch.setattr(
         loop,
         "train",
-        lambda run, start: found.append(fit.find_token_budget(run) / run.plan.lengths.max()),
+        lambda run, start: found.append(memory.find_token_budget(run) / run.plan.lengths.max()),
     )
     finetune(recipe("sentiment"), tmp_path / "run", quiet=True)
     assert found == [2]
@@ -272,7 +272,7 @@ def test_auto_finds_the_size_once_and_a_resumed_run_keeps_it(tmp_path: Path, mon
     plan = recipe("sentiment", steps=6, checkpoint_every=2)
     plan["hardware"]["micro_batch_tokens"] = "auto"
     monkeypatch.setattr(device_setup, "set_up_device", as_on_a_gpu)
-    monkeypatch.setattr(fit, "find_token_budget", find)
+    monkeypatch.setattr(memory, "find_token_budget", find)
     with monkeypatch.context() as patch:
         kill_after(4, patch)
         run_and_kill(plan, tmp_path / "run", 4)

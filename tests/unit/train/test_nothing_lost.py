@@ -18,7 +18,7 @@ import bertkit.prepare
 from bertkit.errors import BertkitError
 from bertkit.inference import Predictor
 from bertkit.run import finetune
-from bertkit.rundir import RunDir
+from bertkit.rundir import RunDir, checkpoints_of
 from bertkit.train import checkpoint, keep
 from tests.unit.train.test_loop_laws import Killed, kill_after, recipe
 
@@ -144,7 +144,7 @@ def test_the_newest_checkpoint_is_that_of_the_last_step_beyond_a_million_too(tmp
     names = ["step-999998", "step-999999", "step-1000000"]
     for name in (*reversed(names), "step-mine", "best-000002"):
         (tmp_path / name).mkdir()
-    assert [path.name for path in checkpoint.steps(tmp_path)] == names
+    assert [path.name for path in checkpoints_of(tmp_path)] == names
 
 
 def test_the_best_weights_of_a_checkpoint_stay_as_long_as_it_does(

@@ -8,7 +8,8 @@ import signal
 import pytest
 import torch
 
-from bertkit.train.stop import Stop, listening
+from bertkit.launch import signals_to
+from bertkit.train.ranks import Stop
 
 
 def answers(stop: Stop, sums: list[float]) -> list[bool]:
@@ -29,11 +30,12 @@ def test_on_a_gpu_the_sum_of_the_step_before_is_read_so_that_no_step_is_waited_f
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_a_process_alone_and_decides_nothing_where_there_are_others(number: int) -> None:
-    with listening(2, torch.device("cpu")) as stop:
+    stop, alone = Stop(2, torch.device("cpu")), Stop(1, torch.device("cpu"))
+    with signals_to(stop.tell):
         os.kill(os.getpid(), number)
         assert stop.is_told
         assert answers(stop, [0.0]) == [False]
-    with listening(1, torch.device("cpu")) as alone:
+    with signals_to(alone.tell):
         assert not alone.is_agreed()
         os.kill(os.getpid(), number)
         assert alone.is_agreed()
@@ -41,7 +43,7 @@ def test_a_signal_stops_a_process_alone_and_decides_nothing_where_there_are_othe
 
 def test_a_second_interrupt_stops_at_once_and_handlers_are_put_back() -> None:
     before = signal.getsignal(signal.SIGINT)
-    with listening(1, torch.device("cpu")):
+    with signals_to(Stop(1, torch.device("cpu")).tell):
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)

@@ -28,7 +28,7 @@ from bertkit.recipe import HardwareConfig, ModelConfig, TrainConfig, load_recipe
 from bertkit.run import finetune
 from bertkit.train import device, device_setup, loop, optim
 from bertkit.train.checkpoint import load_weights, save_checkpoint
-from bertkit.train.loss_scale import LossScale
+from bertkit.train.optim import LossScale
 from bertkit.train.state import TrainState
 
 XLA, CPU = torch.device("xla"), torch.device("cpu")
@@ -85,7 +85,8 @@ def test_shapes_are_fixed_on_xla_unless_the_recipe_says_no():
     training, evaluation = device_setup.BUDGETS["xla"]
     there = device_setup.DeviceSetup(
         accelerator=SimpleNamespace(device=XLA, num_processes=1), device=device.device_of(XLA), precision="fp32",
-        loss_scale=LossScale(), training=training, evaluation=evaluation, finds_tokens=True, summary="",
+        loss_scale=LossScale("cpu", enabled=False), training=training, evaluation=evaluation, finds_tokens=True,
+        summary="",
     )  # fmt: skip
     fixed = device_setup.with_shapes(there, HardwareConfig(), 32, 384)
     assert fixed.training.widths == fixed.evaluation.widths == (16, 32, 64, 128, 256, 384)
