@@ -14,7 +14,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
-from bertkit.bounded import read_whole
+from bertkit.disk import read_whole
 from bertkit.errors import BertkitError, did_you_mean, one_line
 
 Tree = dict[str, object]

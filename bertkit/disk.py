@@ -1,17 +1,24 @@
-"""Files and folders that are whole or not there, even when the process is killed while it writes or removes them."""
+"""Files and folders that are whole or not there, even when the process is killed while it writes or removes them.
+
+Text files are read whole if they are regular ones of a bounded size, whose JSON is of a bounded depth: a pipe makes a
+reader wait, a device never ends, and a file of another kind fills the memory.
+"""
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bertkit.errors import BertkitError
 
+LARGEST = 256 << 20  # bytes; parsed they take ten times as much memory
 TEMPORARY, REPLACED = ".tmp-", ".old-"  # how names begin: of what is not whole yet, of what is about to be removed
 
 
@@ -85,3 +92,40 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def check_regular(path: str | Path) -> None:
+    """Refuse what cannot be read to its end, with an OSError: a pipe, a device or a folder, or what is missing."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+
+
+def read_whole(path: str | Path, largest: int = LARGEST) -> str:
+    """The text of a UTF-8 file.
+
+    Raises:
+        OSError: it cannot be read, is not a regular file or is larger than `largest` bytes.
+        ValueError: it is not UTF-8.
+    """
+    check_regular(path)
+    if os.stat(path).st_size > largest:
+        raise OSError(errno.EFBIG, f"larger than {largest >> 20} MiB")
+    return Path(path).read_bytes().decode()
+
+
+def read_lines(path: str | Path, largest: int = LARGEST) -> Iterator[str]:
+    """The lines of a UTF-8 file, which may be larger than memory; each is bounded, and has its line feed."""
+    check_regular(path)
+    with open(path, "rb") as file:
+        while raw := file.readline(largest + 1):
+            if len(raw) > largest:
+                raise OSError(errno.EFBIG, f"a line larger than {largest >> 20} MiB")
+            yield raw.decode()
+
+
+def parse(text: str) -> object:
+    """The value of a JSON text; a ValueError where it is none, or is nested deeper than a reader can follow."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None

@@ -6,7 +6,7 @@ import errno
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,12 +24,10 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # what 
 
 @contextmanager
 def held(folder: Path, is_needed: bool = True) -> Iterator[None]:
-    """Make a folder, and keep other processes out of it while the block runs.
+    """Make a folder, and keep other processes out of it while the block runs; refused where another is at work there.
 
     Args:
-        is_needed: refuse a disk without locks; else only warn of it.
-    Raises:
-        BertkitError: another process is at work there; or the folder cannot be written, or its disk has no locks.
+        is_needed: refuse a disk without locks as well; else only warn of it.
     """
     with made(folder):
         lock = _locked(folder, SOON, is_needed)
@@ -44,11 +42,7 @@ def held(folder: Path, is_needed: bool = True) -> Iterator[None]:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a process holds the folder.
-
-    Raises:
-        BertkitError: its disk has no locks, or they cannot be read.
-    """
+    """Whether a process holds the folder; an error where its disk has no locks."""
     if not (folder / LOCK).exists():
         return False
     lock = _locked(folder, 0.0)
@@ -102,27 +96,20 @@ def made(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def next_folder(stem: str, parent: Path = Path("runs")) -> Iterator[Path]:
-    """Take the first free name of the form `parent/stem-001`; it is removed when it is empty after the block."""
+def next_folder(name: str, parent: Path = Path("runs")) -> Iterator[Path]:
+    """Take the first free folder of the form `parent/name-001`; it is removed when it is empty after the block.
+
+    Args:
+        name: of what the folder is for; of a dotted one, such as a task in a module, the last part is taken.
+    """
     with made(parent):
-        with disk_errors(parent):
-            folder = next(folder for number in count(1) if _is_new(folder := parent / f"{stem}-{number:03d}"))
+        for number in count(1):
+            folder = parent / f"{name.rsplit('.', 1)[-1]}-{number:03d}"
+            with disk_errors(parent), suppress(FileExistsError):
+                folder.mkdir()
+                break
         try:
             yield folder
         finally:
             with suppress(OSError):
                 folder.rmdir()
-
-
-def _is_new(folder: Path) -> bool:
-    """Make a folder; false when it exists already."""
-    try:
-        folder.mkdir()
-    except FileExistsError:
-        return False
-    return True
-
-
-def next_run(task: str) -> AbstractContextManager[Path]:
-    """The next folder in `runs` for a run of that task, or of the module that holds it."""
-    return next_folder(task.rsplit(".", 1)[-1])

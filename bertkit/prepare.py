@@ -27,7 +27,7 @@ from bertkit.recipe import ModelConfig, Recipe, check_windows, digest, fingerpri
 from bertkit.splits import Splits, bind_labels, path_of
 from bertkit.tasks.base import Task
 from bertkit.train.device_setup import DeviceSetup, with_shapes, without_padding
-from bertkit.train.state import StepObserver, TrainState
+from bertkit.train.loop import StepObserver, TrainState
 
 if TYPE_CHECKING:
     import torch

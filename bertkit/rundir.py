@@ -12,8 +12,18 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field, JsonValue, ValidationError
 
-from bertkit.bounded import parse, read_lines, read_whole
-from bertkit.disk import REPLACED, TEMPORARY, disk_errors, remove, sync, write_atomically, written_atomically
+from bertkit.disk import (
+    REPLACED,
+    TEMPORARY,
+    disk_errors,
+    parse,
+    read_lines,
+    read_whole,
+    remove,
+    sync,
+    write_atomically,
+    written_atomically,
+)
 from bertkit.errors import BertkitError
 from bertkit.folders import LOCK, held, is_held
 
@@ -239,12 +249,8 @@ class RunDir:
             raise BertkitError(f"{self[name]}:{number}: cannot be read ({error})") from None
 
 
-def shaped(value: object, shape: type[BaseModel] | None) -> dict:
-    """The value, which must be an object and hold what `shape` says.
-
-    Raises:
-        ValueError: it does not.
-    """
+def shaped(value: object, shape: type[BaseModel] | None = None) -> dict:
+    """The value, which must be an object and hold what `shape` says; else a ValueError."""
     if not isinstance(value, dict):
         raise ValueError("it holds no object")
     try:

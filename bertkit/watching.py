@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from bertkit.bounded import parse
+from bertkit.disk import parse
 from bertkit.errors import BertkitError
 from bertkit.metrics.shown import describe_scores
 from bertkit.rundir import HISTORY, PACE, Moment, RunDir, latest, shaped
@@ -26,7 +26,7 @@ class Look(NamedTuple):
     """What a run's folder says at one moment; None where it says nothing yet."""
 
     run: str
-    # `gone`: the process that trained it is; `running elsewhere`: it began on another machine, which is not seen from here
+    # `gone`: the process that trained it is; `running elsewhere`: on another machine, which cannot be seen from here
     state: State
     step: int | None = None
     steps: int | None = None  # of the whole run
@@ -61,11 +61,7 @@ class Follower:
         self._offset, self._node = 0, None
 
     def read(self) -> list[dict]:
-        """All whole lines so far.
-
-        Raises:
-            ValueError: a line is broken, or is of no step.
-        """
+        """All whole lines so far; a ValueError where one is broken, or is of no step."""
         try:
             with self.path.open("rb") as file:
                 node = self.path.stat().st_ino
@@ -85,15 +81,10 @@ class Watcher:
     """Looks at one run, again and again."""
 
     def __init__(self, run: RunDir) -> None:
-        self.run = run
-        self._history, self._pace = Follower(run[HISTORY]), Follower(run[PACE])
+        self.run, self._history, self._pace = run, Follower(run[HISTORY]), Follower(run[PACE])
 
     def look(self) -> Look:
-        """The run as it is now.
-
-        Raises:
-            BertkitError: one of its files is broken.
-        """
+        """The run as it is now; refused where one of its files is broken."""
         # the state comes before the files: a run that ends in between has written all of them
         state = self._state()
         if state == "not begun":

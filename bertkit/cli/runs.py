@@ -39,7 +39,7 @@ def train(
     launcher: Launcher,
 ) -> None:  # fmt: skip
     """Fine-tune a checkpoint: bertkit train sentiment --train reviews.csv --out runs/reviews"""
-    from bertkit.folders import next_run
+    from bertkit.folders import next_folder
     from bertkit.run import finetune
     from bertkit.tasks.base import make_task
 
@@ -47,7 +47,7 @@ def train(
     recipe = read_recipe(what, [*settings, *_aloud(verbose)], flags)
     if out is None and (launcher.asked.hosts or 1) > 1:
         raise BertkitError("--hosts: all hosts must name the same --out", hint="give --out, on a disk that all share")
-    with next_run(str(recipe.task["name"])) if out is None else nullcontext(out) as folder:
+    with next_folder(str(recipe.task["name"])) if out is None else nullcontext(out) as folder:
         # every process gets the name, restarted ones too
         extra = ["--out", str(folder)] if out is None else []
         if launcher.runs(quiet, takes_all=recipe.hardware.device in ("auto", "cuda"), extra=extra):

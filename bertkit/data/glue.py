@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from bertkit.bounded import parse, read_whole
 from bertkit.data.files import BadRow, File, Table, cut, name_parts, no_rows, show, unreadable
 from bertkit.data.glue_layouts import DEV_IDS, LAYOUTS, MSR_TEST, MSR_TRAIN, OTHER_STEMS, STEMS, Layout, task_of
 from bertkit.data.opening import READERS, open_table
 from bertkit.data.rules import Columns, Rules
 from bertkit.data.sources import collect
-from bertkit.disk import checksum
+from bertkit.disk import checksum, parse, read_whole
 from bertkit.errors import BertkitError
 
 HUB = "nyu-mll/glue"

@@ -19,9 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from bertkit import __version__
-from bertkit.bounded import check_regular
 from bertkit.data.windows import Inputs, WindowMaker, WindowStore, size_of, texts_of
-from bertkit.disk import TEMPORARY, written_atomically
+from bertkit.disk import TEMPORARY, check_regular, written_atomically
 from bertkit.errors import BertkitError
 
 FOLDER = "BERTKIT_CACHE"  # environment variable: where; empty: nowhere

@@ -12,7 +12,7 @@ from huggingface_hub.constants import is_offline_mode
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from transformers.utils import logging
 
-from bertkit.bounded import parse, read_whole
+from bertkit.disk import parse, read_whole
 from bertkit.errors import BertkitError
 
 if TYPE_CHECKING:

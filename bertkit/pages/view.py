@@ -9,8 +9,8 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, Field
 
-from bertkit.bounded import parse, read_whole
 from bertkit.config import read_yaml, validate
+from bertkit.disk import parse, read_whole
 from bertkit.errors import BertkitError
 from bertkit.findings import Finding, Table, from_json
 from bertkit.metrics.shown import counted, is_share, short_name, show_score

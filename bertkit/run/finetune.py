@@ -17,7 +17,7 @@ from bertkit.config import dump_yaml, flatten
 from bertkit.disk import disk_errors, write_atomically, written_atomically
 from bertkit.errors import BertkitError
 from bertkit.findings import Note, to_json
-from bertkit.folders import next_run
+from bertkit.folders import next_folder
 from bertkit.launch import Say, process_count, restarts, sayer, settle_xla
 from bertkit.metrics.shown import counted, short_name
 from bertkit.recipe import Recipe, load_recipe
@@ -88,7 +88,7 @@ def _claim(
 
     Chosen again, the precision might differ, and the digits with it.
     """
-    run = RunDir(out if out is not None else held.enter_context(next_run(task.name)))
+    run = RunDir(out if out is not None else held.enter_context(next_folder(task.name)))
     held.enter_context(run.claim(resume))
     finished = run.open().read_json("metrics.json") if resume and run["metrics.json"].exists() else None
     if finished is not None:

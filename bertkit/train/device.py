@@ -70,11 +70,8 @@ def at_hand(values: Tensor) -> Tensor:
 
 def weights_at_hand(model: nn.Module) -> dict[str, Tensor]:
     """The weights of a model by name, where files are written from; names that share a weight still do."""
-    found: dict[int, Tensor] = {}
     weights = model.state_dict(keep_vars=True)
-    for value in weights.values():
-        if id(value) not in found:
-            found[id(value)] = at_hand(value.detach())
+    found = {id(value): at_hand(value.detach()) for value in weights.values()}
     return {name: found[id(value)] for name, value in weights.items()}
 
 

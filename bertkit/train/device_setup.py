@@ -47,28 +47,18 @@ BUDGETS = {
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceSetup:
-    """What was chosen.
-
-    Attributes:
-        accelerator: accelerate's object for this process.
-        device: as the loop sees it.
-        precision: of the forward pass.
-        loss_scale: for small gradients in fp16; elsewhere it does nothing.
-        training: what one forward and backward pass may hold.
-        evaluation: what one forward pass without gradients may hold.
-        finds_tokens: whether the tokens of training are to be found before the first step; on a CPU they never are, nor
-            where shapes are fixed: every size that is tried would be compiled.
-        summary: one line for people.
-    """
+    """What was chosen."""
 
     accelerator: Accelerator
-    device: Device
-    precision: Precision
+    device: Device  # as the loop sees it
+    precision: Precision  # of the forward pass
     loss_scale: LossScale
-    training: Budget
-    evaluation: Budget
+    training: Budget  # what one forward and backward pass may hold
+    evaluation: Budget  # what one forward pass without gradients may hold
+    # whether the tokens of training are to be found before the first step: never on a CPU, nor where shapes are fixed,
+    # for every size that is tried would be compiled
     finds_tokens: bool
-    summary: str
+    summary: str  # one line for people
 
 
 def set_up_device(
@@ -125,17 +115,12 @@ def set_up_device(
         training=_budget(training, config.micro_batch_tokens, config.pass_overhead),
         evaluation=_budget(evaluation, config.evaluation_tokens, config.pass_overhead),
         finds_tokens=config.micro_batch_tokens == "auto" and device not in ("cpu", "xla"),
-        summary=f"{count}{device_name(device)}{threads}, {precision} ({reason})",
+        summary=f"{count}{_name_of(device)}{threads}, {precision} ({reason})",
     )
 
 
 def join(config: HardwareConfig) -> str:
-    """Meet the other processes of this launch, where there are any; returns the device.
-
-    Raises:
-        BertkitError: a device that is not there.
-        torch.distributed.DistStoreError: the others did not come.
-    """
+    """Meet the other processes of this launch, where there are any; returns the device."""
     from accelerate import PartialState
 
     device = _device(config)
@@ -162,25 +147,21 @@ def _meeting_point() -> dict[str, object]:
 def with_shapes(setup: DeviceSetup, config: HardwareConfig, batch_size: int, longest: int) -> DeviceSetup:
     """The setup, with fixed shapes where its device or the recipe asks for them.
 
-    Lengths double from SHORTEST to `longest`. Each has one number of rows: the share of a process in a batch, or as
-    many as the budget holds. So there are few shapes to compile, and a text is padded to less than twice its length.
-
-    Args:
-        batch_size: windows of a step, over all processes.
-        longest: tokens of the longest window that there can be.
+    Lengths double from SHORTEST to `longest`, that of the longest window that there can be. Each has one number of
+    rows: the share of a process in a batch, or as many as the budget holds. So there are few shapes to compile, and a
+    text is padded to less than twice its length.
     """
     is_compiled = config.compile or setup.accelerator.device.type == "xla"
     if not (is_compiled if config.fixed_shapes == "auto" else config.fixed_shapes):
         return setup
-    widths = [SHORTEST]
+    widths = [min(SHORTEST, longest)]
     while widths[-1] < longest:
-        widths.append(2 * widths[-1])
-    lengths = tuple(min(width, longest) for width in widths)
+        widths.append(min(2 * widths[-1], longest))
     rows = -(-batch_size // setup.accelerator.num_processes)
     return replace(
         setup,
-        training=setup.training._replace(widths=lengths, rows=rows),
-        evaluation=setup.evaluation._replace(widths=lengths, rows=setup.evaluation.tokens),
+        training=setup.training._replace(widths=tuple(widths), rows=rows),
+        evaluation=setup.evaluation._replace(widths=tuple(widths), rows=setup.evaluation.tokens),
         finds_tokens=False,
     )
 
@@ -212,8 +193,7 @@ def way_back() -> Callable[[], None]:
     return go
 
 
-def device_name(device: str) -> str:
-    """The device in words, for people and for environment.json."""
+def _name_of(device: str) -> str:
     if device == "cuda":
         return torch.cuda.get_device_name()
     if device == "xla":
@@ -260,20 +240,16 @@ def _device(config: HardwareConfig) -> str:
                 hint="set USE_TORCH_XLA=0 in its environment",
             )
         return "xla"
-    available = [
-        name
-        for name, is_there in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available()))
-        if is_there
-    ]
     if is_told_cpu():
         if config.device not in ("auto", "cpu"):
             raise BertkitError(
                 f"hardware.device: {config.device} was asked for, and the launch is on the CPU", hint="leave it out"
             )
         return "cpu"
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if config.device == "auto":
-        return available[0] if available else "cpu"
-    if config.device != "cpu" and config.device not in available:
+        return next(name for name in there if there[name])
+    if not there.get(config.device):
         raise BertkitError(
             f"hardware.device: there is no {config.device} device here", hint="see `bertkit doctor`, or use cpu"
         )

@@ -12,9 +12,9 @@ from bertkit.disk import discard
 from bertkit.metrics.shown import describe_scores
 from bertkit.rundir import PACE, RunDir, checkpoints_of, latest
 from bertkit.train import checkpoint, memory
+from bertkit.train.loop import Step, StepObserver
 from bertkit.train.observe import Progress
 from bertkit.train.ranks import of_first
-from bertkit.train.state import Step, StepObserver
 
 if TYPE_CHECKING:
     import torch

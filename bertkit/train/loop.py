@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import math
 from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from bertkit.data.plan import deal
+from bertkit.data.plan import Budget, Plan, deal
 from bertkit.errors import BertkitError, Interrupted
 from bertkit.launch import signals_to
 from bertkit.machine import bound_threads
@@ -18,7 +20,97 @@ from bertkit.train import memory
 from bertkit.train.device import at_hand
 from bertkit.train.optim import learning_rate_at
 from bertkit.train.ranks import Stop
-from bertkit.train.state import Step, TrainState
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from bertkit.objectives.base import Objective
+    from bertkit.recipe import TrainConfig
+    from bertkit.train.device import Device
+    from bertkit.train.optim import LossScale
+
+
+class Step(NamedTuple):
+    """What one step did."""
+
+    step: int  # steps done so far, this one included
+    epoch: float  # passes over the data so far, in fractions
+    loss: float  # the mean over the global batch
+    learning_rate: float
+    gradient_norm: float | None  # before clipping; None where it is not finite
+    windows: int  # of the global batch
+    tokens: int  # of these windows, without padding
+    padded: int  # tokens on this rank, padding included
+    skipped: bool = False  # the gradient overflowed in fp16, and changed no weight
+
+    def record(self) -> dict[str, object]:
+        """The line of history.jsonl; `skipped` is there where it is true."""
+        return {name: value for name, value in self._asdict().items() if name != "skipped" or value}
+
+
+class StepObserver:
+    """Told of finished steps, in order; this one saves nothing."""
+
+    last_saved = "there is none"  # name of the last good checkpoint, for messages
+
+    def __call__(self, steps: list[Step]) -> bool:
+        """The steps since the last call; returns true to stop training after the newest of them."""
+        raise NotImplementedError
+
+    def is_due(self, step: int) -> bool:
+        """Whether to be called right after this step, to evaluate."""
+        raise NotImplementedError
+
+    def is_checkpoint(self, step: int) -> bool:
+        """Whether to save after this step."""
+        return False
+
+    def save(self, step: int) -> None:
+        """Write a checkpoint of the state after this step."""
+
+    def resized(self, step: int, tokens: int, reason: str) -> None:
+        """Micro-batches have another token budget from this step on."""
+
+
+@dataclass(kw_only=True)
+class TrainState:
+    """All that the loop works on."""
+
+    accelerator: Accelerator
+    device: Device
+    loss_scale: LossScale
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    plan: Plan
+    objective: Objective
+    budget: Budget  # what a pass may hold
+    config: TrainConfig
+    log_every: int  # steps between two calls of the observer, at most
+    observer: StepObserver
+
+    @property
+    def saved(self) -> str:
+        """Which checkpoint there is to go on from, for messages."""
+        return f"the last good checkpoint is {self.observer.last_saved}"
+
+    def resize(self, tokens: int) -> None:
+        """Let passes hold so many padded tokens from now on."""
+        self.budget = self.budget._replace(tokens=tokens)
+
+    def shape(self, windows: np.ndarray) -> tuple[int, int]:
+        """Rows of a micro-batch, those included that only fill it, and tokens of each."""
+        return self.budget.shape(len(windows), int(self.plan.lengths[windows].max()))
+
+    def padded_size(self, windows: np.ndarray) -> int:
+        """Tokens of a micro-batch, padding included."""
+        return math.prod(self.shape(windows))
+
+    def forward(self, step: int, windows: np.ndarray) -> Tensor:
+        """The summed loss of some windows of a step."""
+        inputs, targets = self.objective.batch(step, windows, self.budget)
+        with self.accelerator.autocast():
+            outputs = self.model(**inputs)
+        return self.objective.loss(outputs, targets)
 
 
 def train(state: TrainState, start: int) -> int:
@@ -34,16 +126,18 @@ def train(state: TrainState, start: int) -> int:
     total, observer = state.plan.step_count, state.observer
     device = state.accelerator.device
     stop = Stop(state.accelerator.num_processes, device)
+    # steps that the observer has not been told of, with their losses and norms on the device
+    waiting: list[tuple[Step, Tensor, Tensor]] = []
     with signals_to(stop.tell), bound_threads(device.type):
         for step in range(start, total):
-            state.buffer.append(_one_step(state, step, total, stop))
+            waiting.append(_one_step(state, step, total, stop))
             done = step + 1
             # read once: a signal that comes while this step is observed or saved stops the run after the next one
             is_asked = stop.is_agreed()
             is_last, is_checkpoint, wants_stop = done == total, observer.is_checkpoint(done), False
             # the losses are read before anything is saved, so that no checkpoint holds a broken model
             if is_last or is_asked or is_checkpoint or done % state.log_every == 0 or observer.is_due(done):
-                wants_stop = observer(_read_buffer(state))
+                wants_stop = observer(_read(waiting, state))
                 state.model.train()
             if is_last or is_asked or is_checkpoint or wants_stop:
                 observer.save(done)
@@ -150,16 +244,16 @@ def _add_up(state: TrainState, step: int, windows: np.ndarray, weight: float) ->
     return loss_sum, padded
 
 
-def _read_buffer(state: TrainState) -> list[Step]:
+def _read(waiting: list[tuple[Step, Tensor, Tensor]], state: TrainState) -> list[Step]:
     """Bring the losses since the last call to the host, at once."""
-    pairs = [(at_hand(loss), at_hand(norm)) for _, loss, norm in state.buffer]
+    pairs = [(at_hand(loss), at_hand(norm)) for _, loss, norm in waiting]
     numbers = torch.stack([torch.stack([loss.float(), norm.float()]) for loss, norm in pairs]).tolist()
     # until here `loss` held the weight, which divides the sum
     steps = [
         record._replace(loss=loss / max(record.loss, 1e-12), gradient_norm=norm if math.isfinite(norm) else None)
-        for (record, *_), (loss, norm) in zip(state.buffer, numbers, strict=True)
+        for (record, *_), (loss, norm) in zip(waiting, numbers, strict=True)
     ]
-    state.buffer.clear()
+    waiting.clear()
     for record in steps:
         if not math.isfinite(record.loss):
             raise BertkitError(

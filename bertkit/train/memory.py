@@ -16,7 +16,7 @@ import torch
 from bertkit.errors import BertkitError
 
 if TYPE_CHECKING:
-    from bertkit.train.state import TrainState
+    from bertkit.train.loop import TrainState
 
 MEGABYTE = 1 << 20
 WORTHWHILE = 1.05  # times the speed: less is no reason to take more memory
@@ -40,11 +40,7 @@ def is_exhausted(error: BaseException) -> bool:
 
 @contextmanager
 def or_else(message: Callable[[], str], hint: str) -> Iterator[None]:
-    """Turn memory that runs out in a block into an error, where nothing can be made smaller.
-
-    Raises:
-        BertkitError: with the message as it is then.
-    """
+    """Turn memory that runs out in a block into an error, where nothing can be made smaller."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -84,10 +80,7 @@ def find_token_budget(state: TrainState) -> int:
     """The micro-batch that this device likes best: budgets are doubled until one does not fit or is no faster.
 
     The longest windows are tried, for their attention takes most, with as much memory held as AdamW will; nothing is
-    learned from them. No rank waits for another: each finds its own.
-
-    Returns:
-        padded tokens of a micro-batch, no more than a step has.
+    learned from them. No rank waits for another: each finds its own. It is in padded tokens, no more than a step has.
     """
     longest_first = np.argsort(-state.plan.lengths, kind="stable")
     most = -(-state.plan.batch_size // state.accelerator.num_processes)

@@ -16,11 +16,23 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from bertkit.recipe import LogConfig
-    from bertkit.train.state import Step
+    from bertkit.train.loop import Step
 
 
 class Progress:
     """Shows nothing: on other ranks, and to callers that asked for quiet."""
+
+    def __init__(self, total: int = 0, start: int = 0) -> None:
+        self.total, self._first = total, start
+        self._began, self._tokens = time.monotonic(), 0
+
+    def after(self, steps: Sequence[Step]) -> tuple[str, float]:
+        """The loss of these steps and the useful tokens a second of all so far, in words; and the seconds left."""
+        self._tokens += sum(step.tokens for step in steps)
+        done, seconds = steps[-1].step, max(time.monotonic() - self._began, 1e-9)
+        loss = sum(step.loss for step in steps) / len(steps)
+        left = seconds / max(1, done - self._first) * (self.total - done)
+        return f"loss {loss:.4f}  {self._tokens / seconds:,.0f} tokens/s", left
 
     def steps(self, steps: Sequence[Step]) -> None:
         """Steps were done."""
@@ -36,17 +48,14 @@ class Lines(Progress):
     """Plain lines on stderr, for logs; at most one every few seconds."""
 
     seconds_between = 5.0
-
-    def __init__(self, total: int, start: int = 0) -> None:
-        self._rate = _Rate(total, start)
-        self._last = 0.0
+    last = 0.0  # time of the last one
 
     def steps(self, steps: Sequence[Step]) -> None:
-        speed, seconds_left = self._rate.after(steps)
+        speed, seconds_left = self.after(steps)
         now = time.monotonic()
-        if now - self._last >= self.seconds_between or steps[-1].step == self._rate.total:
-            self._last = now
-            self.show(f"step {steps[-1].step}/{self._rate.total}  {speed}  {seconds_left:.0f} s left")
+        if now - self.last >= self.seconds_between or steps[-1].step == self.total:
+            self.last = now
+            self.show(f"step {steps[-1].step}/{self.total}  {speed}  {seconds_left:.0f} s left")
 
     def show(self, text: str) -> None:
         """Show how far the run is."""
@@ -82,7 +91,7 @@ class Bar(Progress):
         from rich import progress
         from rich.console import Console
 
-        self._rate = _Rate(total, start)
+        super().__init__(total, start)
         self._bar = progress.Progress(
             progress.TextColumn("training"), progress.BarColumn(), progress.MofNCompleteColumn(),
             progress.TextColumn("{task.fields[info]}"), progress.TimeRemainingColumn(),
@@ -92,7 +101,7 @@ class Bar(Progress):
         self._bar.start()
 
     def steps(self, steps: Sequence[Step]) -> None:
-        self._bar.update(self._task, completed=steps[-1].step, info=self._rate.after(steps)[0])
+        self._bar.update(self._task, completed=steps[-1].step, info=self.after(steps)[0])
 
     def say(self, text: str) -> None:
         self._bar.console.print(text, markup=False, highlight=False)
@@ -108,22 +117,6 @@ def make_progress(total: int, start: int = 0, quiet: bool = False) -> Progress:
     if "ipykernel" in sys.modules or SPAWNED in os.environ:
         return OneLine(total, start)
     return Bar(total, start) if sys.stderr.isatty() else Lines(total, start)
-
-
-class _Rate:
-    """How fast a run is, over the steps seen."""
-
-    def __init__(self, total: int, start: int) -> None:
-        self.total, self._first = total, start
-        self._began, self._tokens = time.monotonic(), 0
-
-    def after(self, steps: Sequence[Step]) -> tuple[str, float]:
-        """The loss of these steps and the useful tokens a second of all, in words; and the seconds left."""
-        self._tokens += sum(step.tokens for step in steps)
-        done, seconds = steps[-1].step, max(time.monotonic() - self._began, 1e-9)
-        loss = sum(step.loss for step in steps) / len(steps)
-        left = seconds / max(1, done - self._first) * (self.total - done)
-        return f"loss {loss:.4f}  {self._tokens / seconds:,.0f} tokens/s", left
 
 
 @contextmanager
@@ -143,11 +136,7 @@ def tracked(accelerator: Accelerator, log: LogConfig, settings: Mapping[str, obj
 
 
 def check_trackers(names: Sequence[str]) -> Sequence[str]:
-    """The tracker names, refused before the run starts when one cannot be had.
-
-    Raises:
-        BertkitError: an unknown or missing tracker.
-    """
+    """The tracker names, refused before the run starts when one is unknown or missing."""
     if not names:
         return names
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers

@@ -37,11 +37,7 @@ def of_first(make: Callable[[], T]) -> T:
 
 
 def check_alike(what: str, see: Callable[[], Mapping[str, object]]) -> None:
-    """Refuse to go on when the processes see different things; all of them raise alike.
-
-    Raises:
-        BertkitError: the keys that differ.
-    """
+    """Refuse to go on when the processes see different things: all of them raise alike, and name the keys."""
     if process_count() == 1:
         return
     everywhere = gather_object([dict(see())])

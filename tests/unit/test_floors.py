@@ -36,7 +36,6 @@ FLOORS = {  # room -> floor
     "launch": 2,
     "folders": 1.7,
     "disk": 1.5,
-    "bounded": 1,
     "heads": 1,
     "machine": 1,
     "findings": 1,

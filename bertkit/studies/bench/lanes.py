@@ -25,9 +25,9 @@ from bertkit.studies.bench.counting import Sample, Shape, Stopwatch, forward_ope
 from bertkit.tasks.base import Row, make_task
 from bertkit.train import loop
 from bertkit.train.device_setup import DeviceSetup, set_up_device, way_back
+from bertkit.train.loop import Step, StepObserver, TrainState
 from bertkit.train.memory import find_token_budget
 from bertkit.train.optim import make_optimizer
-from bertkit.train.state import Step, StepObserver, TrainState
 
 
 @dataclass(frozen=True, eq=False)

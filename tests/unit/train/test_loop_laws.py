@@ -20,7 +20,7 @@ from bertkit.models import ready
 from bertkit.run import finetune, load
 from bertkit.rundir import RunDir, checkpoints_of
 from bertkit.train import checkpoint, keep, loop
-from bertkit.train.state import TrainState
+from bertkit.train.loop import TrainState
 from tests.tiny import ASSETS
 
 BUNDLED = {"sentiment": "sentiment.csv", "nli": "nli.jsonl", "pos": "pos.conllu", "qa": "qa.json"}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from bertkit.train.loop import Step
 from bertkit.train.observe import make_progress
-from bertkit.train.state import Step
 
 
 def test_a_notebook_sees_one_line_that_is_written_over(capsys, monkeypatch):
