@@ -46,12 +46,6 @@ class Look(NamedTuple):
         """Whether nothing more will happen."""
         return self.state in ("finished", "gone")
 
-    def to_json(self) -> dict[str, object]:
-        """Plain values, with the last loss alone."""
-        values = self._asdict()
-        del values["losses"]
-        return {**values, "loss": self.losses[-1] if self.losses else None}
-
 
 class Follower:
     """The lines of a growing file, each read once; a file that was replaced is read from its start."""
@@ -147,7 +141,9 @@ def watch(run: str | Path, as_json: bool = False) -> None:
     if watcher.run.path.is_file():
         raise BertkitError(f"{run} is a file, not the folder of a run")
     if as_json:
-        print(json.dumps(watcher.look().to_json()))
+        values = watcher.look()._asdict()
+        losses = values.pop("losses")
+        print(json.dumps({**values, "loss": losses[-1] if losses else None}))
         return
     try:
         look = _live(watcher) if sys.stdout.isatty() else _lines(watcher)

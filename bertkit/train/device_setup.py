@@ -75,8 +75,6 @@ def set_up_device(
         folder: where trackers write.
         before: the precision that a run was started with, which a resumed one keeps where it is `auto`.
         autocast: false for a model whose weights themselves will have the precision, as for prediction.
-    Raises:
-        BertkitError: a device or precision that is not there.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState

@@ -53,8 +53,7 @@ class Keeper(StepObserver):
     stopped: bool = False  # early stopping has ended the run
     step: int = 0
     last_saved: str = "none, for none was written yet"
-    _began: float = field(default_factory=time.monotonic)
-    _seconds_before: float = 0.0
+    _began: float = field(default_factory=time.monotonic)  # were it trained without a break
 
     @property
     def asked(self) -> int | str:
@@ -63,7 +62,7 @@ class Keeper(StepObserver):
 
     def seconds(self) -> float:
         """Seconds of training so far, over all resumes."""
-        return self._seconds_before + time.monotonic() - self._began
+        return time.monotonic() - self._began
 
     def is_due(self, step: int) -> bool:
         """Whether to evaluate after this step: the last one always is, whatever divides what."""
@@ -170,7 +169,8 @@ class Keeper(StepObserver):
             state = checkpoint.resume(path, self.model, self.optimizer, self.fingerprint)
             self.loss_scale.load(state["scaler"])
             self.best, self.stale, self.stopped = state["best"], state["stale"], state["stopped"]
-            self.step, self._seconds_before, self.last_saved = state["step"], state["seconds"], path.name
+            self.step, self.last_saved = state["step"], path.name
+            self._began -= state["seconds"]
             if state["micro_batch_tokens"]["asked"] == self.asked:  # asked for anew, they are taken as asked
                 self.token_budget = state["micro_batch_tokens"]["now"]
             say(f"resume: going on from {path.name}")

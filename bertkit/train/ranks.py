@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TypeVar
@@ -57,23 +56,18 @@ class Stop:
     """
 
     def __init__(self, processes: int, device: torch.device) -> None:
-        self._told = threading.Event()
+        self.is_told = False  # whether a signal has reached this process
         self._processes = processes
         self._sums: deque[Tensor] = deque()
         # the sum lies on the device, and reading that of this step would wait for the step to end: the sum before it is
         # read; on a CPU it is at hand
         self._steps_behind = 0 if device.type == "cpu" else 1
 
-    @property
-    def is_told(self) -> bool:
-        """Whether a signal has reached this process."""
-        return self._told.is_set()
-
     def tell(self, number: int, frame: object) -> None:
         """Note a signal; a second SIGINT stops at once."""
         if self.is_told and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self._told.set()
+        self.is_told = True
 
     def add(self, told: Tensor) -> None:
         """Note how many ranks were told to stop by the end of a step."""
