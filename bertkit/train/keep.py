@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from bertkit.recipe import Recipe
     from bertkit.train.optim import LossScale
 
-TRACKED = ("loss", "learning_rate", "gradient_norm")  # numbers of a step that trackers get
-
 
 @dataclass(kw_only=True)
 class Keeper(StepObserver):
@@ -83,7 +81,8 @@ class Keeper(StepObserver):
             self.run.append_history([pace], PACE)
         self.progress.steps(steps)
         for step in steps:
-            self._track("train", {name: getattr(step, name) for name in TRACKED}, step.step)
+            numbers = {"loss": step.loss, "learning_rate": step.learning_rate, "gradient_norm": step.gradient_norm}
+            self._track("train", numbers, step.step)
         if skipped := [str(step.step) for step in steps if step.skipped]:
             self.progress.say(
                 f"step {', '.join(skipped)} skipped: the gradient overflowed in fp16; "
