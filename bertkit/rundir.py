@@ -61,7 +61,7 @@ class Environment(BaseModel):
 
 
 class Moment(BaseModel):
-    """A line of history.jsonl, as far as readers rely on it."""
+    """A line of history.jsonl or pace.jsonl, as far as readers rely on it."""
 
     step: int
     epoch: float = 0.0
@@ -71,7 +71,8 @@ class Moment(BaseModel):
 SHAPES: Mapping[str, type[BaseModel]] = {
     "metrics.json": Metrics,
     "environment.json": Environment,
-    "history.jsonl": Moment,
+    HISTORY: Moment,
+    PACE: Moment,
 }
 
 

@@ -221,6 +221,15 @@ def test_a_rewound_history_holds_what_came_before_to_the_byte(run):
     assert run.read_history() == []
 
 
+@pytest.mark.parametrize("name", ["history.jsonl", "pace.jsonl"])
+def test_a_line_of_no_step_is_named_before_anything_is_forgotten(run, name):
+    run.append_history([{"step": 1}, {"seconds": 1.0}], name)
+    before = run[name].read_bytes()
+    error = error_of(run.rewind_history, 1)
+    assert error.message.startswith(f"{run[name]}:2: cannot be read (step: ")
+    assert run[name].read_bytes() == before
+
+
 def test_the_next_folder_is_taken_and_goes_when_it_stays_empty(tmp_path):
     with next_folder("qa", tmp_path / "runs") as first, next_folder("qa", tmp_path / "runs") as second:
         assert (first, second) == (tmp_path / "runs" / "qa-001", tmp_path / "runs" / "qa-002")
