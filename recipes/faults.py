@@ -37,9 +37,9 @@ from bertkit.findings import Finding, Series, Table, to_json
 from bertkit.folders import LOCK
 from bertkit.outcome import memory_curve
 from bertkit.pages.html import write_report
-from bertkit.rundir import PACE, RunDir
+from bertkit.rundir import PACE, RunDir, checkpoints_of, latest
 from bertkit.train import checkpoint, keep, loop
-from bertkit.train.state import TrainState
+from bertkit.train.loop import TrainState
 
 ROOT = Path(__file__).parents[1]
 BUNDLED = {"sentiment": "sentiment.csv", "nli": "nli.jsonl", "pos": "pos.conllu", "qa": "qa.json"}
@@ -268,7 +268,7 @@ def damages(place: Place) -> Count:
     first, _ = whole(place, "pos", *OFTEN)
     made = place.run("damage-whole")
     call(train("pos", made, *settings), made.with_suffix(".log"), lambda: die_after(28))
-    before, last = (path.name for path in checkpoint.steps(made / "checkpoints"))
+    before, last = (path.name for path in checkpoints_of(made / "checkpoints"))
     survived = lost = tried = 0
 
     def refused(out: Path, *more: str, patch: Callable[[], None] = lambda: None) -> str:
@@ -351,7 +351,7 @@ def stops(place: Place) -> Count:
         if code == 0:  # it was quicker
             continue
         tried, slowest = tried + 1, max(slowest, time.monotonic() - began)
-        last, saved = RunDir(out).last_record(), checkpoint.latest(out / "checkpoints")
+        last, saved = RunDir(out).last_record(), latest(out / "checkpoints")
         is_saved = last is None or (saved is not None and checkpoint.read_state(saved)["step"] == last["step"])
         is_well, gone = outcome(first, out, call(train(task, out, *OFTEN), log))
         survived, lost = survived + (is_well and is_saved and code == 130), lost + gone
@@ -376,7 +376,7 @@ def full_disks(place: Place) -> Count:
         code = call(train("sentiment", out, *OFTEN), log)
         said = log.read_text()
         is_told = code == 0 or (code == 2 and "No space left on device" in said)
-        for path in checkpoint.steps(out / "checkpoints"):
+        for path in checkpoints_of(out / "checkpoints"):
             checkpoint.read_state(path)
             held += 1
         mount(disk, 1024 * 64, "remount,")
@@ -443,7 +443,7 @@ def disks(place: Place) -> Count:
         settings = ("train.steps=60", "train.checkpoint_every=1", "train.evaluate_every=2", f"train.keep={kept}")
         pid = start(train("nli", out, *settings), out.with_suffix(".log"))
         while os.waitpid(pid, os.WNOHANG) == (0, 0):
-            most, looks = max(most, len(checkpoint.steps(out / "checkpoints"))), looks + 1
+            most, looks = max(most, len(checkpoints_of(out / "checkpoints"))), looks + 1
         survived += (out / "metrics.json").exists() and kept <= most <= kept + 1
     return Count(len(keeps), survived, 0, f"{looks:,} looks")
 

@@ -91,7 +91,7 @@ def test_shapes_are_fixed_on_xla_unless_the_recipe_says_no():
     fixed = device_setup.with_shapes(there, HardwareConfig(), 32, 384)
     assert fixed.training.widths == fixed.evaluation.widths == (16, 32, 64, 128, 256, 384)
     assert not fixed.finds_tokens
-    assert graphs_at_most(fixed.training, fixed.evaluation) == 2 * 6 + 6 + 3
+    assert device.graphs_at_most(fixed.training, fixed.evaluation) == 2 * 6 + 6 + 3
     assert device_setup.with_shapes(there, HardwareConfig(fixed_shapes=False), 32, 384) == there
 
 
@@ -209,15 +209,6 @@ class WithConstants(Recording):
     number = device.Device.number
 
 
-def graphs_at_most(training: Budget, evaluation: Budget) -> int:
-    """Graphs that a run on one XLA device compiles, however long it is and whatever it reads, dropout or not.
-
-    A first and a later micro-batch of a step for each shape of training, a pass for each shape of evaluation, the
-    first and a later step of the optimiser, and one for the wait of processes for each other.
-    """
-    return 2 * len(training.shapes()) + len(evaluation.shapes()) + 3
-
-
 def recorded(
     task: str, out: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Recording] = Recording
 ) -> tuple[Graphs, int]:
@@ -259,7 +250,7 @@ def recorded(
     finetune(recipe, out, quiet=True)
     training = budgets[0]
     (evaluation,) = {budget for budget in budgets if budget != training}
-    return graphs, graphs_at_most(training, evaluation)
+    return graphs, device.graphs_at_most(training, evaluation)
 
 
 @pytest.mark.parametrize("task", BUNDLED)
@@ -277,4 +268,4 @@ def test_a_number_that_differs_from_step_to_step_would_be_compiled_again(tmp_pat
 
 
 def test_the_bound_follows_the_shapes():
-    assert graphs_at_most(Budget(256, 0, (16, 32), 4), Budget(256, 0, (16, 32, 48), 8)) == 2 * 2 + 3 + 3
+    assert device.graphs_at_most(Budget(256, 0, (16, 32), 4), Budget(256, 0, (16, 32, 48), 8)) == 2 * 2 + 3 + 3
