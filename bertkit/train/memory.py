@@ -86,9 +86,9 @@ def find_token_budget(state: TrainState) -> int:
     most = -(-state.plan.batch_size // state.accelerator.num_processes)
     weights = state.model.parameters()
     moments = [] if state.optimizer.state else [torch.empty_like(weight) for weight in weights for _ in "mv"]
-    rows, best, speed = 1, 1, 0.0
+    best, speed = 1, 0.0
     state.model.train()
-    while True:
+    for rows in sorted({*(1 << power for power in range(most.bit_length())), most}):
         try:
             # from the start again where there are too few
             found = tokens_a_second(state, np.resize(longest_first, rows))
@@ -100,9 +100,6 @@ def find_token_budget(state: TrainState) -> int:
         if found <= WORTHWHILE * speed:
             break
         best, speed = rows, found
-        if rows == most:
-            break
-        rows = min(2 * rows, most)
     del moments
     release()
     return best * state.budget.width(int(state.plan.lengths.max()))
