@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
+import timeit
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -215,12 +216,7 @@ def bf16_gain(device: str) -> float:
     for dtype in (torch.float32, torch.bfloat16):
         # the feed-forward product of a base-size model over 512 tokens: some 30 ms in all
         rows, weight = torch.ones(512, 768, dtype=dtype), torch.ones(3072, 768, dtype=dtype)
-        times = []
-        for _ in range(4):
-            began = time.perf_counter()
-            functional.linear(rows, weight)
-            times.append(time.perf_counter() - began)
-        seconds[dtype] = min(times)
+        seconds[dtype] = min(timeit.repeat(partial(functional.linear, rows, weight), number=1, repeat=4))
     return seconds[torch.float32] / seconds[torch.bfloat16]
 
 
