@@ -97,8 +97,8 @@ def stack_targets(task: Task, part: Part) -> dict[str, np.ndarray]:
 def cover(task: Task, parts: Sequence[Part]) -> Coverage:
     """Let an oracle answer from the windows, and count what it cannot reach."""
     # class heads answer from any window, so an oracle is always right there
-    is_sure = not HEADS[task.head].per_token
-    unreached = [] if is_sure else [name for part in parts for name in _unreached(task, part)]
+    doubtful = parts if HEADS[task.head].per_token else ()
+    unreached = [name for part in doubtful for name in _unreached(task, part)]
     row_count = sum(len(rows) for rows, _ in parts)
     return Coverage(
         rows=row_count,

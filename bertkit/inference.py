@@ -57,8 +57,7 @@ class Predictor:
 
         The parts are those of `parts`; kept in a list, they serve many evaluations without being tokenised again.
         """
-        rows: list[Row] = []
-        predictions: list[Prediction] = []
+        rows, predictions = [], []
         for part in parts:
             rows += part.rows
             predictions += self._answer(part)

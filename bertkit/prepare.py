@@ -72,10 +72,7 @@ class Material:
 def read_material(
     recipe: Recipe, task: Task, splits: Splits, label_names: Sequence[str] | None, say: Callable[[str], None]
 ) -> Material:
-    """Open the checkpoint's files and bind the labels; finds out all that can be wrong before a weight is read.
-
-    `splits` and `label_names` are those of `splits.read_splits`.
-    """
+    """Open the checkpoint's files and bind the labels; finds out all that can be wrong before a weight is read."""
     checkpoint = local(recipe.model)
     architecture = load_config(checkpoint)
     tokenizer = load_tokenizer(checkpoint, words=bool(task.reads.words))
@@ -134,10 +131,9 @@ class Prepared:
     def train_state(
         self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, observer: StepObserver, token_budget: int = 0
     ) -> TrainState:
-        """What the loop works on; model and optimiser are as the accelerator wrapped them.
+        """What the loop works on, with model and optimiser as the accelerator wrapped them.
 
-        Args:
-            token_budget: padded tokens of a micro-batch, where they were found or halved before; else 0.
+        `token_budget` are the padded tokens of a micro-batch, where they were found or halved before; else 0.
         """
         setup, budget = self.setup, self.setup.training
         return TrainState(

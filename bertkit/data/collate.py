@@ -34,12 +34,10 @@ class Collator:
     def __call__(
         self, windows: Sequence[int] | np.ndarray, budget: Budget = NO_SHAPES
     ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Pad some windows.
+        """Pad some windows, to a fixed shape of the budget if it has some.
 
         A batch with fewer rows than its shape is filled with its first window, whose targets there are IGNORED.
 
-        Args:
-            budget: its fixed shapes, if it has some, are what batches are padded to.
         Returns:
             The model's inputs, (B, S) each; and what the loss needs: the targets, (B, ...) or (B, S), and
             `answerable` (B, S) bool, true on the text of the long side and on [CLS], when the store keeps spans. The

@@ -80,14 +80,10 @@ def _epoch_batches(plan: Plan, epoch: int) -> list[np.ndarray]:
 
 
 def deal(windows: np.ndarray, lengths: np.ndarray, world: int, budget: Budget) -> list[list[np.ndarray]]:
-    """Deal the windows of a step to `world` ranks, as micro-batches of similar length.
+    """Deal the windows of a step to `world` ranks, as micro-batches of similar length; `lengths` are the plan's.
 
     Every rank gets the same number of micro-batches, as data-parallel training demands; a rank with too few windows
     gets empty ones. What is learned does not change: the loss is a sum over the step.
-
-    Args:
-        windows: window numbers of the step.
-        lengths: (N,) tokens of every window of the plan.
     """
     longest_first = windows[np.argsort(-lengths[windows], kind="stable")]
     # there and back again, so that ranks get about the same tokens

@@ -52,16 +52,14 @@ def files_of(folder: Path) -> list[tuple[Path, os.stat_result]]:
 def shrink(folder: Path, largest: int) -> tuple[int, int]:
     """Remove the files that were not used for longest, until the others have this many bytes; the count and bytes gone.
 
-    Raises:
-        OSError: a file cannot be removed.
+    An OSError says that one cannot be removed.
     """
-    size = gone = removed = 0
-    for path, status in files_of(folder):
-        size += status.st_size
-        if size > largest:
-            path.unlink(missing_ok=True)
-            removed, gone = removed + 1, gone + status.st_size
-    return removed, gone
+    files = files_of(folder)
+    sizes = [status.st_size for _, status in files]
+    kept = sum(total <= largest for total in accumulate(sizes))
+    for path, _ in files[kept:]:
+        path.unlink(missing_ok=True)
+    return len(files) - kept, sum(sizes[kept:])
 
 
 def cut(maker: WindowMaker, inputs: Iterable[Inputs], spans: bool) -> WindowStore:

@@ -48,11 +48,9 @@ class WindowMaker:
     """
 
     def __init__(self, tokenizer: Tokenizer, config: WindowsConfig, keep: bool = False) -> None:
-        """
-        Args:
-            tokenizer: the `tokenizers` backend; its own truncation and padding are switched off.
-            config: as resolved by `recipe.check_windows`.
-            keep: let `data/token_cache.py` keep the windows of many rows.
+        """Take the `tokenizers` backend, and windows as `recipe.check_windows` resolves them.
+
+        `keep` lets `data/token_cache.py` keep the windows of many rows.
         """
         assert config.stride is not None, "windows are resolved before they are made"
         self.tokenizer, self.config, self.keep = tokenizer, config, keep
@@ -60,11 +58,8 @@ class WindowMaker:
         self._frames = {1: _frame(tokenizer.encode("a")), 2: _frame(tokenizer.encode("a", "a"))}
 
     def __call__(self, inputs: Iterable[Inputs], spans: bool = False) -> WindowStore:
-        """Cut all rows.
+        """Cut all rows, one entry each and all of one type; `spans` keeps character offsets, for answers that are text.
 
-        Args:
-            inputs: one entry a row, all of one type.
-            spans: keep character offsets, for tasks that answer with text.
         Raises:
             BertkitError: an overlap, or a text, that no row has room for.
         """

@@ -59,9 +59,7 @@ class Head:
     def loss(self, logits: Sequence[Tensor], targets: Mapping[str, Tensor], settings: LossSettings) -> Tensor:
         """The summed loss of a batch, a float32 scalar.
 
-        Args:
-            logits: the `outputs`, (B, ...) or (B, S, ...) each.
-            targets: as the collator has them.
+        The logits are the `outputs`, (B, ...) or (B, S, ...) each; the targets are as the collator has them.
         """
         raise NotImplementedError
 
