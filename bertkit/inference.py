@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import reprlib
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -26,6 +28,7 @@ from bertkit.train.memory import is_exhausted, release
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,7 @@ class Predictor:
     task: Task  # with its labels bound
     model: nn.Module  # in evaluation mode or not; it is put back as it was
     maker: WindowMaker
-    pad_id: int
-    inputs: frozenset[str]  # names of the tensors that the model takes beside `input_ids`
+    tokenizer: PreTrainedTokenizerBase
     accelerator: Accelerator
     budget: Budget  # what one forward pass may hold
 
@@ -69,8 +71,14 @@ class Predictor:
 
     def collator(self, store: WindowStore, targets: Mapping[str, np.ndarray]) -> Collator:
         """Makes batches of these windows and targets as the model takes them, on its device."""
-        is_per_token = HEADS[self.task.head].per_token_targets
-        return Collator(store, self.pad_id, self.inputs, targets, is_per_token, self.accelerator.device)
+        pad_id, is_per_token = self.tokenizer.pad_token_id, HEADS[self.task.head].per_token_targets
+        return Collator(store, pad_id, self._inputs, targets, is_per_token, self.accelerator.device)
+
+    @cached_property
+    def _inputs(self) -> frozenset[str]:
+        """Names of the tensors that both the tokenizer gives and the model takes."""
+        accepted = inspect.signature(self.model.forward).parameters
+        return frozenset(name for name in self.tokenizer.model_input_names if name in accepted)
 
     def _answer(self, part: Part) -> Iterator[Prediction]:
         for row, outputs in zip(part.rows, self._outputs(part.store), strict=True):

@@ -16,7 +16,7 @@ from bertkit.data.plan import Plan
 from bertkit.data.windows import WindowMaker
 from bertkit.encode import Part, cover, cut_parts, cut_rows, stack_targets
 from bertkit.inference import Predictor
-from bertkit.models.load import forward_inputs, load_config, load_model, load_tokenizer, longest_input
+from bertkit.models.load import load_config, load_model, load_tokenizer, longest_input
 from bertkit.models.padding_free import is_padding_free
 from bertkit.models.ready import Ready, make_trainable
 from bertkit.named import class_of
@@ -122,7 +122,6 @@ class Prepared:
     recipe: Recipe
     setup: DeviceSetup
     built: Built
-    tokenizer: PreTrainedTokenizerBase
     scored: Mapping[str, Sequence[Part]]  # rows to score as windows, by split
     predictor: Predictor
     objective: Objective
@@ -155,17 +154,16 @@ def assemble(material: Material, recipe: Recipe, setup: DeviceSetup, built: Buil
     """Put objective, plan and predictor together around a model, by the recipe that it was built by."""
     if is_padding_free(built.model):
         setup = without_padding(setup, recipe.hardware)
-    predictor = make_predictor(material.task, built.model, material.tokenizer, material.maker, setup)
-    lengths, train = material.train.store.lengths, recipe.train
+    task, maker, tokenizer, train = material.task, material.maker, material.tokenizer, recipe.train
+    predictor = Predictor(task, built.model, maker, tokenizer, setup.accelerator, setup.evaluation)
     return Prepared(
         recipe=recipe,
         setup=setup,
         built=built,
-        tokenizer=material.tokenizer,
         scored=material.scored,
         predictor=predictor,
         objective=objective_of(recipe).of(material, recipe, predictor),
-        plan=Plan(lengths, train.batch_size, train.epochs, train.steps, train.order, recipe.seed),
+        plan=Plan(material.train.store.lengths, train.batch_size, train.epochs, train.steps, train.order, recipe.seed),
     )
 
 
@@ -177,14 +175,6 @@ def objective_of(recipe: Recipe) -> type[Objective]:
 def setup_for(setup: DeviceSetup, recipe: Recipe) -> DeviceSetup:
     """The setup with the fixed shapes that it or the recipe asks for."""
     return with_shapes(setup, recipe.hardware, recipe.train.batch_size, recipe.windows.max_length)
-
-
-def make_predictor(
-    task: Task, model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, maker: WindowMaker, setup: DeviceSetup
-) -> Predictor:
-    """A model, its task and its tokenizer, ready to answer."""
-    inputs = forward_inputs(model, tokenizer)
-    return Predictor(task, model, maker, tokenizer.pad_token_id, inputs, setup.accelerator, setup.evaluation)
 
 
 def marks_of(material: Material, prepared: Prepared) -> dict[str, object]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -214,12 +213,6 @@ def replace_attention(model: PreTrainedModel, before: str, name: str, attend: Ca
         ALL_ATTENTION_FUNCTIONS.register(name, attend)
         ALL_MASK_ATTENTION_FUNCTIONS.register(name, mask)
         model.set_attn_implementation(name)
-
-
-def forward_inputs(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[str]:
-    """Names of the tensors that both the tokenizer gives and the model takes."""
-    accepted = inspect.signature(model.forward).parameters
-    return frozenset(name for name in tokenizer.model_input_names if name in accepted)
 
 
 def _spaced_words(tokenizer: PreTrainedTokenizerBase) -> PreTokenizer | None:

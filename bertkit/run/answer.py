@@ -113,9 +113,10 @@ def _open(run: str | Path, assignments: Sequence[str], say: Say) -> tuple[Recipe
 
     settle_xla(recipe.hardware.device)
     from bertkit.data.windows import WindowMaker
+    from bertkit.inference import Predictor
     from bertkit.models.load import load_model, load_tokenizer, longest_input
     from bertkit.models.ready import make_answering
-    from bertkit.prepare import make_predictor, setup_for
+    from bertkit.prepare import setup_for
     from bertkit.train.device_setup import set_up_device
 
     # half the weights to read, and no casts: autocast is for training, whose weights stay float32
@@ -130,4 +131,4 @@ def _open(run: str | Path, assignments: Sequence[str], say: Say) -> tuple[Recipe
     model, chosen = make_answering(model, recipe.hardware, setup.accelerator.device, setup.precision)
     detail(f"model: {model.config.model_type}, {chosen}")
     maker = WindowMaker(tokenizer.backend_tokenizer, windows, recipe.hardware.token_cache)
-    return recipe, make_predictor(task, model, tokenizer, maker, setup)
+    return recipe, Predictor(task, model, maker, tokenizer, setup.accelerator, setup.evaluation)

@@ -247,7 +247,7 @@ def _finish(run: RunDir, prepared: Prepared, keeper: Keeper, background: Backgro
                 say(f"{note.title}: {note.text}")
         with written_atomically(run.model) as temporary, quiet():
             model.save_pretrained(temporary, state_dict=weights_at_hand(model))
-            prepared.tokenizer.save_pretrained(temporary)
+            prepared.predictor.tokenizer.save_pretrained(temporary)
         run.write_json("metrics.json", metrics)
         run.sweep()
     accelerator.wait_for_everyone()

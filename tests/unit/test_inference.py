@@ -16,7 +16,7 @@ from bertkit.data.windows import WindowMaker
 from bertkit.encode import cut_rows
 from bertkit.errors import BertkitError
 from bertkit.inference import Predictor
-from bertkit.models.load import forward_inputs, load_model
+from bertkit.models.load import load_model
 from bertkit.recipe import HardwareConfig, ModelConfig, WindowsConfig
 from bertkit.run import finetune, load
 from bertkit.tasks.base import Task
@@ -70,12 +70,9 @@ def predictor(tiny):
                         parameter.mul_(10)
             tokenizer = tokenizer_of(tiny, family, words=bool(task.reads.words))
             maker = WindowMaker(tokenizer.backend_tokenizer, WindowsConfig(max_length=32, stride=8))
-            inputs = forward_inputs(model, tokenizer)
             # a new Accelerator would keep the precision of whatever ran before in this process
             accelerator = set_up_device(HardwareConfig(device="cpu", precision="fp32")).accelerator
-            made[task, family] = Predictor(
-                task, model, maker, tokenizer.pad_token_id, inputs, accelerator, Budget(4096, 48)
-            )
+            made[task, family] = Predictor(task, model, maker, tokenizer, accelerator, Budget(4096, 48))
         return replace(made[task, family], **changes)
 
     return of
