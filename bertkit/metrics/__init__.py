@@ -1,8 +1,8 @@
 """The scores of the toolkit, each of them also on offer as an `evaluate.Metric` that needs no network.
 
-The plain functions live in the files beside this one and are what bertkit itself calls; `load` wraps the very same
-function for programs that speak `evaluate`: `evaluate.load("accuracy")` fetches its code from the Hub, fails offline.
-Scores are fractions; the first key of a result is its headline; a score that is not defined is None.
+bertkit itself calls the plain functions in the files beside this one; `load` wraps them for programs that speak
+`evaluate`, whose own `evaluate.load("accuracy")` fetches its code from the Hub and fails offline. Scores are fractions;
+the first key of a result is its headline; a score that is not defined is None.
 """
 
 from __future__ import annotations

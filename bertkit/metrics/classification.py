@@ -18,8 +18,7 @@ def classification(predictions: Sequence[str], references: Sequence[str]) -> dic
     """Score one label a row: accuracy, macro F1, and Matthews correlation in its multi-class form.
 
     Args:
-        predictions: (N,) labels.
-        references: (N,) labels.
+        predictions, references: (N,) labels.
     Returns:
         `accuracy`, the headline; `f1_macro`, over the labels that occur in either column: a label that the task has but
         that occurs in neither does not enter, a wrongly predicted one that no reference has does, with 0; `matthews`,
@@ -90,8 +89,7 @@ def multilabel(
     """Score rows that carry any number of labels, none included.
 
     Args:
-        predictions: (N,) sets of labels.
-        references: (N,) sets of labels.
+        predictions, references: (N,) sets of labels.
         labels: every label of the task, once.
     Returns:
         `f1_micro`, the headline, over all (row, label) decisions; `f1_macro`, the mean over the labels that occur in a

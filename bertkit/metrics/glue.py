@@ -48,19 +48,16 @@ def is_complete(task: str, scores: Scores) -> bool:
 def glue_score(scores: Mapping[str, Scores]) -> Average:
     """The mean of the task scores: "GLUE" when all nine tasks have all their metrics, else "mean of k of 9 tasks"."""
     there = [task for task in TASKS if scores.get(task)]
+    partial = [task for task in there if not is_complete(task, scores[task])]
     value = mean([task_score(task, scores[task]) for task in there])
-    if all(task in there and is_complete(task, scores[task]) for task in TASKS):
+    if len(there) == len(TASKS) and not partial:
         return Average("GLUE", value, "unweighted mean of the nine task scores")
-    partial = "".join(
-        f"; {TITLES[task]} by {', '.join(metric for metric in OFFICIAL[task] if metric in scores[task])} alone"
-        for task in there
-        if not is_complete(task, scores[task])
-    )
-    left_out = [TITLES[task] for task in TASKS if task not in there]
-    return Average(
-        f"mean of {len(there)} of 9 tasks", value,
-        "unweighted mean of the task scores" + (f"; without {', '.join(left_out)}" if left_out else "") + partial,
-    )  # fmt: skip
+    rule = "unweighted mean of the task scores"
+    if left_out := [TITLES[task] for task in TASKS if task not in there]:
+        rule += f"; without {', '.join(left_out)}"
+    for task in partial:
+        rule += f"; {TITLES[task]} by {', '.join(metric for metric in OFFICIAL[task] if metric in scores[task])} alone"
+    return Average(f"mean of {len(there)} of 9 tasks", value, rule)
 
 
 def other_averages(scores: Mapping[str, Scores]) -> list[Average]:

@@ -14,8 +14,7 @@ def regression(predictions: Sequence[float], references: Sequence[float]) -> dic
     """Score one number a row, as GLUE scores STS-B.
 
     Args:
-        predictions: (N,) numbers.
-        references: (N,) numbers.
+        predictions, references: (N,) numbers.
     Returns:
         `pearson_spearman`, the headline, the mean of the next two; `pearson` and `spearman`, -1 to 1; `mse`, the mean
         squared error, in the square of the unit of the references. A correlation is None ("undefined") when a column

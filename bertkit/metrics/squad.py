@@ -31,13 +31,6 @@ class Agreement(NamedTuple):
     exact: np.ndarray
 
 
-class Threshold(NamedTuple):
-    """A no-answer threshold and the mean F1 that it gives; both None when they are not defined."""
-
-    threshold: float | None
-    f1: float | None
-
-
 def squad(
     predictions: Sequence[str], references: Sequence[Sequence[str]], language: str = "en"
 ) -> dict[str, float | None]:
@@ -102,8 +95,8 @@ def squad_v2(
     scores = np.asarray(no_answer_scores, dtype=np.float64)
     has_answer = np.array([len(golds) > 0 for golds in references], dtype=bool)
     answered = answer_scores(predictions, references, language)
-    best_f1 = best_threshold(scores, answered.f1, has_answer)
-    best_exact = best_threshold(scores, answered.exact, has_answer)
+    f1_threshold, best_f1 = best_threshold(scores, answered.f1, has_answer)
+    exact_threshold, best_exact = best_threshold(scores, answered.exact, has_answer)
     abstains = np.zeros(len(scores), dtype=bool) if threshold is None else scores > threshold
     f1, exact = (np.where(abstains, ~has_answer, column) for column in answered)
     return {
@@ -112,16 +105,16 @@ def squad_v2(
         "has_answer_f1": mean(f1[has_answer]),
         "has_answer_exact_match": mean(exact[has_answer]),
         "no_answer_accuracy": mean(exact[~has_answer]),
-        "best_f1": best_f1.f1,
-        "best_f1_threshold": best_f1.threshold,
-        "best_exact_match": best_exact.f1,
-        "best_exact_match_threshold": best_exact.threshold,
+        "best_f1": best_f1,
+        "best_f1_threshold": f1_threshold,
+        "best_exact_match": best_exact,
+        "best_exact_match_threshold": exact_threshold,
     }
 
 
 def best_threshold(
     scores_null_minus_best: Sequence[float], f1_answer: Sequence[float], has_answer: Sequence[bool]
-) -> Threshold:
+) -> tuple[float | None, float | None]:
     """Find the threshold for which "no answer where the score is above it" gives the best mean F1.
 
     One sort and one running sum over all N + 1 ways to cut the sorted rows; of equally good cuts the lowest, the one
@@ -135,20 +128,20 @@ def best_threshold(
         f1_answer: (N,) what the row is worth when its text is given: its F1, or its exact match.
         has_answer: (N,) whether the question has one; without, abstaining is worth 1, with, 0.
     Returns:
-        Threshold and mean; both None when a score is NaN or no score is finite.
+        The threshold and the mean; both None when a score is NaN or no score is finite.
     """
     scores, worth = (np.asarray(column, dtype=np.float64) for column in (scores_null_minus_best, f1_answer))
     unanswerable = ~np.asarray(has_answer, dtype=bool)
     finite = np.isfinite(scores)
     if np.isnan(scores).any() or not finite.any():
-        return Threshold(None, None)
+        return None, None
     order = np.flatnonzero(finite)[np.argsort(scores[finite], kind="stable")]
     silent = np.where(scores == -np.inf, worth, unanswerable).sum()
     totals = silent + np.concatenate([[0.0], np.cumsum((worth - unanswerable)[order])])  # [k]: answer the k lowest
     cuts = np.concatenate([[math.nextafter(scores[order[0]], -math.inf)], scores[order]])
     parts_equals = np.concatenate([cuts[1:] == cuts[:-1], [False]])
     best = int(np.argmax(np.where(parts_equals, -np.inf, totals)))
-    return Threshold(float(cuts[best]), float(min(totals[best] / len(scores), 1.0)))
+    return float(cuts[best]), float(min(totals[best] / len(scores), 1.0))
 
 
 def answer_scores(

@@ -33,8 +33,7 @@ def tagging(predictions: Sequence[Sequence[str]], references: Sequence[Sequence[
     """Score one tag a word, every word of every row counted alike: the metric of part-of-speech tagging.
 
     Args:
-        predictions: for each row, one tag for each of its words.
-        references: the same, true.
+        predictions, references: for each row, one tag for each of its words.
     Returns:
         `accuracy`, the headline, over words; `f1_macro` over the tags that occur on either side; None without a word.
     Raises:
@@ -52,8 +51,7 @@ def spans(predictions: Sequence[Sequence[str]], references: Sequence[Sequence[st
     them as CoNLL's evaluation does. No entity crosses from one row into the next.
 
     Args:
-        predictions: for each row, one tag for each of its words.
-        references: the same, true.
+        predictions, references: for each row, one tag for each of its words.
     Returns:
         `f1`, the headline, `precision` and `recall`, over the entities of all types together; None where nothing is
         counted: precision without predicted entities, recall without true ones, F1 without either.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -38,11 +38,8 @@ class Answers(NamedTuple):
     """What one run answered on one split."""
 
     values: np.ndarray  # (N,) int64, gold * classes + given; of numbers (2, N) float64, gold and given
+    rows: int  # N
     classes: int  # how many class names there are; 0: numbers
-
-    @property
-    def rows(self) -> int:
-        return self.values.shape[-1]
 
     def metric(self, name: str, rows: np.ndarray) -> float | None:
         """One official metric on these rows, with repeats; None where it is undefined."""
@@ -96,7 +93,7 @@ def read_answers(task: str, seeds: Sequence[int], folders: Sequence[Path]) -> li
     found, asked = [], {}
     for folder, seed in product(folders, seeds):
         found.append({})
-        for split, records in scored_rows(folder, task, seed).items():
+        for split, records in scored_rows(folder, task, seed):
             key = [(record["id"], record["gold"]) for record in records]
             if asked.setdefault(split, key) != key:
                 other = f"seed {seeds[0]} of {folders[0]}"
@@ -110,27 +107,25 @@ def read_answers(task: str, seeds: Sequence[int], folders: Sequence[Path]) -> li
     return [found[: len(seeds)], found[len(seeds) :]]
 
 
-def scored_rows(folder: Path, task: str, seed: int) -> dict[str, list[dict]]:
-    """Split -> records of a finished run; MNLI's are called by its metrics, `matched` and `mismatched`."""
+def scored_rows(folder: Path, task: str, seed: int) -> Iterator[tuple[str, list[dict]]]:
+    """(split, records) of a finished run; MNLI's are called by its metrics, `matched` and `mismatched`."""
     run = run_of(folder, task, seed)
     splits = run.read_json("metrics.json")["splits"]
     names = {"validation": "matched", "test": "mismatched"} if task == "mnli" else {}
     files = {"validation": "predictions.validation.jsonl", "test": "predictions.jsonl"}
-    if "test" not in splits:
-        files = {"validation": "predictions.jsonl"}
-    answers = {}
-    for split, file in files.items():
-        answers[names.get(split, split)] = records = list(run.read_jsonl(file, ScoredShape))
+    for split, file in files.items() if "test" in splits else [("validation", "predictions.jsonl")]:
+        records = list(run.read_jsonl(file, ScoredShape))
         if len(records) != splits[split]["rows"]:
             raise BertkitError(f"{run[file]} has {len(records)} rows, but {splits[split]['rows']} were scored")
-    return answers
+        yield names.get(split, split), records
 
 
 def to_answers(records: Sequence[Mapping], where: str) -> Answers:
     """The records of a predictions file as arrays; refuses labels without a probability, and numbers among labels."""
     try:
         if isinstance(records[0]["gold"], float):
-            return Answers(np.array([[float(record[name]) for record in records] for name in ("gold", "label")]), 0)
+            numbers = [[float(record[name]) for record in records] for name in ("gold", "label")]
+            return Answers(np.array(numbers), len(records), 0)
         names = list(records[0]["probabilities"])  # all classes, in their order
         code = {name: number for number, name in enumerate(names)}
         values = np.array([code[record["gold"]] * len(names) + code[record["label"]] for record in records])
@@ -138,7 +133,7 @@ def to_answers(records: Sequence[Mapping], where: str) -> Answers:
         raise BertkitError(
             f"predictions of {where}: labels and probabilities do not belong together ({error})"
         ) from None
-    return Answers(values, len(names))
+    return Answers(values, len(records), len(names))
 
 
 def draw(task: str, answers: Sequence[Sequence[Mapping[str, Answers]]], seeds: int, draws: int) -> np.ndarray:
@@ -186,7 +181,6 @@ def difference(name: str, scores: Sequence[Sequence[float | None]], drawn: np.nd
 
 
 def table(found: Sequence[Difference], names: tuple[str, str]) -> Table:
-    """The comparison as a table."""
     return Table(
         title=f"{names[1]} against {names[0]}",
         caption="On dev. Difference: second minus first, paired by seed; 95 % bootstrap interval over seeds and rows.",

@@ -117,13 +117,9 @@ def refuse(study: Study, asked: Asked, resume: bool) -> None:
 def begin(
     study: Study, asked: Asked, settings: Settings, source: str | None, is_part: bool, say: Say
 ) -> tuple[list[Job], list[Job]]:
-    """Read the rows and plan the jobs; a mistake leaves nothing behind in a new study.
+    """Read the rows and plan the jobs: trainings, and MNLI models that answer the diagnostic set where it has labels.
 
-    Args:
-        source: folder of the rows; None: the Hub.
-        is_part: the tasks were chosen, and others left out.
-    Returns:
-        The trainings, and the jobs in which the MNLI models answer the diagnostic set, where it has labels.
+    A mistake leaves nothing behind in a new study. `is_part` says that tasks were chosen, and others left out.
     """
     folder, share = study.path, asked.glue.held_back
     is_new = not (folder / "study.json").exists()
@@ -175,8 +171,7 @@ def describe_job(job: Job) -> str:
     if job.result != job.run["metrics.json"]:
         return job.result.name
     metrics = job.run.read_json("metrics.json")
-    headline = str(metrics["headline"])
-    return describe_scores({headline: metrics["splits"]["validation"][headline]})
+    return describe_scores({metrics["headline"]: metrics["splits"]["validation"][metrics["headline"]]})
 
 
 def prepare(folder: Path, task: str, source: str | None, held_back: float, say: Say) -> Tree:
