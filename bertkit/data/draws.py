@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from bertkit.data.rules import Columns
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 def folded(value: object) -> Hashable:
@@ -67,8 +65,6 @@ def hold_back(
     Each label has its share of what is held back, but for its last group: that one is for train. There are two groups
     or more; where no row has labels, the draw is regardless of them.
     """
-    import numpy as np
-
     count = len(groups)
     members: dict[int, list[int]] = defaultdict(list)
     for row, group in enumerate(groups):
@@ -91,8 +87,6 @@ def hold_back(
 
 def subset(labels: Sequence[Collection[str]], wanted: int | None, seed: int, split: str) -> list[int]:
     """Row numbers of a random subset, in file order, in which each label has its share; it differs by split."""
-    import numpy as np
-
     if wanted is None or wanted >= len(labels):
         return list(range(len(labels)))
     key = int.from_bytes(split.encode()[:6], "big")

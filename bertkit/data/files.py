@@ -56,7 +56,7 @@ class Table(NamedTuple):
     """What a reader gives back; each record with its line from 1, or 0 where the source has no lines."""
 
     names: list[str]
-    records: Iterator[tuple[int, dict[str, object] | BadRow]]
+    records: Iterator[tuple[int, object]]  # a dict; else it is a BadRow, or what stands where an object is due
     class_names: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 

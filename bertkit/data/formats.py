@@ -18,6 +18,7 @@ from bertkit.data.files import BadRow, File, Table, decoded, decoded_lines, no_r
 from bertkit.errors import BertkitError
 
 PEEKED_ROWS = 100  # JSON has no header line: these first objects say which keys there are
+Line = tuple[int, str]
 COLUMN_ENDINGS = (".conll", ".annotated", ".bio", ".iob", ".iob2", ".train", ".testa", ".testb")
 
 
@@ -44,7 +45,7 @@ def read_delimited(file: File) -> Table:
     return Table(names, records())
 
 
-def csv_fields(file: File, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, list[str]]]:
+def csv_fields(file: File, lines: Iterator[Line]) -> Iterator[tuple[int, list[str]]]:
     """The fields of each row with the line it begins in; the first line tells comma, semicolon or tab."""
     first = next(lines, (1, ""))
 
@@ -69,7 +70,7 @@ def csv_fields(file: File, lines: Iterator[tuple[int, str]]) -> Iterator[tuple[i
         raise BertkitError(f"{file.name}:{line}: {error}", hint=hint) from None
 
 
-def read_json_lines(file: File, lines: Iterable[tuple[int, str]] | None = None) -> Table:
+def read_json_lines(file: File, lines: Iterable[Line] | None = None) -> Table:
     def values() -> Iterator[tuple[int, object]]:
         for line, text in lines or decoded_lines(file):
             if text.strip():
@@ -133,19 +134,19 @@ def json_fault(error: Exception) -> str:
     return f"not JSON: {shorten(error)}"
 
 
-def from_objects(file: File, values: Iterable[tuple[int, object]]) -> Table:
-    """The first objects say which columns there are; a value that is none is a bad row."""
-    hint = 'write rows as {"column": value, ...}'
-    records = (
-        (line, value if isinstance(value, dict | BadRow) else BadRow(f"{show(value)} is not an object", hint))
-        for line, value in values
-    )
+def not_an_object(value: object) -> BadRow:
+    if isinstance(value, BadRow):
+        return value
+    return BadRow(f"{show(value)} is not an object", hint='write rows as {"column": value, ...}')
+
+
+def from_objects(file: File, records: Iterator[tuple[int, object]]) -> Table:
     first = list(islice(records, PEEKED_ROWS))
     objects = [record for _, record in first if isinstance(record, dict)]
     if not first:
         raise no_rows(file)
     if not objects:  # nothing to find columns in
-        line, reason = first[0]
+        line, reason = first[0][0], not_an_object(first[0][1])
         where = f"{file.name}:{line}" if line else f"{file.name}: row 0"
         raise BertkitError(f"{where}: {reason}", hint=reason.hint)
     return Table(list(dict.fromkeys(chain.from_iterable(objects))), chain(first, records))
@@ -204,9 +205,7 @@ def split_line(line: str, by_tab: bool) -> list[str]:
     return line.split("\t") if by_tab else re.split("[ \t]+", line.strip(" \t"))
 
 
-def sentences(
-    lines: Iterable[tuple[int, str]], belongs: Callable[[str], object]
-) -> Iterator[Iterator[tuple[int, str]]]:
+def sentences(lines: Iterable[Line], belongs: Callable[[str], object]) -> Iterator[Iterator[Line]]:
     return (some for is_sentence, some in groupby(lines, lambda entry: bool(belongs(entry[1]))) if is_sentence)
 
 

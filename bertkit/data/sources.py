@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from bertkit.data.files import BadRow, File, Table, cut, name_parts, no_rows, show
-from bertkit.data.formats import is_column_file
+from bertkit.data.formats import is_column_file, not_an_object
 from bertkit.data.opening import ending_of, find, open_table, read_pipe, table_of
 from bertkit.data.rules import SEVERAL, Columns, EmptyText, IgnoredLabel, Rules
 from bertkit.data.words import entity_names
@@ -86,7 +86,8 @@ def read_rows(
         unanswerable=unanswerable, tag_names=tuple(tag_names),
     )  # fmt: skip
     found = collect(file, table, rules, located)
-    check_rows(file, found, columns.label if require_gold else None, skip_bad_rows)
+    ids = [] if located["id"] is None else [row["id"] for row in found.rows]
+    check_rows(file, found, columns.label if require_gold else None, ids, skip_bad_rows)
     return found
 
 
@@ -127,8 +128,8 @@ def collect(file: File, table: Table, rules: Rules, located: Mapping[str, str | 
         name = None
         where = f"{file.name}:{line}" if line else f"{file.name}: row {number}"
         try:
-            if isinstance(record, BadRow):
-                raise record
+            if not isinstance(record, dict):
+                raise not_an_object(record)
             for column, name, convert in plan:
                 row[column] = convert(record.get(name))
             name = None
@@ -153,7 +154,7 @@ def collect(file: File, table: Table, rules: Rules, located: Mapping[str, str | 
     return Rows(rows, rules.class_names, tuple(bad), ignored, given, hint, tuple(empty), notes)
 
 
-def check_rows(file: File, found: Rows, label: str | None, skip_bad_rows: bool) -> None:
+def check_rows(file: File, found: Rows, label: str | None, ids: Sequence[str], skip_bad_rows: bool) -> None:
     """Refuse bad rows unless they may be skipped, no rows, and ids of several; warn where a class looks like more."""
     bad = found.skipped
     joined = next((row[label] for row in found.rows if "|" in row[label]), None) if label else None
@@ -169,8 +170,7 @@ def check_rows(file: File, found: Rows, label: str | None, skip_bad_rows: bool) 
         raise BertkitError(message, hint="look at data.columns, data.skip_bad_rows and data.ignore_labels")
     if joined:
         warnings.warn(f"{file.name}: {show(joined)} is read as one class; {SEVERAL}", stacklevel=2)
-    # predictions are gathered by id; where the source has none, they are numbers
-    twice = [name for name, times in Counter(row["id"] for row in found.rows).items() if times > 1]
+    twice = [name for name, times in Counter(ids).items() if times > 1]  # predictions are gathered by id
     if twice:
         some = ", ".join(map(cut, twice[:5])) + (", ..." if len(twice) > 5 else "")
         hint = "make the ids unique, or name a column in which they are: data.columns.id=NAME"
