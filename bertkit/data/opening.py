@@ -84,23 +84,19 @@ def open_table(file: File, split: str, config: str | None) -> Table:
             raise BertkitError(f"{file.name}: is a pipe or a device, not a file", hint="write it to a file first")
         is_hub_id = re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", file.name, re.ASCII)
         if not is_there and (file.ending in READERS or not is_hub_id):
-            raise missing(file)
+            folder, name = os.path.split(file.path)
+            try:
+                near = nearest(name, os.listdir(folder or "."))
+                guess = os.path.join(os.path.dirname(file.name), near or "")
+                hint = f"did you mean {guess!r}?" if near else "no file there is named alike"
+            except (OSError, ValueError):
+                hint = f"there is no folder {folder!r} to be read either"
+            raise BertkitError(f"{file.name}: there is no such file", hint=hint)
         return from_dataset(file, load_folder(file, split, config) if is_folder else load_hub(file, split, config))
     if file.ending not in READERS:
         hint = f"name it {' '.join(READERS)}"
         raise BertkitError(f"{file.name}: files that end in {file.ending!r} are not read", hint=hint)
     return READERS[file.ending](file)
-
-
-def missing(file: File) -> BertkitError:
-    folder, name = os.path.split(file.path)
-    try:
-        near = nearest(name, os.listdir(folder or "."))
-        guess = os.path.join(os.path.dirname(file.name), near or "")
-        hint = f"did you mean {guess!r}?" if near else "no file there is named alike"
-    except (OSError, ValueError):
-        hint = f"there is no folder {folder!r} to be read either"
-    return BertkitError(f"{file.name}: there is no such file", hint=hint)
 
 
 def load_folder(file: File, split: str, config: str | None) -> object:
