@@ -194,13 +194,7 @@ def flatten(tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:
 
 
 def validate(model: type[AnyModel], tree: Mapping[str, object], where: str = "") -> AnyModel:
-    """Build `model` from plain values.
-
-    Args:
-        where: dotted path of the tree within the recipe, to say in the message.
-    Raises:
-        BertkitError: the first mistake, in one line, with a suggestion.
-    """
+    """Build `model` from plain values, or say the first mistake, `where` being the path of the tree in the recipe."""
     try:
         return model.model_validate(tree)
     except ValidationError as error:

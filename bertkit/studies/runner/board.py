@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from bertkit.studies.runner.jobs import Job
 
 SETTLING = 15.0  # seconds before an estimate is worth a look: processes start first
-Describe = Callable[["Job"], str]  # the scores of a job that is done, in a few words
 
 
 class Board:
@@ -21,8 +20,8 @@ class Board:
 
     seconds_between = 60.0  # two looks at the histories of the jobs
 
-    def __init__(self, describe: Describe = lambda job: "") -> None:
-        self.describe = describe
+    def __init__(self, describe: Callable[[Job], str] = lambda job: "") -> None:
+        self.describe = describe  # the scores of a job that is done, in a few words
         self._looked = 0.0
         self._first: tuple[float, float] | None = None  # when the first look was, and what was done by then
 
@@ -77,7 +76,7 @@ class Live(Board):
 
     seconds_between = 0.5
 
-    def __init__(self, describe: Describe) -> None:
+    def __init__(self, describe: Callable[[Job], str]) -> None:
         from rich.console import Console
         from rich.live import Live as RichLive
 
@@ -111,7 +110,7 @@ class Live(Board):
         return table
 
 
-def make_board(describe: Describe, quiet: bool = False) -> Board:
+def make_board(describe: Callable[[Job], str], quiet: bool = False) -> Board:
     """A live table on a terminal, lines elsewhere."""
     if quiet:
         return Board(describe)

@@ -65,9 +65,7 @@ class Process(subprocess.Popen):
 
     lost = ""  # why it is over, when that was not its own doing
 
-    def __init__(
-        self, command: Sequence[str], log: Path, environment: Mapping[str, str], folder: str | None = None
-    ) -> None:
+    def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str], folder: str) -> None:
         with log.open("ab") as file:
             super().__init__(
                 command, stdin=subprocess.PIPE, stdout=file, stderr=file, cwd=folder,
@@ -90,7 +88,7 @@ class Slot:
 
     def start(self, job: Job) -> Process | None:
         """Begin an attempt; None while there is no room for it."""
-        return Process(job.command, job.log, self.environment)
+        return Process(job.command, job.log, self.environment, os.getcwd())
 
 
 @dataclass
@@ -139,25 +137,22 @@ class Runner:
             if job.run.is_at_work():
                 # a job of a runner that was killed is still saving its checkpoint; it holds up no other job
                 self._note(job, "waits for its earlier process to end")
-            elif not self._start(free.pop(0), job):
-                return  # there is no room for the others either
+                continue
+            log_start = job.log.stat().st_size if job.log.exists() else 0
+            process = free[0].start(job)
+            if process is None:
+                self._note(job, "waits for room on the cluster")
+                return  # there is none for the others either
+            slot = free.pop(0)
+            slot.job, slot.process = job, process
+            job.attempts, job.state, job.note = job.attempts + 1, "running", ""
+            job.began, job.log_start = time.monotonic(), log_start
+            self.board.say(f"{job.name}: {'begins' if job.attempts == 1 else 'is tried again'}")
+            self.changed()
 
     def _urgency(self, job: Job) -> float:
         """The time of this job and of the longest that needs its model."""
         return job.cost + max((other.cost for other in self.jobs if other.needs is job), default=0.0)
-
-    def _start(self, slot: Slot, job: Job) -> bool:
-        """Begin an attempt at a job; false when there is no room for it now."""
-        log_start = job.log.stat().st_size if job.log.exists() else 0
-        process = slot.start(job)
-        if process is None:
-            self._note(job, "waits for room on the cluster")
-            return False
-        job.attempts, job.state, job.note, job.began = job.attempts + 1, "running", "", time.monotonic()
-        slot.job, slot.process, job.log_start = job, process, log_start
-        self.board.say(f"{job.name}: {'begins' if job.attempts == 1 else 'is tried again'}")
-        self.changed()
-        return True
 
     def _note(self, job: Job, note: str) -> None:
         """Say once why a job does not run."""
