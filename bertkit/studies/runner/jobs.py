@@ -100,6 +100,7 @@ class Runner:
     board: Board
     changed: Callable[[], None] = lambda: None  # brings results on disk up to date when a job has begun or ended
     stop: threading.Event = field(default_factory=threading.Event)
+    patience: float = PATIENCE  # a second SIGINT takes it away
 
     def run(self) -> None:
         """Run what is not done yet; a signal raises Interrupted once the jobs that ran have saved a checkpoint."""
@@ -114,6 +115,8 @@ class Runner:
                     self.board.show(self.jobs)
                     time.sleep(0.2)  # not `stop.wait`: the signal handler sets `stop`, whose lock a wait may hold
                 self.board.show(self.jobs)
+            except KeyboardInterrupt:  # asked twice
+                pass
             finally:
                 self._end_all()
         done = sum(job.state == "done" for job in self.jobs)
@@ -188,14 +191,10 @@ class Runner:
         running = [slot for slot in self.slots if slot.process is not None]
         for slot in running:
             slot.process.terminate()
-        ends = time.monotonic() + PATIENCE
+        began = time.monotonic()
         for slot in running:
-            try:
-                slot.process.wait(max(0.1, ends - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                pass
-            except KeyboardInterrupt:
-                ends = time.monotonic()  # for the others, too
+            with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+                slot.process.wait(max(0.1, began + self.patience - time.monotonic()))
             if slot.process.poll() is None:
                 slot.process.kill()
                 slot.process.wait()
@@ -204,6 +203,7 @@ class Runner:
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         """SIGINT and SIGTERM end the runner in order; a second SIGINT does not wait for checkpoints."""
         if self.stop.is_set() and number == signal.SIGINT:
+            self.patience = 0.0
             raise KeyboardInterrupt
         self.stop.set()
         self.board.say("stopping: a run that trains saves a checkpoint first")

@@ -187,6 +187,24 @@ def test_a_second_control_c_waits_for_no_job(tmp_path, monkeypatch):
     assert [entry.state for entry in jobs] == ["waiting", "waiting"]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_second_control_c_waits_for_no_job_whatever_the_runner_is_at(tmp_path, monkeypatch):
+    monkeypatch.setattr("bertkit.studies.runner.jobs.PATIENCE", 20.0)
+    body = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n(run / 'ready').touch()\ntime.sleep(60)"
+    slow = job(tmp_path, "slow", body)
+
+    def write_results() -> None:
+        while not slow.run["ready"].exists():
+            time.sleep(0.01)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    began = time.monotonic()
+    with pytest.raises(Interrupted, match="0 of 1 jobs are done"):
+        Runner([slow], [Slot({})], Heard(), write_results).run()
+    assert time.monotonic() - began < 15
+
+
 def test_a_job_does_not_begin_while_its_earlier_process_lives(tmp_path):
     late = job(tmp_path, "late")
     body = f"""
