@@ -26,8 +26,7 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # what 
 def held(folder: Path, is_needed: bool = True) -> Iterator[None]:
     """Make a folder, and keep other processes out of it while the block runs; refused where another is at work there.
 
-    Args:
-        is_needed: refuse a disk without locks as well; else only warn of it.
+    A disk without locks is refused as well where they are needed; else there is a warning.
     """
     with made(folder):
         lock = _locked(folder, SOON, is_needed)
@@ -97,11 +96,7 @@ def made(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def next_folder(name: str, parent: Path = Path("runs")) -> Iterator[Path]:
-    """Take the first free folder of the form `parent/name-001`; it is removed when it is empty after the block.
-
-    Args:
-        name: of what the folder is for; of a dotted one, such as a task in a module, the last part is taken.
-    """
+    """Take the first free folder `parent/name-001`, by the last part of a dotted name; it goes if it stays empty."""
     with made(parent):
         for number in count(1):
             folder = parent / f"{name.rsplit('.', 1)[-1]}-{number:03d}"

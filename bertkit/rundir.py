@@ -12,18 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field, JsonValue, ValidationError
 
-from bertkit.disk import (
-    REPLACED,
-    TEMPORARY,
-    disk_errors,
-    parse,
-    read_lines,
-    read_whole,
-    remove,
-    sync,
-    write_atomically,
-    written_atomically,
-)
+from bertkit import disk
 from bertkit.errors import BertkitError
 from bertkit.folders import LOCK, held, is_held
 
@@ -118,7 +107,7 @@ class RunDir:
 
     def _refuse(self, resume: bool) -> None:
         """Refuse what the folder holds, where a run must not begin or go on there."""
-        there = {entry.name.removeprefix(TEMPORARY) for entry in self.path.iterdir()} - {LOCK}
+        there = {entry.name.removeprefix(disk.TEMPORARY) for entry in self.path.iterdir()} - {LOCK}
         if not there:
             return
         if not self["recipe.yaml"].exists():
@@ -142,11 +131,11 @@ class RunDir:
 
     def sweep(self) -> None:
         """Remove what killed processes left half-written, and the best weights once `model/` holds them for good."""
-        patterns = [f"{TEMPORARY}*", f"{REPLACED}*"]
+        patterns = [f"{disk.TEMPORARY}*", f"{disk.REPLACED}*"]
         for folder in (self.path, self.checkpoints):
             for pattern in [*patterns, "best-*"] if self["metrics.json"].exists() else patterns:
                 for left in folder.glob(pattern):
-                    remove(left)
+                    disk.remove(left)
 
     def open(self) -> RunDir:
         """Check that this is a run that can be read.
@@ -167,7 +156,7 @@ class RunDir:
 
     def write_json(self, name: str, value: object) -> None:
         """Write one JSON file atomically, readable by people."""
-        write_atomically(self[name], json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        disk.write_atomically(self[name], json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
     def read_json(self, name: str, shape: type[BaseModel] | None = None) -> dict:
         """Read one JSON file of the run.
@@ -178,7 +167,7 @@ class RunDir:
             BertkitError: the file is missing or broken, or does not hold what it should.
         """
         try:
-            return shaped(parse(read_whole(self[name])), shape or SHAPES.get(name))
+            return shaped(disk.parse(disk.read_whole(self[name])), shape or SHAPES.get(name))
         except FileNotFoundError:
             raise BertkitError(f"{self[name]} is missing", hint="the run did not finish; go on with --resume") from None
         except (OSError, ValueError) as error:
@@ -186,7 +175,7 @@ class RunDir:
 
     def append_history(self, records: Iterable[Mapping[str, object]], name: str = HISTORY) -> None:
         """Add lines to history.jsonl, or to pace.jsonl; a reader may follow it while the run goes on."""
-        with disk_errors(self[name]), self[name].open("a", encoding="utf-8") as file:
+        with disk.disk_errors(self[name]), self[name].open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(record) + "\n" for record in records)
 
     def read_history(self, name: str = HISTORY) -> list[dict]:
@@ -200,8 +189,8 @@ class RunDir:
     def sync_history(self) -> None:
         """Put history.jsonl on the disk itself, so that no checkpoint outlives the lines before it."""
         if self[HISTORY].exists():
-            with disk_errors(self[HISTORY]):
-                sync(self[HISTORY])
+            with disk.disk_errors(self[HISTORY]):
+                disk.sync(self[HISTORY])
 
     def last_record(self) -> dict | None:
         """The newest step of history.jsonl, from the end of the file; None while there is none."""
@@ -213,7 +202,7 @@ class RunDir:
             return None
         for line in reversed(lines):
             with suppress(ValueError):
-                return shaped(parse(line), Moment)
+                return shaped(disk.parse(line), Moment)
         return None
 
     def rewind_history(self, step: int) -> None:
@@ -221,11 +210,11 @@ class RunDir:
         for name in (HISTORY, PACE):
             if self[name].exists():
                 kept = [json.dumps(record) + "\n" for record in self.read_history(name) if record["step"] <= step]
-                write_atomically(self[name], "".join(kept))
+                disk.write_atomically(self[name], "".join(kept))
 
     def write_jsonl(self, name: str, records: Iterable[Mapping[str, object]]) -> None:
         """Write one JSON-lines file atomically, a record at a time."""
-        with written_atomically(self[name]) as temporary, temporary.open("w", encoding="utf-8") as file:
+        with disk.written_atomically(self[name]) as temporary, temporary.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
     def read_jsonl(self, name: str, shape: type[BaseModel] | None = None, only_whole: bool = False) -> Iterator[dict]:
@@ -239,10 +228,10 @@ class RunDir:
         """
         number = 1
         try:
-            for line in read_lines(self[name]):
+            for line in disk.read_lines(self[name]):
                 if only_whole and not line.endswith("\n"):
                     return
-                yield shaped(parse(line), shape or SHAPES.get(name))
+                yield shaped(disk.parse(line), shape or SHAPES.get(name))
                 number += 1
         except FileNotFoundError:
             raise BertkitError(f"{self[name]} is missing") from None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from bertkit.data.plan import Plan
     from bertkit.objectives.base import Objective
-    from bertkit.recipe import Recipe
+    from bertkit.recipe import TrainConfig
     from bertkit.train.optim import LossScale
 
 
@@ -37,14 +37,15 @@ class Keeper(StepObserver):
     run: RunDir
     model: torch.nn.Module
     optimizer: torch.optim.Optimizer  # torch's own; so the model, without what accelerate wraps around them
-    recipe: Recipe
+    config: TrainConfig
+    asked: int | str  # micro-batch tokens as the recipe has them; 0 for none
     fingerprint: Mapping[str, object]
     accelerator: Accelerator
     loss_scale: LossScale
     plan: Plan
     objective: Objective
     progress: Progress = field(default_factory=Progress)
-    token_budget: int = 0  # what became of the recipe's micro-batch tokens, found or halved; 0 as long as nothing did
+    token_budget: int = 0  # what became of them, found or halved; 0 as long as nothing did
     best: dict[str, object] | None = None
     best_predictions: list | None = None  # of the best evaluation, when this process made it
     stale: int = 0  # evaluations since the best one
@@ -53,11 +54,6 @@ class Keeper(StepObserver):
     last_saved: str = "none, for none was written yet"
     _began: float = field(default_factory=time.monotonic)  # were it trained without a break
 
-    @property
-    def asked(self) -> int | str:
-        """Micro-batch tokens as the recipe has them; 0 for none."""
-        return self.recipe.hardware.micro_batch_tokens or 0
-
     def seconds(self) -> float:
         """Seconds of training so far, over all resumes."""
         return time.monotonic() - self._began
@@ -65,10 +61,10 @@ class Keeper(StepObserver):
     def is_due(self, step: int) -> bool:
         """Whether to evaluate after this step: the last one always is, whatever divides what."""
         is_last = step == self.plan.step_count
-        return self.objective.has_scores and (is_last or self._is_turn(step, self.recipe.train.evaluate_every))
+        return self.objective.has_scores and (is_last or self._is_turn(step, self.config.evaluate_every))
 
     def is_checkpoint(self, step: int) -> bool:
-        return self._is_turn(step, self.recipe.train.checkpoint_every)
+        return self._is_turn(step, self.config.checkpoint_every)
 
     def _is_turn(self, step: int, every: int | None) -> bool:
         """Whether something that happens every so many steps, or else every epoch, happens after this step."""
@@ -112,7 +108,7 @@ class Keeper(StepObserver):
             self.save_best(step, best_by, value)
         else:
             self.stale += 1
-        patience = self.recipe.train.early_stopping
+        patience = self.config.early_stopping
         self.stopped = patience is not None and self.stale >= patience
         if self.stopped:
             self.progress.say(f"early stopping: no better {best_by} in {patience} evaluations")
@@ -135,7 +131,7 @@ class Keeper(StepObserver):
                  "fingerprint": dict(self.fingerprint),
                  "micro_batch_tokens": {"asked": self.asked, "now": self.token_budget}},
             )  # fmt: skip
-            for old in checkpoints_of(self.run.checkpoints)[: -self.recipe.train.keep]:
+            for old in checkpoints_of(self.run.checkpoints)[: -self.config.keep]:
                 discard(old)
             self._drop_beaten()
         self.last_saved = name
