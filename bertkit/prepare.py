@@ -192,9 +192,7 @@ def marks_of(material: Material, prepared: Prepared) -> dict[str, object]:
         **{name: _hash_of_rows(material.scored.get(name, ())) for name in SCORED},
         # another version may compute other digits; torch's build for a device is a matter of place
         "versions": {
-            "bertkit": __version__,
-            "torch": version("torch").split("+")[0],
-            "transformers": version("transformers"),
+            "bertkit": __version__, "torch": version("torch").split("+")[0], "transformers": version("transformers"),
         },
     })  # fmt: skip
 

@@ -80,9 +80,7 @@ class Builder:
     def __init__(self) -> None:
         self.ids, self.types, self.offsets = array("i"), array("b"), array("q", [0])
         self.rows, self.numbers, self.counts = array("i"), array("i"), array("i")
-        self.shortened: list[int] = []
-        self.crowded: list[int] = []
-        self.pieceless = 0
+        self.shortened, self.crowded, self.pieceless = array("i"), array("i"), 0
         self.spans: list[np.ndarray] = []
         self.words: list[np.ndarray] = []
 

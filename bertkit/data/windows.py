@@ -10,11 +10,10 @@ import numpy as np
 
 from bertkit.data.window_store import Builder, Side, Window, WindowStore, is_answerable
 from bertkit.errors import BertkitError
+from bertkit.recipe import WindowsConfig
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
-
-    from bertkit.recipe import WindowsConfig
 
 __all__ = ["Inputs", "Pair", "Window", "WindowMaker", "WindowStore", "Words", "batched", "cut", "is_answerable"]
 

@@ -57,10 +57,7 @@ class Head:
         return np.ones(len(store)) if "share" not in targets else 1 / store.counts[store.rows]
 
     def loss(self, logits: Sequence[Tensor], targets: Mapping[str, Tensor], settings: LossSettings) -> Tensor:
-        """The summed loss of a batch, a float32 scalar.
-
-        The logits are the `outputs`, (B, ...) or (B, S, ...) each; the targets are as the collator has them.
-        """
+        """The summed loss of a batch, a float32 scalar, by its targets and `outputs`, (B, ...) or (B, S, ...) each."""
         raise NotImplementedError
 
     def kept(self, logits: np.ndarray, window: Window) -> np.ndarray:

@@ -32,10 +32,7 @@ class Objective:
 
     @classmethod
     def of(cls, material: Material, recipe: Recipe, predictor: Predictor) -> Self:
-        """The objective of a run.
-
-        The recipe is that of `prepare.build`; the predictor holds the model that is trained.
-        """
+        """The objective of a run; the recipe is that of `prepare.build`, the predictor holds the model that trains."""
         raise NotImplementedError
 
     @classmethod
@@ -43,13 +40,8 @@ class Objective:
         """Every token id that `batch` may feed, repeats allowed: the embeddings of others are not trained."""
         return np.append(material.train.store.input_ids, material.tokenizer.pad_token_id)
 
-    def batch(
-        self, step: int, windows: np.ndarray, budget: Budget
-    ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
-        """Inputs (B, S) and targets (B, ...) or (B, S) of some windows of step `step` (from 0).
-
-        They are padded to the budget's fixed shapes, if it has some.
-        """
+    def batch(self, step: int, windows: np.ndarray, budget: Budget) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Inputs (B, S) and targets (B, ...) or (B, S) of windows of step `step` (from 0), in the budget's shapes."""
         raise NotImplementedError
 
     def weight(self, step: int, windows: np.ndarray) -> np.ndarray:

@@ -86,11 +86,7 @@ def check_settings(train: TrainConfig, task: Task, validation: Sequence[Row]) ->
 
 
 def loss_settings(train: TrainConfig, task: Task, part: Part, targets: Mapping[str, np.ndarray]) -> LossSettings:
-    """The settings of the loss, with a weight for each class.
-
-    Raises:
-        BertkitError: a weight for a label that is not there.
-    """
+    """The settings of the loss, with a weight for each class; a BertkitError names a label that is not there."""
     asked = train.class_weights
     if asked == "balanced":
         # a row counts once, however many windows it needs; a word does anyway
