@@ -21,10 +21,7 @@ from bertkit.metrics.shown import counted
 
 PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "datasets", "evaluate", "pydantic", "typer")
 EXTRAS = {
-    "tensorboard": "log.trackers=tensorboard",
-    "wandb": "log.trackers=wandb",
-    "mlflow": "log.trackers=mlflow",
-    "trackio": "log.trackers=trackio",
+    **{name: f"log.trackers={name}" for name in ("tensorboard", "wandb", "mlflow", "trackio")},
     "torch_xla": "training on a TPU",
     "sentencepiece": "ALBERT, XLM-R and DeBERTa tokenizers without a tokenizer.json",
 }

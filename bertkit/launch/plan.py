@@ -43,17 +43,17 @@ class Launch(NamedTuple):
     environment: Mapping[str, str]  # what their environment has beside ours
     summary: str  # one line for people; empty when there is nothing to say
 
+    def words(self, command: Sequence[str], module: str = "bertkit") -> list[str]:
+        """The arguments of `accelerate launch` that run a module with the words of a command."""
+        if "--tpu" in self.options and module == "bertkit":
+            module = "bertkit.__main__"  # on a TPU accelerate imports a module and calls its `main`
+        return [*self.options, "-m", module, *command]
+
     def line(self, command: Sequence[str]) -> str:
         """The whole command, for a shell."""
         names = [f"{name}={shlex.quote(value)}" for name, value in self.environment.items()]
-        started = ["accelerate", "launch", *self.options, *program(self.options)] if self.options else ["bertkit"]
-        return " ".join([*names, shlex.join([*started, *command])])
-
-
-def program(options: Sequence[str], module: str = "bertkit") -> list[str]:
-    """What the processes run, as arguments of `accelerate launch`."""
-    # on a TPU accelerate imports a module and calls its `main`
-    return ["-m", "bertkit.__main__" if "--tpu" in options and module == "bertkit" else module]
+        words = ["accelerate", "launch", *self.words(command)] if self.options else ["bertkit", *command]
+        return " ".join([*names, shlex.join(words)])
 
 
 def plan_launch(asked: Asked, takes_all: bool = False) -> Launch:

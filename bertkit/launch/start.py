@@ -17,16 +17,13 @@ from pathlib import Path
 
 from bertkit.errors import BertkitError, Interrupted
 from bertkit.launch import FOLLOW, RANKS, SPAWNED, follow_parent, is_first, is_rank, leave, say, signals_to
-from bertkit.launch.plan import Asked, Launch, plan_launch, program
+from bertkit.launch.plan import Asked, Launch, plan_launch
 from bertkit.machine import check_gpus, gpu_count, has_tpu
 
 
 def run_launch(launch: Launch, command: Sequence[str], module: str = "bertkit") -> int:
-    """Run a bertkit command in the processes of a launch, to its end.
+    """Run a module with the words of a command in the processes of a launch, to its end.
 
-    Args:
-        command: what follows `bertkit` on the command line.
-        module: which module the processes run.
     Returns:
         0, or 1 when a process ended by a bug, whose traceback is printed.
     Raises:
@@ -43,8 +40,8 @@ def run_launch(launch: Launch, command: Sequence[str], module: str = "bertkit") 
 
             from bertkit.launch.last_words import told
 
-            options = [*launch.options, "--log_dir", str(folder), *program(launch.options, module)]
-            arguments = launch_command_parser().parse_args([*options, *command])
+            words = ["--log_dir", str(folder), *launch.words(command, module)]
+            arguments = launch_command_parser().parse_args(words)
             return told(folder, lambda: launch_command(arguments))
         finally:
             logging.disable(before)
