@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from bertkit.findings import WORST, Finding, Passages, Table
-from bertkit.outcome.scored import Scored, equal_parts, mean
+from bertkit.metrics.shown import mean
+from bertkit.outcome.scored import Scored, equal_parts
 
 GROUPS = 5
 FEW = 10  # so many different gold numbers are shown one by one

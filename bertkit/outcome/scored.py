@@ -62,12 +62,6 @@ class Scored(NamedTuple):
         return Passage(title=str(row["id"]), facts=facts, texts=texts, spans=spans)
 
 
-def mean(values: np.ndarray) -> float | None:
-    """The mean of some numbers; None when there is none or it is not finite."""
-    value = float(np.mean(values)) if len(values) else float("nan")
-    return value if np.isfinite(value) else None
-
-
 def percent(share: float) -> str:
     """A fraction as people read it."""
     return f"{100 * share:.1f} %"

@@ -10,7 +10,8 @@ import numpy as np
 
 from bertkit.findings import Finding, Passage, Span, Table, worst_first
 from bertkit.metrics import squad
-from bertkit.outcome.scored import Scored, mean, percent
+from bertkit.metrics.shown import mean
+from bertkit.outcome.scored import Scored, percent
 
 OTHER = "other"
 NO_ANSWER = "(no answer)"

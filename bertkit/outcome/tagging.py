@@ -11,8 +11,9 @@ from operator import eq
 import numpy as np
 
 from bertkit.findings import Finding, Passage, Span, Table, worst_first
+from bertkit.metrics.shown import mean
 from bertkit.outcome.classes import label_findings
-from bertkit.outcome.scored import Scored, mean
+from bertkit.outcome.scored import Scored
 from bertkit.tasks.base import Row, Task
 
 # by the number of tags that a word has in train: (title, what is counted, first column, group -> fewest and most)

@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 from bertkit.errors import BertkitError
 from bertkit.findings import Finding
-from bertkit.pages.html import fragment, write_report
-from bertkit.pages.view import read_findings
+from bertkit.pages.html import fragment, read_findings, write_report
 
 # a finding alone is drawn as well; it lies below the pages, so it cannot know of them
 Finding._repr_html_ = lambda finding: fragment([finding])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from bertkit.findings import Dots, Heatmap, Series
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
 
 POINTS = 400  # of a line; a figure has hardly more pixels
 SMOOTHED = 100  # a longer line is drawn pale, under its running mean
@@ -54,7 +54,7 @@ def draw(finding: Series | Dots | Heatmap, name: str) -> str:
     with matplotlib.rc_context({**matplotlib.rcParamsDefault, **RULES}), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of glyphs that matplotlib's font lacks: the browser has them
         figure = Figure()
-        if not plot(figure, finding):
+        if not plot(figure.add_axes((0, 0, 1, 1)), finding):
             return ""
         buffer = io.BytesIO()
         figure.savefig(buffer, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None})
@@ -96,16 +96,13 @@ def _points(x: Sequence[float], y: Sequence[float | None]) -> list[tuple[float, 
     return sorted((a, b) for a, b in pairs if abs(a) < 1e100 and abs(b) < 1e100)
 
 
-def _series(figure: Figure, finding: Series) -> bool:
-    figure.set_size_inches(5.7, 2.6)
-    axes = figure.add_axes((0, 0, 1, 1))
+def _series(axes: Axes, finding: Series) -> bool:
     if len(finding.x) < 2:  # one point is easier to read as text
         return False
-    is_drawn = False
+    axes.figure.set_size_inches(5.7, 2.6)
     for number, (name, line) in enumerate(finding.lines.items()):
         if not (points := _points(finding.x, line)):
             continue
-        is_drawn = True
         x, y = zip(*points, strict=True)
         if name == "perfect":  # what a calibration curve is compared with
             axes.plot(x, y, color=INK, alpha=0.6, linewidth=1, linestyle="--", label=name)
@@ -129,15 +126,14 @@ def _series(figure: Figure, finding: Series) -> bool:
     axes.grid(axis="y")
     if len(axes.lines) > 1:  # a line alone is what the axis says
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.3, handlelength=1.6)
-    return is_drawn
+    return bool(axes.lines)
 
 
-def _dots(figure: Figure, finding: Dots) -> bool:
+def _dots(axes: Axes, finding: Dots) -> bool:
     from matplotlib.lines import Line2D
 
     positions = range(len(finding.x))
-    figure.set_size_inches(max(3, 0.75 * len(positions)), 3.8)
-    axes = figure.add_axes((0, 0, 1, 1))
+    axes.figure.set_size_inches(max(3, 0.75 * len(positions)), 3.8)
     for position in positions[1::2]:
         axes.axvspan(position - 0.5, position + 0.5, color=FAINT, alpha=0.25, linewidth=0)
     people = {"color": INK, "linewidth": 1, "linestyle": (0, (5, 3))}
@@ -149,7 +145,6 @@ def _dots(figure: Figure, finding: Dots) -> bool:
         Line2D([], [], **average, label=label(finding.curve_label)),
         Line2D([], [], **people, label=label(finding.reference_label)),
     ]
-    is_drawn = bool(points)
     for number, (group, values) in enumerate(finding.groups.items()):
         look = {"color": GROUPS[number % len(GROUPS)], "marker": MARKERS[number % len(MARKERS)], "linestyle": ""}
         look["markersize"] = 7.5 if look["marker"] in "PX*" else 6  # thin markers need more room to look hollow
@@ -158,7 +153,6 @@ def _dots(figure: Figure, finding: Dots) -> bool:
         for position, value in _points(positions, values):
             fill = {"markerfacecolor": "none"} if finding.x[position] in finding.published else {}
             axes.plot([position + shift], [value], **look, **fill, markeredgewidth=1.1)
-            is_drawn = True
     if finding.published:
         hollow = {"marker": "o", "markersize": 6, "markerfacecolor": "none", "markeredgewidth": 1.1, "linestyle": ""}
         legend.append(Line2D([], [], color=INK, **hollow, label="hollow: published by others"))
@@ -170,10 +164,10 @@ def _dots(figure: Figure, finding: Dots) -> bool:
     axes.yaxis.set_major_formatter(_number)
     axes.grid(axis="y")
     axes.legend(handles=legend, loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, labelspacing=0.65)
-    return is_drawn
+    return any(_points(positions, values) for values in (finding.curve, *finding.groups.values()))
 
 
-def _heatmap(figure: Figure, finding: Heatmap) -> bool:
+def _heatmap(axes: Axes, finding: Heatmap) -> bool:
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
 
@@ -182,8 +176,7 @@ def _heatmap(figure: Figure, finding: Heatmap) -> bool:
         return False
     most = max(down, across)
     cell = min(0.8, max(2.4 / most, 0.42 if most <= NUMBERED else 6.4 / most))  # inches
-    figure.set_size_inches(max(cell * across, 0.4), max(cell * down, 0.4))
-    axes = figure.add_axes((0, 0, 1, 1))
+    axes.figure.set_size_inches(max(cell * across, 0.4), max(cell * down, 0.4))
     is_count = all(float(value).is_integer() for values in finding.values for value in values)
     texts = [[f"{value:,.0f}" if is_count else f"{100 * value:.1f}" for value in values] for values in finding.values]
     size = min(10, 1.5 * 72 * cell / max((len(text) for some in texts for text in some), default=1))
@@ -205,10 +198,9 @@ def _heatmap(figure: Figure, finding: Heatmap) -> bool:
         axes.add_patch(PathPatch(square, facecolor=SHADE, alpha=shade / SHADES, linewidth=0))
     every = [math.ceil(count / 40) for count in (across, down)]
     columns = [label(name, 18) for name in finding.columns[:: every[0]]]
-    axes.set_xticks(range(0, across, every[0]), columns)
+    tilt = {"rotation": 50, "ha": "right", "rotation_mode": "anchor"} if max(map(len, columns)) * 7 > 72 * cell else {}
+    axes.set_xticks(range(0, across, every[0]), columns, **tilt)
     axes.set_yticks(range(0, down, every[1]), [label(name, 18) for name in finding.rows[:: every[1]]])
-    if max(map(len, columns)) * 7 > 72 * cell:
-        axes.set_xticks(axes.get_xticks(), columns, rotation=50, ha="right", rotation_mode="anchor")
     axes.tick_params(length=0, labelsize=9 if most <= NUMBERED else 6)
     axes.set_xlim(-0.5, across - 0.5)
     axes.set_ylim(down - 0.5, -0.5)
@@ -250,9 +242,8 @@ def _inline(svg: bytes, name: str, title: str) -> str:
                 value = re.sub("#fe0[0-9a-f]{3}", lambda found: PAGE_COLOURS[found[0]], value)
             element.set(key, value.replace("url(#", f"url(#{name}-"))
     width = root.attrib["viewBox"].split()[2]
-    for key in ("width", "height", "version"):
+    for key in ("width", "height", "version", "id"):
         root.attrib.pop(key, None)
-    root.attrib.pop("id", None)
     root.set("role", "img")
     root.set("aria-label", label(title, 200))
     root.set("style", f"max-width:{1.5 * float(width):.0f}px;min-width:{0.84 * float(width):.0f}px")

@@ -13,8 +13,6 @@ from bertkit.metrics import tagging
 from bertkit.tasks.base import Output, Prediction, Row, Scores
 from bertkit.tasks.pos import Tagging
 
-LETTERS = {"LU": "BILU", "M": "BMES", "ES": "BIES"}  # letters that only one scheme has -> all that it has beside O
-
 
 class NER(Tagging):
     """Words -> entities: spans of characters with a type, scored by those that are found whole."""
@@ -30,7 +28,7 @@ class NER(Tagging):
         if self.labels:
             return tags
         letters = {tag.partition("-")[0] for tag in tags}
-        scheme = next((all_of_it for own, all_of_it in LETTERS.items() if letters & set(own)), "BI")
+        scheme = next((name for name, own in tagging.SCHEMES.items() if letters & set(own)), "BIO").replace("O", "")
         ends = {tag[1:] for tag in tags if tag != "O"}
         return [*tags, *(letter + end for end in sorted(ends) for letter in scheme)]
 

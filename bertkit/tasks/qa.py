@@ -77,15 +77,12 @@ class QA(Task):
         # no window sees the answer only if none does: the surest window decides
         null_score = min(float(start[CLS]) + float(end[CLS]) for start, end in (output.logits for output in outputs))
         scores = [best[span] for span in ranked]
-        answers = [(row["context"][start:end], start, end) for start, end in ranked]
+        n_best = [{"answer": row["context"][start:end], "start": start, "end": end} for start, end in ranked]
         if self.unanswerable or not ranked:
-            answers.append(("", None, None))
             scores.append(null_score)
-        shares = softmax(np.array(scores)).tolist()
-        n_best = [
-            {"answer": text, "start": start, "end": end, "probability": share}
-            for (text, start, end), share in zip(answers, shares, strict=True)
-        ]
+            n_best.append({"answer": "", "start": None, "end": None})
+        for entry, share in zip(n_best, softmax(np.array(scores)).tolist(), strict=True):
+            entry["probability"] = share
         # without any span, no threshold may answer; JSON has no infinity
         gap = null_score - scores[0] if ranked else float(np.finfo(np.float32).max)
         n_best.sort(key=lambda entry: -entry["probability"])
@@ -117,13 +114,10 @@ class QA(Task):
         """The no-answer threshold with the best F1 on these rows (as the SQuAD 2.0 script searches it)."""
         if not self.unanswerable:
             return self
-        spans = [prediction["best_span"] for prediction in predictions]
         golds = [[answer["text"] for answer in row["answers"]] for row in rows]
-        threshold, _ = squad.best_threshold(
-            [prediction["no_answer_score"] for prediction in predictions],
-            squad.answer_scores(spans, golds, self.language).f1,
-            [bool(texts) for texts in golds],
-        )
+        scores = [prediction["no_answer_score"] for prediction in predictions]
+        f1 = squad.answer_scores([prediction["best_span"] for prediction in predictions], golds, self.language).f1
+        threshold, _ = squad.best_threshold(scores, f1, [bool(texts) for texts in golds])
         return self if threshold is None else self.model_copy(update={"no_answer_threshold": threshold})
 
     def right_answer(self, row: Row) -> Prediction:
