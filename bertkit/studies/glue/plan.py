@@ -21,8 +21,6 @@ from bertkit.studies.runner.jobs import Job
 
 STARTS_FROM_MNLI = ("mrpc", "stsb", "rte")  # with glue.from_mnli, as published since Liu et al. 2019 (RoBERTa)
 HARDWARE = "hardware."  # how settings begin that change no result, and hold for every job
-
-
 # How a task is trained, unless asked otherwise: the grid of Devlin et al. 2019, more epochs where rows are few.
 # Batch size, learning rate, epochs, and what picks the best checkpoint: the task's score; for MNLI accuracy on the
 # matched dev set.
@@ -91,7 +89,7 @@ def choose_tasks(asked: Sequence[str], source: str | None) -> list[str]:
             f"{source}: it has the diagnostic set only", hint="give a folder that holds CoLA, SST-2 and so on"
         )
     if missing := [task for task in TASKS if task in chosen and task not in there]:
-        has = ", ".join(TITLES[task] for task in there)
+        has = ", ".join(TITLES[task] for task in TASKS if task in there)
         raise BertkitError(f"{source}: there is no folder for {TITLES[missing[0]]}", hint=f"it has {has}")
     return [task for task in TASKS if task in (chosen or there)]
 

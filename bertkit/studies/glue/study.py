@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from bertkit.config import Tree
-from bertkit.data.glue import find_tasks, read_glue
+from bertkit.data.glue import LAYOUTS, find_tasks, read_glue
 from bertkit.disk import TEMPORARY, remove
 from bertkit.errors import BertkitError
 from bertkit.folders import LOCK, held
@@ -184,7 +184,7 @@ def prepare(folder: Path, task: str, source: str | None, held_back: float, say: 
             if count := len(content.skipped):
                 left_out = f"{counted(count, 'row')} {'is' if count == 1 else 'are'} left out"
                 more = f" and {count - 5} more" if count > 5 else ""
-                say(f"{TITLES[task]}: {left_out}: {'; '.join(content.skipped[:5])}{more}")
+                say(f"{LAYOUTS[task].title}: {left_out}: {'; '.join(content.skipped[:5])}{more}")
         for sentence in found.missing:
             say(sentence)
         train = found.splits["train"].rows if "train" in found.splits else ()  # AX has none

@@ -192,6 +192,10 @@ def test_a_task_that_the_folder_lacks_is_named(tmp_path):
         plans.choose_tasks(["cola"], str(tmp_path))
     assert caught.value.message == f"{tmp_path}: there is no folder for CoLA"
     assert caught.value.hint == "it has RTE"
+    (tmp_path / "AX").mkdir()  # which is no task to run
+    with pytest.raises(BertkitError) as caught:
+        plans.choose_tasks(["cola"], str(tmp_path))
+    assert caught.value.hint == "it has RTE"
     assert plans.choose_tasks([], str(tmp_path)) == ["rte"]
     assert plans.choose_tasks(["SST-2", "cola"], None) == ["cola", "sst2"]
     assert plans.choose_tasks([], None) == [*TASKS]
@@ -286,6 +290,15 @@ def test_rows_are_read_once_and_kept(tmp_path):
     assert len(rows) == first["splits"]["train"]["rows"] > 10
     assert set(json.loads(rows[0])) == {"id", "text", "second", "label"}
     assert study.prepare(tmp_path, "rte", "/no/such/folder", 0.1, said.append) == first
+
+
+def test_rows_of_the_diagnostic_set_that_are_left_out_are_said(tmp_path):
+    data = Path(shutil.copytree(path_of("bundled:glue"), tmp_path / "data"))
+    with (data / "diagnostic" / "diagnostic.tsv").open("a") as file:
+        file.write("a line without columns\n")
+    said: list[str] = []
+    study.prepare(tmp_path, "ax", str(data), 0.1, said.append)
+    assert said[0].startswith(f"AX: 1 row is left out: {data / 'diagnostic' / 'diagnostic.tsv'}:")
 
 
 def test_what_failed_points_to_a_log_that_there_is(tmp_path, monkeypatch):
