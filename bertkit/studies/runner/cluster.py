@@ -81,7 +81,7 @@ class Remote:
     lost: str = ""
 
     def poll(self, seconds: float | None = 0) -> int | None:
-        """The exit code of the job if it ends within these seconds, whenever that is without a limit."""
+        """The exit code of the job, None if it goes on after these seconds."""
         import ray
 
         if self.returncode is None and ray.wait([self.ended], timeout=seconds)[0]:
@@ -93,9 +93,8 @@ class Remote:
                 self.returncode, self.lost = 1, LOST
         return self.returncode
 
-    def wait(self, timeout: float | None = None) -> None:
-        if self.poll(timeout) is None:
-            raise subprocess.TimeoutExpired("a job on the cluster", timeout or 0.0)
+    def wait(self, timeout: float | None = None) -> int | None:
+        return self.poll(timeout)
 
     def terminate(self, number: int = signal.SIGTERM) -> None:
         import ray
