@@ -43,23 +43,17 @@ class Loaded(NamedTuple):
 
 
 def load_config(config: ModelConfig) -> PretrainedConfig:
-    """The architecture of a checkpoint.
-
-    Raises:
-        BertkitError: the folder or Hub id cannot be loaded.
-    """
+    """The architecture of a checkpoint, a folder or a Hub id."""
     check_folder(config, with_model=True)
     with reading(config) as options:
         return AutoConfig.from_pretrained(config.checkpoint, **options)
 
 
 def load_tokenizer(config: ModelConfig, words: bool = False) -> PreTrainedTokenizerBase:
-    """The fast tokenizer of a checkpoint.
+    """The fast tokenizer of a checkpoint, which can give offsets.
 
     Args:
         words: the texts come as words; byte-level tokenizers then count the space before a word to it.
-    Raises:
-        BertkitError: the folder holds no tokenizer, or none that can give offsets.
     """
     check_folder(config, with_model=False)
     path = Path(config.checkpoint)
@@ -111,11 +105,7 @@ def load_tokenizer(config: ModelConfig, words: bool = False) -> PreTrainedTokeni
 
 
 def longest_input(config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Tokens that the model can read at once.
-
-    Raises:
-        BertkitError: the tokenizer has tokens that the model does not know.
-    """
+    """Tokens that the model can read at once; refuses a tokenizer that has others than the model knows."""
     known = getattr(config, "vocab_size", None) or UNLIMITED
     if len(tokenizer) > known:
         raise BertkitError(
@@ -133,7 +123,6 @@ def load_model(config: ModelConfig, head: str, labels: Sequence[str], seed: int)
 
     Args:
         labels: class names in the order of their ids; empty for heads without classes.
-        seed: of the new weights.
     Raises:
         BertkitError: no safetensors weights, or a head of another size without `model.replace_head`.
     """

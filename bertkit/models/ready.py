@@ -14,8 +14,7 @@ from transformers.masking_utils import sdpa_mask
 from bertkit.errors import BertkitError
 from bertkit.models.dropout import speed_up
 from bertkit.models.load import DTYPES, replace_attention
-from bertkit.models.padding_free import attention_dropout, make_padding_free, obstacle
-from bertkit.models.varlen import has_kernel
+from bertkit.models.padding_free import attention_dropout, has_kernel, make_padding_free, obstacle
 from bertkit.models.vocabulary import train_used_rows
 from bertkit.recipe import HardwareConfig, ModelConfig
 
@@ -76,8 +75,6 @@ def choose_padding(
         order: of the training batches, `random` or `length`; None for a model that answers.
     Returns:
         What was chosen and why, in a few words.
-    Raises:
-        BertkitError: what is asked for cannot be, with this model or on this device.
     """
     asked = hardware.padding_free
     if device.type == "xla":

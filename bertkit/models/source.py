@@ -38,11 +38,7 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def reading(config: ModelConfig) -> Iterator[dict[str, object]]:
-    """What transformers is to read a checkpoint with, quietly.
-
-    Raises:
-        BertkitError: whatever transformers and the Hub client raise for a missing or broken checkpoint.
-    """
+    """What transformers is to read a checkpoint with, quietly; what it or the Hub client raises is a BertkitError."""
     is_folder = Path(config.checkpoint).is_dir()
     options = {"revision": config.revision, "trust_remote_code": config.trust_remote_code}
     try:
@@ -77,10 +73,7 @@ def _answers(config: ModelConfig) -> bool:
 def check_folder(config: ModelConfig, with_model: bool) -> None:
     """Refuse a folder that is not there, lacks what a checkpoint has, or would hold a reader up or lead it elsewhere.
 
-    A Hub id passes.
-
-    Args:
-        with_model: the model is read, not the tokenizer alone.
+    A Hub id passes. Of a model more is asked than of a tokenizer alone.
     """
     path = Path(config.checkpoint)
     if not path.is_dir():

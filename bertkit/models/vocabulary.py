@@ -17,16 +17,11 @@ class UsedEmbedding(nn.Embedding):
 
     A row that no training window holds has no gradient, and AdamW does nothing to it but decay it; a gradient, two
     moments and an update for each of the others are a third of a small model's step, and more of a multilingual one's.
-    Outside of training the module is the full embedding, up to date; so are the names and shapes that it saves and
-    loads.
+    Outside of training the module is the full embedding, up to date, as are the names and shapes on disk.
     """
 
     def __init__(self, full: nn.Embedding, used: np.ndarray) -> None:
-        """Take the place of `full`, whose storage is kept.
-
-        Args:
-            used: (U,) row numbers that training reads, ascending.
-        """
+        """Take the place of `full`, whose storage is kept; `used` are the (U,) rows that training reads, ascending."""
         super().__init__(1, 1, device="meta")
         self.num_embeddings, self.embedding_dim = full.num_embeddings, full.embedding_dim
         self.padding_idx = full.padding_idx
@@ -84,8 +79,6 @@ def train_used_rows(model: PreTrainedModel, ids: np.ndarray) -> bool:
 
     Args:
         ids: of the tokens of all training windows, and of padding.
-    Returns:
-        Whether it does.
     """
     full = model.get_input_embeddings()
     if type(full) is not nn.Embedding or full.max_norm is not None or not full.weight.requires_grad:

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertkit.models.varlen import Ragged, grouped_attention, padded_attention, ragged_of
+from bertkit.models.padding_free import Ragged, grouped_attention, padded_attention, ragged_of
 from tests.families import dense_attention
 
 lengths = st.lists(st.integers(0, 9), min_size=1, max_size=6).filter(any)

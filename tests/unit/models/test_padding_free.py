@@ -15,11 +15,10 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from bertkit.errors import BertkitError
 from bertkit.heads import HEADS
-from bertkit.models import dropout, padding_free, ready, varlen
+from bertkit.models import dropout, padding_free, ready
 from bertkit.models.load import load_model
-from bertkit.models.padding_free import STACKS, make_padding_free
+from bertkit.models.padding_free import STACKS, make_padding_free, ragged_of
 from bertkit.models.ready import choose_padding
-from bertkit.models.varlen import ragged_of
 from bertkit.recipe import HardwareConfig, ModelConfig
 from bertkit.run import evaluate, finetune
 from bertkit.rundir import RunDir
@@ -105,7 +104,7 @@ def _unused(model: PreTrainedModel) -> set[str]:
 @pytest.mark.parametrize("few", [0, 99], ids=["padded", "grouped"])
 def test_every_way_of_attention_says_the_same(tiny, monkeypatch, few):
     model = model_of(tiny("bert"), "token")
-    monkeypatch.setattr(varlen, "FEW_LENGTHS", few)
+    monkeypatch.setattr(padding_free, "FEW_LENGTHS", few)
     for lengths in BATCHES.values():
         inputs = batch_of(model, lengths, more=2)
         torch.testing.assert_close(
@@ -254,15 +253,15 @@ def test_the_kernel_gets_what_it_wants(monkeypatch):
         )
 
     monkeypatch.setattr(torch_varlen, "varlen_attn", played)
-    monkeypatch.setattr(varlen, "has_kernel", lambda device, dtype: True)
+    monkeypatch.setattr(padding_free, "has_kernel", lambda device, dtype: True)
     dense = dense_attention(0.3)
-    found = varlen.varlen_attention(query, key, value, layout, 0.3, 0.0, dense)
+    found = padding_free.varlen_attention(query, key, value, layout, 0.3, 0.0, dense)
     assert seen == [((14, 2, 8), torch.int32, [0, 4, 4, 13, 14], 9, 9, 0.3)]
-    for way in (varlen.grouped_attention, varlen.padded_attention):
+    for way in (padding_free.grouped_attention, padding_free.padded_attention):
         torch.testing.assert_close(found, way(query, key, value, layout, dense), atol=1e-6, rtol=0)
     # it has no dropout, and takes heads of multiples of 8
-    varlen.varlen_attention(query, key, value, layout, 0.3, 0.1, dense)
-    varlen.varlen_attention(query[..., :6], key[..., :6], value[..., :6], layout, 0.3, 0.0, dense)
+    padding_free.varlen_attention(query, key, value, layout, 0.3, 0.1, dense)
+    padding_free.varlen_attention(query[..., :6], key[..., :6], value[..., :6], layout, 0.3, 0.0, dense)
     assert len(seen) == 1
 
 
@@ -283,8 +282,8 @@ def test_few_lengths_are_grouped_and_many_are_padded(monkeypatch, lengths, way):
     states = torch.randn(3, sum(lengths), 2, 4)
     taken = []
     for name in ("grouped_attention", "padded_attention"):
-        monkeypatch.setattr(varlen, name, lambda *_, name=name: taken.append(name))
-    varlen.varlen_attention(*states, layout, 0.5, 0.0, dense_attention(0.5))
+        monkeypatch.setattr(padding_free, name, lambda *_, name=name: taken.append(name))
+    padding_free.varlen_attention(*states, layout, 0.5, 0.0, dense_attention(0.5))
     assert taken == [way]
 
 
@@ -362,11 +361,11 @@ def test_true_and_false_are_obeyed_anywhere(tiny):
 def test_the_kernel_needs_16_bits_and_a_device_of_sm80(monkeypatch):
     capability = (8, 0)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    assert varlen.has_kernel(DEVICES["cuda"], torch.bfloat16)
-    assert not varlen.has_kernel(DEVICES["cuda"], torch.float32)
-    assert not varlen.has_kernel(DEVICES["cpu"], torch.bfloat16)
+    assert padding_free.has_kernel(DEVICES["cuda"], torch.bfloat16)
+    assert not padding_free.has_kernel(DEVICES["cuda"], torch.float32)
+    assert not padding_free.has_kernel(DEVICES["cpu"], torch.bfloat16)
     capability = (7, 5)
-    assert not varlen.has_kernel(DEVICES["cuda"], torch.float16)
+    assert not padding_free.has_kernel(DEVICES["cuda"], torch.float16)
 
 
 @pytest.mark.parametrize("architecture", sorted(set(ARCHITECTURES) - set(STACKS)))
