@@ -21,11 +21,8 @@ class Study:
     title: str
 
     def begin(self, runs: Sequence[Mapping] = (), **more: object) -> None:
-        """Write study.json, by which a folder is known as a study.
-
-        Args:
-            runs: of each the name, the path within the folder, the state and a note.
-            more: what else study.json says, such as the headline and the facts of the page.
+        """Write study.json, by which a folder is known as a study: of each run its name, path within the folder, state
+        and a note; and more, such as the headline and the facts of the page.
         """
         about = {"schema": SCHEMA, "study": self.kind, "title": self.title, "runs": list(runs), **more}
         RunDir(self.path).write_json("study.json", about)

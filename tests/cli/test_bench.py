@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from bertkit.findings import from_json
-from bertkit.studies.bench.variants import AS_GIVEN
+from bertkit.studies.bench.switches import AS_GIVEN
 from tests.cli.conftest import check
 
 FEW = ("data.train_rows=12", "data.validation_rows=4", "train.batch_size=4", "hardware.precision=fp32", "-q")

@@ -331,7 +331,7 @@ def our_turns(
 
 def in_turns(load: Load, files: Sequence[Path], model: str, rounds: int, threads: int, folder: Path) -> dict:
     """Training steps and evaluation of all sides, in turns within this process."""
-    from bertkit.studies.bench.lines import interleave
+    from bertkit.studies.bench.switches import interleave
 
     turns, means = {}, {}
     for side in sides_of(load):

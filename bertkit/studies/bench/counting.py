@@ -89,7 +89,7 @@ def products(shape: Shape, precision: str, threads: int, device: torch.device) -
     torch.set_num_threads(threads)
     rows = torch.randn(PRODUCT_ROWS, shape.hidden, device=device).to(DTYPES[precision])
     weight = torch.randn(shape.inner, shape.hidden, device=device).to(DTYPES[precision])
-    found = []
+    found: list[Sample] = []
     with torch.inference_mode():
         for _ in range(PRODUCT_CALLS):
             with Stopwatch() as watch:

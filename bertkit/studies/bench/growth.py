@@ -11,6 +11,7 @@ from itertools import cycle, islice
 import psutil
 
 from bertkit.findings import Finding, Note, Series
+from bertkit.launch import Say
 from bertkit.prepare import assemble
 from bertkit.studies.bench.counting import Stopwatch
 from bertkit.studies.bench.lanes import Bench, Lane, endless
@@ -21,7 +22,6 @@ STEPS, WARM_UP = 20, 3
 SECONDS = 300.0  # of each of the three; the next size is left out when it would take longer
 EVALUATED = 0.1  # evaluation goes up to this share of the largest size: it computes on every row
 MEGABYTE = 1e6
-
 
 Point = dict[str, float]  # what one size came to: `size`, and a value for each line
 
@@ -36,9 +36,8 @@ def sizes(largest: int) -> list[int]:
 
 
 def until(
-    asked: Sequence[int], measure: Callable[[int], Point], say: Callable[[str], None], what: str,
-    limit: float = SECONDS,
-) -> tuple[list[Point], list[int]]:  # fmt: skip
+    asked: Sequence[int], measure: Callable[[int], Point], say: Say, what: str, limit: float = SECONDS
+) -> tuple[list[Point], list[int]]:
     """The points of size after size, as long as the next can be expected to end in time; and the sizes left out."""
     began, found = time.monotonic(), []
     for index, size in enumerate(asked):
@@ -137,9 +136,7 @@ def _answering(lane: Lane, work: Callable[[], object]) -> Point:
     return {"memory": memory.most / MEGABYTE, "wall": watch.wall, "CPU": watch.cpu}
 
 
-def measure(
-    bench: Bench, lane: Lane, largest: int, say: Callable[[str], None]
-) -> tuple[dict[str, object], list[Finding]]:
+def measure(bench: Bench, lane: Lane, largest: int, say: Say) -> tuple[dict[str, object], list[Finding]]:
     """All three, smallest sizes first, after one turn of each as a warm-up."""
     asked = sizes(largest)
     evaluated = sizes(max(1, int(largest * EVALUATED)))

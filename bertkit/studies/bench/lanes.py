@@ -15,6 +15,7 @@ from bertkit.data.plan import Plan
 from bertkit.encode import Part
 from bertkit.errors import BertkitError
 from bertkit.inference import Predictor
+from bertkit.launch import Say
 from bertkit.models.load import load_model
 from bertkit.models.ready import make_answering
 from bertkit.models.vocabulary import follow_decay
@@ -131,12 +132,8 @@ class Lane:
         return Sample(watch.wall, watch.cpu, rows, int(lengths.sum()), sum(padded), operations)
 
 
-def open_bench(recipe: Recipe, say: Callable[[str], None]) -> Bench:
-    """Read the rows, and decide what `auto` stands for here, once for all lanes.
-
-    Raises:
-        BertkitError: anything that `finetune` would refuse.
-    """
+def open_bench(recipe: Recipe, say: Say) -> Bench:
+    """Read the rows, and decide what `auto` stands for here, once for all lanes."""
     task = make_task(recipe.task)
     material = read_material(recipe, task, *read_splits(recipe, task, say), say)
     setup = set_up_device(recipe.hardware)
@@ -146,13 +143,7 @@ def open_bench(recipe: Recipe, say: Callable[[str], None]) -> Bench:
 
 
 def open_lane(bench: Bench, settings: Sequence[str], steps: int) -> Lane:
-    """A lane with some settings of its own.
-
-    Args:
-        steps: how many steps of the plan stand for all.
-    Raises:
-        BertkitError: a setting that is not there, or not possible here.
-    """
+    """A lane with some settings of its own, in whose plan so many steps stand for all."""
     recipe = load_recipe(bench.recipe.tree(), settings)
     setup = setup_for(set_up_device(recipe.hardware), recipe)
     accelerator = setup.accelerator
@@ -188,10 +179,8 @@ def endless(prepared: Prepared) -> Plan:
 def _built(bench: Bench, recipe: Recipe, setup: DeviceSetup) -> Built:
     """The model of a lane; lanes whose models would be alike share one, and all of a kind weights."""
     hardware = recipe.hardware
-    key = (
-        recipe.model, recipe.train.order, setup.precision, hardware.padding_free, hardware.compile,
-        hardware.compact_vocabulary, hardware.gradient_checkpointing,
-    )  # fmt: skip
+    ways = hardware.padding_free, hardware.compile, hardware.compact_vocabulary, hardware.gradient_checkpointing
+    key = (recipe.model, recipe.train.order, setup.precision, *ways)
     if key not in bench.built:
         bench.built[key] = build(bench.material, recipe, setup)
         if like := bench.trained.get(hardware.compact_vocabulary):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from bertkit import __version__
 from bertkit.errors import BertkitError, Interrupted
 from bertkit.findings import Note, to_json
-from bertkit.launch import settle_xla
+from bertkit.launch import Say, settle_xla
 from bertkit.metrics.shown import short_name
 from bertkit.recipe import Recipe, load_recipe
 from bertkit.rundir import RunDir
@@ -18,17 +18,9 @@ BUNDLED_ROWS = {"sentiment": "sentiment.csv", "nli": "nli.jsonl", "pos": "pos.co
 
 
 def run(
-    recipe: Recipe,
-    out: str | Path,
-    *,
-    rounds: int = 5,
-    steps: int = 4,
-    growth: bool = False,
-    largest: int = 1_000_000,
-    notes: Sequence[str] = (),
-    say: Callable[[str], None],
+    recipe: Recipe, out: Path, *, rounds: int, steps: int, growth: bool, largest: int, notes: Sequence[str], say: Say
 ) -> dict[str, object]:
-    """Measure, and write study.json, results.json, findings.json and report.html.
+    """Measure, and write study.json, results.json, findings.json and report.html; nothing where it fails or is stopped.
 
     Args:
         rounds: turns of each variant, all variants one after the other, after one round of warm-up.
@@ -37,15 +29,12 @@ def run(
         largest: rows, and characters of a document, that growth goes up to.
         notes: what a reader must not miss.
     Returns:
-        What results.json holds.
-    Raises:
-        BertkitError: anything the user can mend; then nothing is written.
-        Interrupted: nothing is written.
+        What results.json holds, and the findings.
     """
     with RunDir(out).claim(resume=False) as folder:
         settle_xla(recipe.hardware.device)
         from bertkit.studies.bench import growth as growing
-        from bertkit.studies.bench import lanes, lines
+        from bertkit.studies.bench import lanes, switches
 
         headline = None
         try:
@@ -55,7 +44,7 @@ def run(
             if growth:
                 results, found = growing.measure(bench, default, largest, say)
             else:
-                results, found = lines.measure(bench, default, rounds, steps, say)
+                results, found = switches.measure(bench, default, rounds, steps, say)
                 tokens = results["lines"]["train"][0]["tokens"]
                 headline = {"label": "useful tokens a second in training, as given", "value": tokens, "plain": True}
         except Interrupted:

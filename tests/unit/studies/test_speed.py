@@ -17,8 +17,7 @@ from bertkit.rundir import RunDir
 from bertkit.studies.bench import growth, speed
 from bertkit.studies.bench.counting import Sample, Shape, forward_operations, shape_of
 from bertkit.studies.bench.lanes import Quantiles, open_bench, open_lane, share_weights
-from bertkit.studies.bench.lines import compare, interleave, table
-from bertkit.studies.bench.variants import AS_GIVEN, variants
+from bertkit.studies.bench.switches import AS_GIVEN, compare, interleave, table, variants
 
 RECIPE = {
     "task": "sentiment", "model": {"checkpoint": "bundled:tiny", "init": "scratch"}, "seed": 3,

@@ -1,4 +1,4 @@
-"""The recipe as given and its variants, turn by turn: a line for each of them, and the tables of the page."""
+"""Each switch of a recipe put the other way, in turns with the recipe as given, and the tables of what that takes."""
 
 from __future__ import annotations
 
@@ -9,18 +9,31 @@ from functools import partial
 from statistics import median
 from typing import NamedTuple, TypeVar
 
+import numpy as np
+
 from bertkit.errors import BertkitError
 from bertkit.findings import Finding, Note, Table
+from bertkit.launch import Say
+from bertkit.recipe import Recipe
 from bertkit.studies.bench.counting import Sample, products
 from bertkit.studies.bench.lanes import Bench, Lane, open_lane
-from bertkit.studies.bench.variants import WORKS, Variant, variants
 from bertkit.train.device_setup import bf16_gain
 
 T = TypeVar("T")
 Kind = tuple[str, int]  # of matrix products: their precision and threads
 
+AS_GIVEN = "as given"
+WORKS = {"train": "Training", "evaluate": "Evaluation", "predict": "Prediction"}
 EVALUATION_ROWS = 256
 BUSY = 0.8  # of the processor time that the threads could have had; below it, something else ran
+
+
+class Variant(NamedTuple):
+    """A switch put the other way."""
+
+    name: str
+    settings: tuple[str, ...]
+    works: tuple[str, ...]  # the kinds of work that it can change
 
 
 class Line(NamedTuple):
@@ -39,9 +52,7 @@ class Line(NamedTuple):
     cpu: float  # processor seconds of a turn
 
 
-def measure(
-    bench: Bench, default: Lane, rounds: int, steps: int, say: Callable[[str], None]
-) -> tuple[dict[str, object], list[Finding]]:
+def measure(bench: Bench, default: Lane, rounds: int, steps: int, say: Say) -> tuple[dict[str, object], list[Finding]]:
     """All variants in each kind of work that they can change, beside the matrix products of the machine."""
     opened, skipped = _open_lanes(bench, default, steps)
     rows = (bench.material.splits.validation or bench.material.splits.train)[:EVALUATION_ROWS]
@@ -77,8 +88,8 @@ def measure(
     found += [*(table(work, some) for work, some in lines.items()), peak_table(peaks)]
     results = {
         "rounds": rounds, "steps": steps, "skipped": skipped, "shape": bench.shape._asdict(),
-        "peaks": [{"precision": precision, "threads": threads, "operations_per_second": rate}
-                  for (precision, threads), rate in rates.items()],
+        "peaks": [{"precision": precision, "threads": threads, "operations_per_second": value}
+                  for (precision, threads), value in rates.items()],
         "lines": {work: [line._asdict() for line in some] for work, some in lines.items()},
         "samples": [{"work": work, "name": str(name), "rounds": [sample._asdict() for sample in some]}
                     for (work, name), some in samples.items()],
@@ -99,13 +110,61 @@ def _open_lanes(bench: Bench, default: Lane, steps: int) -> tuple[dict[Variant, 
     return opened, skipped
 
 
-def interleave(turns: Sequence[Callable[[], T]], rounds: int, after: Callable[[int], None]) -> list[list[T]]:
-    """A B C, A B C, ...: what is slow for a while is slow for all. The first round warms up and is not kept.
+def variants(recipe: Recipe, device: str, has_bf16: bool, cores: int, longest: int) -> tuple[list[Variant], list[str]]:
+    """The recipe as given first, then each switch the other way; and what this machine cannot do, in words.
 
-    Args:
-        after: called with the number of every round that is done, from 0, the warm-up.
-    Returns:
-        For each turn its values, one a round.
+    Precision and threads of the recipe are decided. The device has bf16 where it does not emulate it; `longest` is in
+    tokens, of a window.
+    """
+    model, hardware, skipped = recipe.model, recipe.hardware, []
+    found = [Variant(AS_GIVEN, (), tuple(WORKS))]
+
+    def add(*settings: str, name: str = "", works: tuple[str, ...] = tuple(WORKS)) -> None:
+        found.append(Variant(name or settings[0], settings, works))
+
+    add(f"train.order={'random' if recipe.train.order == 'length' else 'length'}", works=("train",))
+    if hardware.precision != "fp32":
+        add("hardware.precision=fp32")
+    elif has_bf16:
+        add("hardware.precision=bf16")
+    else:
+        skipped.append("hardware.precision=bf16: this device has no native bf16")
+    asked = hardware.padding_free
+    if device == "cpu":
+        # auto: on in training with batches in random order
+        is_free = asked is True or (asked == "auto" and recipe.train.order == "random")
+        add(f"hardware.padding_free={_other(is_free)}")
+        add(f"model.attention={'auto' if model.attention == 'sdpa' else 'sdpa'}", works=("train",))
+    else:
+        # auto: on where there is a kernel for it, which takes no attention dropout in training
+        for value in ("true", "false") if asked == "auto" else (_other(asked),):
+            add(f"hardware.padding_free={value}")
+        add("hardware.padding_free=true", "model.attention_dropout=0",
+            name="padding_free, attention_dropout=0", works=("train",))  # fmt: skip
+    if device == "cuda":
+        add(f"hardware.compile={_other(hardware.compile)}")
+    if device != "cpu":
+        skipped.append("hardware.threads: the work is not on the CPU")
+    elif cores < 2:
+        skipped.append("hardware.threads: there is one core")
+    else:
+        add(f"hardware.threads={1 if hardware.threads > 1 else cores}")
+    add(f"hardware.compact_vocabulary={_other(hardware.compact_vocabulary)}", works=("train",))
+    whole = recipe.train.batch_size * longest
+    budgets = ("micro_batch_tokens", "evaluation_tokens", "pass_overhead")
+    add(*(f"hardware.{budget}={whole}" for budget in budgets), name="whole batches")
+    add(f"model.dropout={'null' if model.dropout == 0 else '0'}", works=("train",))
+    return found, skipped
+
+
+def _other(is_on: bool) -> str:
+    return "false" if is_on else "true"
+
+
+def interleave(turns: Sequence[Callable[[], T]], rounds: int, after: Callable[[int], None]) -> list[list[T]]:
+    """A B C, A B C, ...: what is slow for a while is slow for all; the values of each turn, one a round.
+
+    The first round, 0, warms up and is not kept. `after` is told the number of every round that is done.
     """
     found: list[list[T]] = [[] for _ in turns]
     for number in range(rounds + 1):
@@ -124,28 +183,20 @@ def compare(
         peaks: operations a second of the matrix products in each variant's precision and threads.
         mean_length: tokens of a sample, when the samples of a turn are longer or shorter than the average.
     """
-    first = next(iter(samples.values()))
+    first_wall, first_cpu, _, first_tokens, *_ = np.array(next(iter(samples.values())), float).T
     lines = []
     for name, some in samples.items():
-        tokens = median(sample.tokens / sample.wall for sample in some)
-        ratios = [_ratio(one, base, "wall") for one, base in zip(some, first, strict=True)]
-        lines.append(Line(
-            name,
-            tokens / mean_length if mean_length else median(sample.count / sample.wall for sample in some),
-            tokens,
-            median(ratios), min(ratios), max(ratios),
-            median(_ratio(one, base, "cpu") for one, base in zip(some, first, strict=True)),
-            1 - sum(sample.tokens for sample in some) / max(1, sum(sample.padded for sample in some)),
-            median(sample.operations / sample.wall for sample in some) / peaks[name],
-            median(sample.wall for sample in some),
-            median(sample.cpu for sample in some),
-        ))  # fmt: skip
+        wall, cpu, count, tokens, padded, operations = np.array(some, float).T
+        ratios = (tokens / wall) / (first_tokens / first_wall)
+        cpu_ratios = (tokens / np.maximum(cpu, 1e-9)) / (first_tokens / np.maximum(first_cpu, 1e-9))
+        speed = median(tokens / wall)
+        samples_a_second = speed / mean_length if mean_length else median(count / wall)
+        found = (
+            samples_a_second, speed, median(ratios), min(ratios), max(ratios), median(cpu_ratios),
+            1 - tokens.sum() / max(1, padded.sum()), median(operations / wall) / peaks[name], median(wall), median(cpu),
+        )  # fmt: skip
+        lines.append(Line(name, *map(float, found)))
     return lines
-
-
-def _ratio(one: Sample, base: Sample, clock: str) -> float:
-    """How many times as many tokens in a second of that clock."""
-    return (one.tokens / max(getattr(one, clock), 1e-9)) / (base.tokens / max(getattr(base, clock), 1e-9))
 
 
 def table(work: str, lines: Sequence[Line]) -> Table:
