@@ -107,7 +107,6 @@ def _attention(
     if ragged is None:
         return plain(module, *given, **kwargs)
     ragged.readers += 1
-
     scaling, dropout = kwargs["scaling"], kwargs["dropout"]
 
     def dense(*heads: Tensor | None) -> Tensor:
@@ -157,7 +156,7 @@ class Ragged:
 def ragged_of(mask: Tensor) -> Ragged | None:
     """The layout of a batch by its mask, (B, S), 1 on tokens and 0 on padding; None when nothing is padded.
 
-    Nothing waits for the device when the mask has its `lengths` with it (`bertkit.data.collate.move` sees to that);
+    Nothing waits for the device when the mask has its `lengths` with it (`Collator` sees to that);
     without them they are read from the device, once a batch.
     """
     is_token = mask != 0

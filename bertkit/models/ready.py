@@ -58,12 +58,10 @@ def make_trainable(
     return Ready(dropout, padding, "used" if uses_some else "all")
 
 
-def make_answering(
-    model: PreTrainedModel, hardware: HardwareConfig, device: torch.device, precision: str
-) -> tuple[PreTrainedModel, str]:
-    """A model on its device that answers with weights of the precision itself, and what was chosen for padding."""
-    model = model.eval().to(device, DTYPES[precision])
-    return model, choose_padding(model, hardware, device, precision, None)
+def make_answering(model: PreTrainedModel, hardware: HardwareConfig, device: torch.device, precision: str) -> str:
+    """Let a model, in place, answer on this device with weights of the precision itself; says as `choose_padding`."""
+    model.eval().to(device, DTYPES[precision])
+    return choose_padding(model, hardware, device, precision, None)
 
 
 def choose_padding(
@@ -112,12 +110,12 @@ def _against_unpadding(model: PreTrainedModel, device: torch.device, precision: 
     if device.type != "cuda" and (device.type != "cpu" or order != "random"):
         # measured on 2 cores: batches of one length leave little padding, and gathering then costs 0 to 15 %
         return f"unpadding gains nothing on {device.type}, where batches are of similar length"
-    if reason := obstacle(model):
+    reason = obstacle(model)
+    if reason or device.type == "cpu":
         return reason
-    if device.type == "cuda" and not has_kernel(device, DTYPES[precision]):
+    if not has_kernel(device, DTYPES[precision]):
         return f"the kernel for unpadded batches takes bf16 or fp16, on sm80 or newer, and this is {precision}"
-    rate = attention_dropout(model.config)
-    if device.type == "cuda" and order is not None and rate:
+    if order is not None and (rate := attention_dropout(model.config)):
         return (
             f"the kernel for unpadded batches has no attention dropout, and it is {rate} here; "
             "model.attention_dropout=0 allows it"

@@ -128,7 +128,7 @@ def _open(run: str | Path, assignments: Sequence[str], say: Say) -> tuple[Recipe
     windows = check_windows(recipe.windows, longest_input(model.config, tokenizer))  # the recipe may have been edited
     recipe = recipe.model_copy(update={"windows": windows})
     setup = setup_for(setup, recipe)
-    model, chosen = make_answering(model, recipe.hardware, setup.accelerator.device, setup.precision)
+    chosen = make_answering(model, recipe.hardware, setup.accelerator.device, setup.precision)
     detail(f"model: {model.config.model_type}, {chosen}")
     maker = WindowMaker(tokenizer.backend_tokenizer, windows, recipe.hardware.token_cache)
     return recipe, Predictor(task, model, maker, tokenizer, setup.accelerator, setup.evaluation)

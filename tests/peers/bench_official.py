@@ -252,7 +252,7 @@ def plain_turns(plain: Plain) -> tuple[Callable, Callable]:
     import numpy as np
     import torch
 
-    from bertkit.studies.bench.counting import Sample, Stopwatch
+    from bertkit.studies.bench.counting import Sample, timed
     from bertkit.train.device_setup import way_back
 
     enter, trainer, batch, count = way_back(), plain.trainer, plain.load.batch, plain.load.steps
@@ -287,9 +287,7 @@ def plain_turns(plain: Plain) -> tuple[Callable, Callable]:
 
     def evaluate() -> Sample:
         enter()
-        with Stopwatch() as watch:
-            plain.score()
-        return Sample(watch.wall, watch.cpu, len(plain.rows[1]), sum(evaluated))
+        return Sample(*timed(plain.score), len(plain.rows[1]), sum(evaluated))
 
     return train, evaluate
 

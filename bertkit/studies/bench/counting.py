@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -27,15 +28,11 @@ class Sample(NamedTuple):
     operations: float = 0.0  # floating-point operations that the useful tokens need
 
 
-class Stopwatch:
-    """Takes the seconds of a block, of the clock and of this process: `with Stopwatch() as watch: ...`."""
-
-    def __enter__(self) -> Stopwatch:
-        self.wall, self.cpu = time.perf_counter(), time.process_time()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.wall, self.cpu = time.perf_counter() - self.wall, time.process_time() - self.cpu
+def timed(work: Callable[[], object]) -> tuple[float, float]:
+    """What some work takes: seconds, and seconds of this process on all its threads."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - wall, time.process_time() - cpu
 
 
 class Shape(NamedTuple):
@@ -89,12 +86,12 @@ def products(shape: Shape, precision: str, threads: int, device: torch.device) -
     torch.set_num_threads(threads)
     rows = torch.randn(PRODUCT_ROWS, shape.hidden, device=device).to(DTYPES[precision])
     weight = torch.randn(shape.inner, shape.hidden, device=device).to(DTYPES[precision])
-    found: list[Sample] = []
+
+    def product() -> None:
+        functional.linear(rows, weight)
+        if device.type != "cpu":
+            torch.accelerator.synchronize()
+
     with torch.inference_mode():
-        for _ in range(PRODUCT_CALLS):
-            with Stopwatch() as watch:
-                functional.linear(rows, weight)
-                if device.type != "cpu":
-                    torch.accelerator.synchronize()
-            found.append(Sample(watch.wall, watch.cpu, 2 * PRODUCT_ROWS * shape.hidden * shape.inner))
-    return min(found)
+        fastest = min(timed(product) for _ in range(PRODUCT_CALLS))
+    return Sample(*fastest, 2 * PRODUCT_ROWS * shape.hidden * shape.inner)

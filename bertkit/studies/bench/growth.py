@@ -13,7 +13,7 @@ import psutil
 from bertkit.findings import Finding, Note, Series
 from bertkit.launch import Say
 from bertkit.prepare import assemble
-from bertkit.studies.bench.counting import Stopwatch
+from bertkit.studies.bench.counting import timed
 from bertkit.studies.bench.lanes import Bench, Lane, endless
 from bertkit.tasks.base import Row
 
@@ -95,24 +95,21 @@ class Memory:
 
 def train_on(bench: Bench, lane: Lane, count: int) -> Point:
     """Seconds of a step, and of making the windows, with this many training rows."""
+    splits = bench.material.splits
     with Memory() as memory:
-        with Stopwatch() as cutting:
-            splits = bench.material.splits
-            splits = splits._replace(train=repeated(splits.train, count))
-            material = replace(bench.material, splits=splits)
-            assert material.targets, "windows and targets are made here, to be timed"
+        material = replace(bench.material, splits=splits._replace(train=repeated(splits.train, count)))
+        cutting = timed(lambda: material.targets)  # windows and targets are made when they are first asked for
         prepared = assemble(material, lane.prepared.recipe, lane.prepared.setup, lane.prepared.built)
         state = replace(lane.state, plan=endless(prepared), objective=prepared.objective, buffer=[])
         measured = replace(lane, prepared=prepared, state=state, done=0)
-        with Stopwatch() as first:
-            measured.train(1)
+        first, _ = timed(lambda: measured.train(1))
         measured.train(WARM_UP - 1)
         sample = measured.train(STEPS)
     # the windows that 20 steps draw are longer or shorter than the average
     per_step = float(material.train.store.lengths.mean()) * state.plan.batch_size / sample.tokens
     return {
         "step wall": sample.wall * per_step, "step CPU": sample.cpu * per_step,
-        "windows wall": cutting.wall, "windows CPU": cutting.cpu, "first step wall": first.wall,
+        "windows wall": cutting[0], "windows CPU": cutting[1], "first step wall": first,
         "memory": memory.most / MEGABYTE,
     }  # fmt: skip
 
@@ -131,9 +128,9 @@ def answer(bench: Bench, lane: Lane, length: int) -> Point:
 
 def _answering(lane: Lane, work: Callable[[], object]) -> Point:
     lane.enter_answering()
-    with Memory() as memory, Stopwatch() as watch:
-        work()
-    return {"memory": memory.most / MEGABYTE, "wall": watch.wall, "CPU": watch.cpu}
+    with Memory() as memory:
+        wall, cpu = timed(work)
+    return {"memory": memory.most / MEGABYTE, "wall": wall, "CPU": cpu}
 
 
 def measure(bench: Bench, lane: Lane, largest: int, say: Say) -> tuple[dict[str, object], list[Finding]]:

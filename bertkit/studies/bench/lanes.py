@@ -22,7 +22,7 @@ from bertkit.models.vocabulary import follow_decay
 from bertkit.prepare import Built, Material, Prepared, assemble, build, local, read_material, setup_for
 from bertkit.recipe import Recipe, load_recipe
 from bertkit.splits import read_splits
-from bertkit.studies.bench.counting import Sample, Shape, Stopwatch, forward_operations, shape_of
+from bertkit.studies.bench.counting import Sample, Shape, forward_operations, shape_of, timed
 from bertkit.tasks.base import Row, make_task
 from bertkit.train import loop
 from bertkit.train.device_setup import DeviceSetup, set_up_device, way_back
@@ -47,7 +47,6 @@ class Quantiles(Plan):
         return [batches[int((position + 0.5) / count * len(batches))] for position in range(count)]
 
     def batch(self, step: int) -> np.ndarray:
-        """The windows of step `step`."""
         return self.chosen[step % len(self.chosen)]
 
 
@@ -100,12 +99,11 @@ class Lane:
         """`count` steps further in the plan."""
         self.enter()
         turn = self.state.observer = Turn(self.done + count)
-        with Stopwatch() as watch:
-            self.done = loop.train(self.state, self.done)
-        plan = self.state.plan
+        took = timed(lambda: loop.train(self.state, self.done))
+        self.done, plan = turn.steps[-1].step, self.state.plan
         lengths = np.concatenate([plan.lengths[plan.batch(step.step - 1)] for step in turn.steps])
         return Sample(
-            watch.wall, watch.cpu, sum(step.windows for step in turn.steps), sum(step.tokens for step in turn.steps),
+            *took, sum(step.windows for step in turn.steps), sum(step.tokens for step in turn.steps),
             sum(step.padded for step in turn.steps), 3 * forward_operations(lengths, self.bench.shape),
         )  # fmt: skip
 
@@ -124,12 +122,11 @@ class Lane:
         hook = predictor.model.register_forward_pre_hook(
             lambda model, args, inputs: padded.append(inputs["input_ids"].numel()), with_kwargs=True
         )
-        with Stopwatch() as watch:
-            work()
+        took = timed(work)
         hook.remove()
         lengths = np.concatenate([part.store.lengths for part in parts])
         rows, operations = sum(len(part.rows) for part in parts), forward_operations(lengths, self.bench.shape)
-        return Sample(watch.wall, watch.cpu, rows, int(lengths.sum()), sum(padded), operations)
+        return Sample(*took, rows, int(lengths.sum()), sum(padded), operations)
 
 
 def open_bench(recipe: Recipe, say: Say) -> Bench:
@@ -196,8 +193,8 @@ def _answering_model(bench: Bench, recipe: Recipe, setup: DeviceSetup) -> nn.Mod
         model = load_model(local(recipe.model), task.head, task.labels, recipe.seed).model
         if setup.precision == "fp32":
             share_weights(model, next(iter(bench.built.values())).model)
-        device = setup.accelerator.device
-        bench.answering[key], _ = make_answering(model, recipe.hardware, device, setup.precision)
+        make_answering(model, recipe.hardware, setup.accelerator.device, setup.precision)
+        bench.answering[key] = model
     return bench.answering[key]
 
 
