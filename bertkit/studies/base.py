@@ -43,19 +43,15 @@ class Study:
 def aligned(found: Table | Series) -> list[str]:
     """A table, or the points of lines, as aligned lines: fractions times 100, undefined ones as `-`."""
     if isinstance(found, Series):
-        columns = (found.x_label, *(f"{name}, {found.y_label}" for name in found.lines))
+        names = (found.x_label, *(f"{name}, {found.y_label}" for name in found.lines))
         rows = tuple(zip(map(int, found.x), *found.lines.values(), strict=True))
-        return aligned(Table(title=found.title, columns=columns, rows=rows, plain=columns))
-    cells = [
-        [shown(cell, name in found.plain) for cell, name in zip(row, found.columns, strict=True)] for row in found.rows
-    ]
-    body = [list(found.columns), *cells]
-    widths = [max(map(len, column)) for column in zip(*body, strict=True)]
-    lines = []
-    for first, *others in body:
-        rest = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
-        lines.append("  ".join([first.ljust(widths[0]), *rest]).rstrip())
-    return lines
+        return aligned(Table(title=found.title, columns=names, rows=rows, plain=names))
+    columns: list[list[str]] = []
+    for name, *values in zip(found.columns, *found.rows, strict=True):
+        cells = [name, *(shown(value, name in found.plain) for value in values)]
+        width = max(map(len, cells))
+        columns.append([cell.rjust(width) if columns else cell.ljust(width) for cell in cells])
+    return ["  ".join(row).rstrip() for row in zip(*columns, strict=True)]
 
 
 def shown(value: object, is_plain: bool) -> str:

@@ -230,16 +230,16 @@ def rate(value: float) -> int | float:
 
 
 def peak_table(peaks: Mapping[Kind, Sequence[Sample]]) -> Table:
-    def row(kind: Kind, samples: Sequence[Sample]) -> tuple:
-        rates = [sample.count / sample.wall / 1e9 for sample in samples]
-        return (*kind, *(rate(value) for value in (median(rates), min(rates), max(rates))))
-
+    rows = []
+    for kind, some in peaks.items():
+        rates = [sample.count / sample.wall / 1e9 for sample in some]
+        rows.append((*kind, rate(median(rates)), rate(min(rates)), rate(max(rates))))
     return Table(
         title="Matrix products",
         caption="GFLOP/s of products as large as those of the feed-forward layers, over 1,024 tokens: what `of peak` "
         "is a share of. Measured in the same rounds; median, least and most.",
         columns=("precision", "threads", "GFLOP/s", "least", "most"),
-        rows=tuple(row(kind, some) for kind, some in peaks.items()),
+        rows=tuple(rows),
         plain=("GFLOP/s", "least", "most"),
     )
 
