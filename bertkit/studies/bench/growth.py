@@ -100,7 +100,7 @@ def train_on(bench: Bench, lane: Lane, count: int) -> Point:
         material = replace(bench.material, splits=splits._replace(train=repeated(splits.train, count)))
         cutting = timed(lambda: material.targets)  # windows and targets are made when they are first asked for
         prepared = assemble(material, lane.prepared.recipe, lane.prepared.setup, lane.prepared.built)
-        state = replace(lane.state, plan=endless(prepared), objective=prepared.objective, buffer=[])
+        state = replace(lane.state, plan=endless(prepared), objective=prepared.objective)
         measured = replace(lane, prepared=prepared, state=state, done=0)
         first, _ = timed(lambda: measured.train(1))
         measured.train(WARM_UP - 1)
