@@ -152,8 +152,9 @@ def bind_labels(
     """A copy of the task with its labels decided, every split checked against them."""
     if task.head in ("span", "number"):
         return task
+    seen = splits.labels if task.labels else task.implied(splits.labels)
     labels = resolve_labels(
-        splits.labels, recipe=task.labels, checkpoint=checkpoint, features=features, inventory=task.inventory
+        seen, recipe=task.labels, checkpoint=checkpoint, features=features, inventory=task.inventory
     )
     # validated again, for settings that name a label
     task = validate(type(task), {**task.model_dump(), "labels": labels}, where="task")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -61,6 +61,10 @@ class Task(Section):
     def labels_of(self, row: Row) -> Sequence[str]:
         """The class names that stand in a row."""
         return ()
+
+    def implied(self, labels: Collection[str]) -> Collection[str]:
+        """All classes of a task whose labels the data decide: those that stand there, and what they imply."""
+        return labels
 
     def inputs(self, row: Row) -> Inputs:
         """What is read. The type selects the tokenizer call: str, Pair or Words."""

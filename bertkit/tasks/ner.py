@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import accumulate
 
 from bertkit.data.sources import Columns
@@ -22,15 +22,11 @@ class NER(Tagging):
     columns = Columns(words=("words",), tags="tags", entities=True)
     headline = "f1"
 
-    def labels_of(self, row: Row) -> Sequence[str]:
-        """The row's tags; and, where the data decide the labels, all tags that entities of these types can have."""
-        tags = row["tags"]
-        if self.labels:
-            return tags
-        letters = {tag.partition("-")[0] for tag in tags}
+    def implied(self, labels: Collection[str]) -> Collection[str]:
+        """The tags that stand in the data, and all others of their scheme that entities of these types can have."""
+        letters, ends = {tag.partition("-")[0] for tag in labels}, {tag[1:] for tag in labels if tag != "O"}
         scheme = next((name for name, own in tagging.SCHEMES.items() if letters & set(own)), "BIO").replace("O", "")
-        ends = {tag[1:] for tag in tags if tag != "O"}
-        return [*tags, *(letter + end for end in sorted(ends) for letter in scheme)]
+        return {*labels, *(letter + end for end in ends for letter in scheme)}
 
     def describe(self, rows: Sequence[Row], where: str) -> str:
         if not rows:

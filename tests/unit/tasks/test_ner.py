@@ -9,8 +9,10 @@ from bertkit.data.labels import resolve_labels
 from bertkit.encode import cut_rows
 from bertkit.errors import BertkitError
 from bertkit.findings import to_json
+from bertkit.recipe import load_recipe
 from bertkit.run import evaluate, finetune, load, predict
-from bertkit.tasks.base import Output
+from bertkit.splits import bind_labels, read_splits
+from bertkit.tasks.base import Output, make_task
 from bertkit.tasks.ner import NER
 from tests.families import maker_of
 from tests.unit.tasks.contract import TaskContract, decoded, oracle_outputs
@@ -95,13 +97,30 @@ def test_tags_that_mark_no_entity_are_refused_before_training():
         (["U-PER", "O"], ("B-PER", "I-PER", "L-PER", "U-PER", "O")),
         (["S-PER", "O"], ("B-PER", "E-PER", "I-PER", "S-PER", "O")),
         (["B", "O"], ("B", "I", "O")),
+        (
+            ["S-PER", "B-LOC", "M-LOC", "E-LOC"],
+            tuple(f"{letter}-{name}" for name in ("LOC", "PER") for letter in "BMES"),
+        ),
     ],
 )
 def test_the_labels_hold_every_tag_that_an_entity_can_have(tags, labels):
-    assert set(resolve_labels(NER().labels_of({"tags": tags}))) == set(labels)
-    assert NER(labels=("O", "B-PER")).labels_of({"tags": ["B-PER"]}) == ["B-PER"], (
-        "labels of the recipe stay as they are"
-    )
+    assert set(resolve_labels(NER().implied(tags))) == set(labels)
+
+
+def test_labels_that_a_recipe_names_stay_as_they_are_and_draw_the_same_rows():
+    words, tags = [["Ada"], ["Bo", "Lind"], ["a"]] * 20, [["B-PER"], ["B-PER", "I-PER"], ["O"]] * 20
+    rows = [{"words": some, "tags": marks} for some, marks in zip(words, tags, strict=True)]
+    found = {}
+    for labels in ([], ["O", "B-PER", "I-PER"]):
+        recipe = load_recipe(
+            {"task": {"name": "ner", "labels": labels}, "data": {"train_rows": 20, "group_by": "none"}}
+        )
+        task = make_task(recipe.task)
+        splits, _ = read_splits(recipe, task, lambda text: None, {"train": rows})
+        found[len(labels)] = splits.train, splits.validation
+        bound = bind_labels(recipe, task, splits, None, None)
+        assert bound.labels == tuple(labels or ["B-PER", "I-PER", "O"])
+    assert found[0] == found[3]
 
 
 def test_the_findings_count_entities_by_type_and_show_the_texts_most_wrong():
