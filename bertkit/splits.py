@@ -12,7 +12,7 @@ from bertkit.config import validate
 from bertkit.data.draws import content, folded, group_keys, group_rows, hold_back, subset, unit_of
 from bertkit.data.labels import check_labels, check_spelling, resolve_labels, same_values
 from bertkit.data.opening import find
-from bertkit.data.sources import Rows, read_rows
+from bertkit.data.sources import GROUP, Rows, read_rows
 from bertkit.disk import checksum
 from bertkit.errors import BertkitError, did_you_mean
 from bertkit.findings import Note
@@ -20,6 +20,7 @@ from bertkit.metrics.shown import counted
 from bertkit.recipe import DataConfig, Recipe
 from bertkit.tasks.base import Row, Task
 
+SPLITS = ("train", "validation", "test")  # in the order that they are read in: the first decides the labels
 BUNDLED = "bundled:"  # `bundled:sentiment.csv` and `bundled:tiny` come with the package
 
 
@@ -41,39 +42,40 @@ def read_splits(
     `rows`, split -> rows in memory, take the place of all that the recipe names.
     """
     data = recipe.data
-    train = data.train or ("train" if data.source else data.train)
-    names: dict[str, object] = {"train": train, "validation": data.validation, "test": data.test}
+    sources: Mapping[str, tuple[object, str]] = sources_of(data)
     if rows is not None:
-        if unknown := [split for split in rows if split not in names]:
-            raise BertkitError(f"rows: there is no split {unknown[0]!r}", hint=did_you_mean(str(unknown[0]), names))
-        names = {split: rows.get(split) for split in names}
-    if names["validation"] is not None:
-        for name in ("group_by", "validation_share"):  # what says how much is held back of train, where nothing is
-            value = getattr(data, name)
-            if value != DataConfig.model_fields[name].default:
-                message = f"data.{name}: {value!r} has no effect, because validation rows are given"
-                raise BertkitError(message, hint=f"leave out data.{name}, or the validation rows")
-    if names["train"] is None:
+        if unknown := [split for split in rows if split not in SPLITS]:
+            raise BertkitError(f"rows: there is no split {unknown[0]!r}", hint=did_you_mean(str(unknown[0]), SPLITS))
+        sources = {split: (rows[split], split) for split in SPLITS if rows.get(split) is not None}
+    if "train" not in sources:
         raise BertkitError("data.train: no training rows are given", hint="add --train FILE, or data.source=HUB_ID")
+    idle = {}
+    if "validation" in sources:
+        idle = dict.fromkeys(("group_by", "validation_share"), "validation rows are given")
+    if rows is None and len(files_of(data)) == len(sources):
+        idle["config"] = "all rows are read from files"
+    for name, reason in idle.items():
+        value = getattr(data, name)
+        if value != DataConfig.model_fields[name].default:
+            message = f"data.{name}: {value!r} has no effect, because {reason}"
+            raise BertkitError(message, hint=f"leave out data.{name}")
     found: dict[str, Rows] = {}
     labels: dict[str, str] = {}
     left_out = []
-    for split, name in names.items():
-        if name is not None:
-            source, part = (data.source, name) if data.source and rows is None else (name, split)
-            group_by = group_column(recipe, task) if split == "train" and names["validation"] is None else None
-            found[split] = read_split(recipe, task, source, part, group_by=group_by, known=labels)
-            if split == "train":
-                labels = labels_in(task, found[split].rows)
-            if counts := say_left_out(found[split], called(name, split), say):
-                left_out.append(f"{split}: {counts}")
+    names = {split: called(part if data.source else source, split) for split, (source, part) in sources.items()}
+    for split, (source, part) in sources.items():
+        group_by = data.group_by if split == "train" else "none"
+        found[split] = read_split(recipe, task, source, part, group_by=group_by, known=labels)
+        if split == "train":
+            labels = labels_in(task, found[split].rows)
+        if counts := say_left_out(found[split], names[split], say):
+            left_out.append(f"{split}: {counts}")
     for label in data.labels:
         if all(label in some.unused for some in found.values()):
             raise BertkitError(f"data.labels: no row has the label {label!r}", hint=did_you_mean(label, labels))
-    rows = {split: found[split].rows if split in found else [] for split in names}
-    if names["validation"] is None:
-        name = called(names["train"], "train")
-        rows["train"], rows["validation"] = part_rows(recipe, task, name, rows["train"], say)
+    rows = {split: found[split].rows if split in found else [] for split in SPLITS}
+    if "validation" not in sources:
+        rows["train"], rows["validation"] = part_rows(recipe, task, names["train"], rows["train"], say)
     for split, wanted in (("train", data.train_rows), ("validation", data.validation_rows)):
         if wanted is not None:
             chosen = subset(list(map(task.labels_of, rows[split])), wanted, recipe.seed, split)
@@ -90,16 +92,22 @@ def read_splits(
     return Splits(**rows, labels=labels, notes=notes), found["train"].label_names
 
 
+def sources_of(data: DataConfig) -> dict[str, tuple[str, str]]:
+    """Split -> the source that its rows are in, and what they are called there, for those that a recipe names."""
+    names = {"train": data.train or (data.source and "train"), "validation": data.validation, "test": data.test}
+    named = {split: name for split, name in names.items() if name is not None}
+    return {split: (data.source, name) if data.source else (name, split) for split, name in named.items()}
+
+
+def files_of(data: DataConfig) -> dict[str, str]:
+    """Split -> the path of its file; sources that are no files are left out."""
+    paths = {split: find(path_of(source), part)[1] for split, (source, part) in sources_of(data).items()}
+    return {split: path for split, path in paths.items() if Path(path).is_file()}
+
+
 def called(source: object, split: str) -> str:
     """What messages call a source: rows in memory have no name but their split's."""
     return str(source) if isinstance(source, str | Path) else split
-
-
-def group_column(recipe: Recipe, task: Task) -> str | None:
-    """The column of the source that is read for grouping alone."""
-    name, columns = recipe.data.group_by, task.reads
-    is_read = name in ("auto", "none", "id", *columns.text, *columns.words, *(part for part in columns[2:-1] if part))
-    return None if is_read else name
 
 
 def part_rows(
@@ -112,8 +120,7 @@ def part_rows(
     if by == "auto":
         unit, keys = unit_of(task.reads), [group_keys(task.reads, row) for row in rows]
     else:  # without a value a row is a group of its own
-        column = "group" if group_column(recipe, task) else by
-        values = (row.get(column) for row in rows)
+        values = (row.get(GROUP, row.get(by)) for row in rows)
         names = ("" if value is None or value != value else folded(str(value)) for value in values)
         unit, keys = by, [(name,) if name else () for name in names]
     groups, caveat = group_rows(keys), ""
@@ -191,7 +198,7 @@ def read_split(
     source: object,
     split: str,
     require_gold: bool = True,
-    group_by: str | None = None,
+    group_by: str = "none",
     known: Collection[str] = (),  # labels that are decided already, where the task does not name them
 ) -> Rows:
     """Read and check the rows of a split, and settle how its labels are spelt."""
@@ -257,8 +264,5 @@ def say_left_out(found: Rows, name: str, say: Callable[[str], None]) -> str:
 
 
 def checksums(recipe: Recipe) -> dict[str, str]:
-    """Split -> SHA-256 of its file, for environment.json; sources that are no files are left out."""
-    data = recipe.data
-    names = {} if data.source else {"train": data.train, "validation": data.validation, "test": data.test}
-    paths = {split: find(path_of(name), split)[1] for split, name in names.items() if name}
-    return {split: f"sha256:{checksum(path)}" for split, path in paths.items() if Path(path).is_file()}
+    """Split -> SHA-256 of its file, for environment.json."""
+    return {split: f"sha256:{checksum(path)}" for split, path in files_of(recipe.data).items()}

@@ -97,14 +97,13 @@ def decoded(file: File, raw: bytes, line: int) -> str:
 def read_all(file: File) -> bytes:
     parts, size = [], 0
     with opened(file) as stream:
-        while part := stream.read(1 << 20):
+        known = os.path.getsize(file.path) if file.content is None else 0  # of a pipe also 0
+        while max(size, known) <= WHOLE_BYTES and (part := stream.read(1 << 20)):
             parts.append(part)
             size += len(part)
-            if file.packing:
-                check_size(file, size)
-            if size > WHOLE_BYTES:
-                message = f"{file.name}: more than {WHOLE_BYTES >> 20} MiB that must be read at once"
-                raise BertkitError(message, hint="write JSON lines to a file")
+    if max(size, known) > WHOLE_BYTES:
+        message = f"{file.name}: more than {WHOLE_BYTES >> 20} MiB that must be read at once"
+        raise BertkitError(message, hint="write JSON lines to a file")
     return b"".join(parts)
 
 

@@ -20,6 +20,7 @@ from bertkit.data.rules import SEVERAL, Columns, EmptyText, IgnoredLabel, Rules
 from bertkit.data.words import entity_names
 from bertkit.errors import BertkitError, did_you_mean, nearest, one_line
 
+GROUP = "data.group_by"  # what rows call the column that they are grouped by: no task has one of this name
 USUAL_NAMES = {  # what other people call our columns: for hints only
     "text": ("sentence", "review", "content", "text_a"),
     "premise": ("sentence1", "sentence_A", "text_a"),
@@ -56,7 +57,7 @@ def read_rows(
     skip_bad_rows: bool = False,
     unanswerable: bool = False,  # question answering: a row without an answer, or with an empty context, is right
     tag_names: Sequence[str] = (),  # what tags that are numbers stand for, where the source does not say it
-    group_by: str | None = None,  # one more column of the source, which each row gets as `group`
+    group_by: str = "none",  # a column of the source that each row gets as GROUP, unless the task reads it anyway
 ) -> Rows:
     """Read and check every row of a source: a row is right, or it is named with its line; none is quietly changed.
 
@@ -72,8 +73,8 @@ def read_rows(
     for column in mapping:
         if column not in known:
             raise BertkitError(f"data.columns: the task has no column {column!r}", hint=did_you_mean(column, known))
-    if group_by is not None:
-        known, mapping = [*known, "group"], {**mapping, "group": group_by}
+    if group_by not in ("auto", "none", *known):
+        known, mapping = [*known, GROUP], {**mapping, GROUP: group_by}
     file = to_file(source, columns, known, mapping, split)._replace(is_kept=not require_gold)
     table = open_table(file, split, config) if isinstance(source, str) else table_of(file, source)
     if columns.entities:
@@ -190,8 +191,8 @@ def locate(file: File, table: Table, columns: Columns, optional: Sequence[str]) 
             located[column] = name
         elif column in optional or column == name == "id":
             located[column] = None
-        elif column == "group":
-            message = f"data.group_by: {file.name} has no column {name!r}"
+        elif column == GROUP:
+            message = f"{GROUP}: {file.name} has no column {name!r}"
             raise BertkitError(message, hint=did_you_mean(name, [*map(cut, table.names[:50]), "auto", "none"]))
         elif column in columns.words and columns.tags in optional and running:
             located[column] = running[0]  # prediction, also on running text: `words.words_of` finds its words

@@ -54,8 +54,11 @@ def write_lines(file: TextIO, records: Iterable[Record]) -> None:
 
 
 def write_list(file: TextIO, records: Iterable[Record]) -> None:
-    lines = ",\n".join(map(as_json, records))
-    file.write(f"[\n{lines}\n]\n" if lines else "[]\n")
+    begin = "["
+    for record in records:
+        file.write(f"{begin}\n{as_json(record)}")
+        begin = ","
+    file.write("[]\n" if begin == "[" else "\n]\n")
 
 
 def write_table(file: TextIO, records: Iterable[Record], delimiter: str) -> None:

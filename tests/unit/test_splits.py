@@ -8,10 +8,12 @@ import re
 
 import pytest
 
+from bertkit.data.sources import Columns
 from bertkit.errors import BertkitError
 from bertkit.recipe import load_recipe
 from bertkit.splits import bind_labels, checksums, read_splits
 from bertkit.tasks.base import make_task
+from bertkit.tasks.classification import Classification
 
 
 @pytest.fixture
@@ -65,8 +67,8 @@ def test_of_a_single_document_rows_are_held_back_and_that_is_said(read):
 
 def test_a_column_of_the_file_says_which_rows_belong_together(read):
     splits, _, said = read("sentiment", reviews(*"aabb" * 6), group_by="guest")
-    assert len({row["group"] for row in splits.validation}) == 1
-    assert not {row["group"] for row in splits.validation} & {row["group"] for row in splits.train}
+    assert len({row["data.group_by"] for row in splits.validation}) == 1
+    assert not {row["data.group_by"] for row in splits.validation} & {row["data.group_by"] for row in splits.train}
     assert said == ["validation: 8 of 24 training rows are held back by guest (1 of 3, seed 0)"]
 
 
@@ -92,11 +94,43 @@ def test_how_rows_are_held_back_is_refused_where_none_are(read, setting, value):
         read("sentiment", reviews(*"abab"), reviews(*"ab"), **{setting: value})
 
 
+def test_the_configuration_of_a_data_set_is_refused_where_all_rows_are_in_files(read, tmp_path):
+    with pytest.raises(BertkitError, match="'mnli' has no effect, because all rows are read from files") as caught:
+        read("sentiment", reviews(*"abab"), config="mnli")
+    assert caught.value.hint == "leave out data.config"
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in ("train.csv", "dev.csv"):
+        (folder / name).write_text("text,label\na,b\n")
+    data = {"source": str(folder), "validation": "dev", "config": "mnli"}  # a folder, but of files
+    recipe = load_recipe({"task": "sentiment", "data": data})
+    with pytest.raises(BertkitError, match="has no effect, because all rows"):
+        read_splits(recipe, make_task(recipe.task), print)
+
+
+class Grouped(Classification):
+    """A task that has a column `group` of its own."""
+
+    @property
+    def reads(self):
+        return Columns(text=("text", "group"), label="label")
+
+
+def test_a_column_to_group_by_takes_the_place_of_no_other(tmp_path):
+    rows = [{**row, "group": f"second {n}"} for n, row in enumerate(reviews(*"aabb" * 6))]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    recipe = load_recipe({"task": "classification", "data": {"train": str(tmp_path / "a.jsonl"), "group_by": "guest"}})
+    said = []
+    splits, _ = read_splits(recipe, Grouped(), said.append)
+    assert sorted(row["group"] for row in splits.train + splits.validation) == sorted(row["group"] for row in rows)
+    assert said == ["validation: 8 of 24 training rows are held back by guest (1 of 3, seed 0)"]
+
+
 def test_white_space_and_case_part_no_group(read):
     rows = [{**row, "guest": f"{'Gg'[n % 2]}{n // 2 % 3}{' ' * (n % 2)}"} for n, row in enumerate(reviews(*"aabb" * 6))]
     splits, _, said = read("sentiment", rows, group_by="guest")
     assert said == ["validation: 8 of 24 training rows are held back by guest (1 of 3, seed 0)"]
-    assert len({row["group"] for row in splits.validation}) == 2  # two spellings of one guest
+    assert len({row["data.group_by"] for row in splits.validation}) == 2  # two spellings of one guest
 
 
 def test_with_none_equal_texts_may_stand_on_both_sides_and_are_counted(read):

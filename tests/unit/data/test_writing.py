@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import datetime
+import io
 import json
 
 import pytest
 
 from bertkit.data.sources import Columns, read_rows
-from bertkit.data.writing import beside, check_out, write_records
+from bertkit.data.writing import WRITERS, beside, check_out, write_records
 from bertkit.errors import BertkitError
 
 ODD = ['He said "no"', "two\nlines\r\n", "a,b;c\td", "", " 我们 🧀 ", "=1+1"]
@@ -53,6 +54,23 @@ def test_json_keeps_every_value(tmp_path, name):
     assert found == RECORDS
     write_records(tmp_path / name, iter([]))
     assert (tmp_path / name).read_text(encoding="utf-8") == ("[]\n" if name == "p.json" else "")
+
+
+@pytest.mark.parametrize("ending", [".json", ".jsonl"])
+def test_json_is_written_as_the_answers_come(ending):
+    class Written(io.StringIO):
+        def write(self, text):
+            begun.append(len(given))
+            return super().write(text)
+
+        def writelines(self, lines):
+            for line in lines:
+                self.write(line)
+
+    given, begun = [], []
+    WRITERS[ending](Written(), (given.append(record) or record for record in RECORDS))
+    assert begun[0] <= 1
+    assert len(given) == len(RECORDS)
 
 
 def test_rows_may_have_different_columns_and_values_that_json_lacks(tmp_path):
