@@ -6,21 +6,19 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
 
 from bertkit.config import Tree, dump_yaml, override, validate
 from bertkit.data.glue import LAYOUTS, find_tasks
 from bertkit.disk import disk_errors, write_atomically
 from bertkit.errors import BertkitError, did_you_mean
 from bertkit.metrics.glue import TASKS, TITLES
-from bertkit.recipe import load_recipe
+from bertkit.recipe import Recipe, load_recipe
 from bertkit.rundir import RunDir
 from bertkit.splits import path_of
 from bertkit.studies.glue.folder import Asked, GlueConfig, answers_path, rows_path, run_of
 from bertkit.studies.runner.jobs import Job
 
 STARTS_FROM_MNLI = ("mrpc", "stsb", "rte")  # with glue.from_mnli, as published since Liu et al. 2019 (RoBERTa)
-HARDWARE = "hardware."  # how settings begin that change no result, and hold for every job
 # How a task is trained, unless asked otherwise: the grid of Devlin et al. 2019, more epochs where rows are few.
 # Batch size, learning rate, epochs, and what picks the best checkpoint: the task's score; for MNLI accuracy on the
 # matched dev set.
@@ -35,36 +33,30 @@ SETTINGS = {
     "rte": (16, 3e-5, 5, "accuracy"),
     "wnli": (16, 2e-5, 5, "accuracy"),
 }
+Settings = Mapping[str, Sequence[str]]  # task -> its settings, those that count last
 OURS = ("task", "data.source", "data.config", "data.train", "data.validation", "data.test", "data.columns")
 
 
-class Settings(NamedTuple):
-    """The settings of a study's jobs: for all tasks, and for one, which come last."""
-
-    common: Sequence[str] = ()
-    single: Mapping[str, Sequence[str]] = {}
-
-    def of(self, task: str) -> list[str]:
-        return [*self.common, *self.single.get(task, ())]
-
-
 def split_assignments(assignments: Sequence[str]) -> tuple[Settings, GlueConfig]:
-    """The settings of the jobs, and those of the study."""
+    """The settings of each task, those for all tasks first; and those of the study."""
     common, single, tree = [], {task: [] for task in TASKS}, {}
     for assignment in assignments:
         head, _, rest = assignment.partition(".")
+        if head in single and rest.startswith("seed="):
+            raise BertkitError(f"{head}.seed: the seeds are the same for all tasks", hint="--seeds N, or seed=FIRST")
         if head in single and "=" in rest:
             single[head].append(rest)
         elif head == "glue" and "=" in rest:
             tree = override(tree, [rest])
         else:
             common.append(assignment)
-    return Settings(common, single), validate(GlueConfig, tree, where="glue")
+    settings = {task: [*common, *own] for task, own in single.items()}
+    return settings, validate(GlueConfig, tree, where="glue")
 
 
-def check_settings(model: str, settings: Settings) -> int:
-    """Refuse settings that no job could run with, and those that the study decides; returns the first seed."""
-    for assignment in chain(settings.common, *settings.single.values()):
+def read_recipes(model: str, tasks: Collection[str], settings: Settings) -> dict[str, Recipe]:
+    """Task -> what it trains with; refuses settings that no job could run with, and those that the study decides."""
+    for assignment in chain(*settings.values()):
         key = assignment.partition("=")[0]
         if key in ("data", "model"):  # the whole section would replace what the study sets in it
             raise BertkitError(f"{key}: give its settings one by one", hint=f"such as {key}.KEY=VALUE")
@@ -73,11 +65,8 @@ def check_settings(model: str, settings: Settings) -> int:
             raise BertkitError(f"{key}: `glue run` decides this itself", hint=hint)
         if key == "model.checkpoint":
             raise BertkitError("model.checkpoint: the checkpoint of a study is --model", hint="leave it out")
-    for task in TASKS:
-        if any(setting.startswith("seed=") for setting in settings.single.get(task, ())):
-            raise BertkitError(f"{task}.seed: the seeds are the same for all tasks", hint="--seeds N, or seed=FIRST")
-        recipe = load_recipe(recipe_tree(task, model, {}, 0), settings.of(task))
-    return recipe.seed
+    found = {task: load_recipe(recipe_tree(task, path_of(model), {}, 0), settings[task]) for task in TASKS}
+    return {task: found[task] for task in tasks}
 
 
 def choose_tasks(asked: Sequence[str], source: str | None) -> list[str]:
@@ -103,17 +92,17 @@ def named_tasks(asked: Sequence[str], known: Collection[str]) -> set[str]:
     return {names[name.lower()] for name in asked}
 
 
-def check_model(model: str, tasks: Sequence[str], settings: Settings) -> None:
+def check_model(model: str, recipes: Mapping[str, Recipe]) -> None:
     """Refuse a checkpoint that cannot be read or whose head does not fit, once instead of in every job."""
     from bertkit.models.load import load_config, load_tokenizer
 
-    asked = {task: load_recipe(recipe_tree(task, path_of(model), {}, 0), settings.of(task)).model for task in tasks}
-    config = load_config(asked[tasks[0]])
-    load_tokenizer(asked[tasks[0]], words=False)
+    asked = next(iter(recipes.values())).model
+    config = load_config(asked)
+    load_tokenizer(asked, words=False)
     has_head = any(name.endswith("ForSequenceClassification") for name in config.architectures or ())
-    for task in tasks:
+    for task, recipe in recipes.items():
         wanted = len(LAYOUTS[task].labels) or 1
-        is_kept = asked[task].init == "pretrained" and not asked[task].replace_head
+        is_kept = recipe.model.init == "pretrained" and not recipe.model.replace_head
         if has_head and is_kept and config.num_labels != wanted:
             raise BertkitError(
                 f"--model: {model} has a head for {config.num_labels} labels, and {TITLES[task]} needs {wanted}",
@@ -146,7 +135,7 @@ def plan_jobs(folder: Path, asked: Asked, found: Mapping[str, Tree], settings: S
             files["test"] = str(rows_path(folder, task, "validation_mismatched"))
         for seed in asked.seeds:
             needs = jobs.get(("mnli", seed)) if asked.glue.from_mnli and task in STARTS_FROM_MNLI else None
-            tree = override(recipe_tree(task, asked.model, files, seed), settings.of(task)) | {"seed": seed}
+            tree = override(recipe_tree(task, asked.model, files, seed), settings[task]) | {"seed": seed}
             if needs:  # whose head is left behind
                 start = {"checkpoint": str(needs.run.model), "replace_head": True, "init": "pretrained"}
                 tree["model"] = {**tree["model"], **start, "revision": None}
@@ -178,7 +167,7 @@ def training(folder: Path, task: str, tree: Tree, sources: Tree, needs: Job | No
 
 
 def answering(
-    folder: Path, run: RunDir, task: str, split: str, *, settings: Sequence[str], needs: Job | None = None
+    folder: Path, run: RunDir, task: str, split: str, settings: Sequence[str] = (), needs: Job | None = None
 ) -> Job:
     """The job in which a run answers the rows of another split; answers that are older than either are removed."""
     rows, answers = rows_path(folder, task, split), answers_path(run, task, split)

@@ -23,7 +23,7 @@ from bertkit.splits import path_of
 from bertkit.studies.base import Study
 from bertkit.studies.glue import plan
 from bertkit.studies.glue.folder import Asked, SourcesShape, diagnostic_labels, open_study
-from bertkit.studies.glue.plan import HARDWARE, Settings, answering
+from bertkit.studies.glue.plan import Settings, answering
 from bertkit.studies.glue.results import DEV, Results, gather
 from bertkit.studies.glue.tables import findings
 from bertkit.studies.runner.board import make_board
@@ -68,22 +68,23 @@ def run(
     room = room or Room()
     room.check()
     settings, config = plan.split_assignments(assignments)
-    first = plan.check_settings(model, settings)
     source = None if data is None else path_of(data)
     chosen = plan.choose_tasks(tasks, source)
+    recipes = plan.read_recipes(model, chosen, settings)
+    first = recipes[chosen[0]].seed
     if config.from_mnli and "mnli" not in chosen:
         raise BertkitError("glue.from_mnli: MNLI is not among the tasks", hint="add mnli to --tasks, or leave it out")
     asked = Asked(
-        model=model, data=data, tasks=chosen, seeds=list(range(first, first + seeds)), settings=sorted(assignments),
-        glue=config,
+        model=model, data=data, tasks=chosen, seeds=list(range(first, first + seeds)), glue=config,
+        settings=sorted(assignments, key=lambda setting: setting.partition("=")[0]),  # of one key the last counts
     )  # fmt: skip
     study = Study(Path(out), "glue", "GLUE")
     with held(study.path):
         refuse(study, asked, resume)
-        plan.check_model(model, chosen, settings)
+        plan.check_model(model, recipes)
         with room.slots(study.path) as slots:
-            trainings, answers = begin(study, asked, settings, source, is_part=bool(tasks), say=say)
-            jobs, update = [*trainings, *answers], partial(conclude, study, asked, trainings)
+            jobs = begin(study, asked, settings, source, is_part=bool(tasks), say=say)
+            update = partial(conclude, study, asked, jobs)
             try:
                 Runner(jobs, slots, make_board(describe_job, quiet), update).run()
             finally:
@@ -114,9 +115,7 @@ def refuse(study: Study, asked: Asked, resume: bool) -> None:
         )
 
 
-def begin(
-    study: Study, asked: Asked, settings: Settings, source: str | None, is_part: bool, say: Say
-) -> tuple[list[Job], list[Job]]:
+def begin(study: Study, asked: Asked, settings: Settings, source: str | None, is_part: bool, say: Say) -> list[Job]:
     """Read the rows and plan the jobs: trainings, and MNLI models that answer the diagnostic set where it has labels.
 
     A mistake leaves nothing behind in a new study. `is_part` says that tasks were chosen, and others left out.
@@ -134,10 +133,9 @@ def begin(
             prepare(folder, "ax", source, share, say)
         trainings = plan.plan_jobs(folder, asked, found, settings)
         if "mnli" not in found or not diagnostic_labels(folder):
-            return trainings, []
-        hardware = [setting for setting in settings.common if setting.startswith(HARDWARE)]
+            return trainings
         models = [job for job in trainings if job.run.path.name.startswith("mnli-")]
-        return trainings, [answering(folder, job.run, "ax", "test", settings=hardware, needs=job) for job in models]
+        return [*trainings, *(answering(folder, job.run, "ax", "test", needs=job) for job in models)]
     except BertkitError:
         if is_new:
             for entry in folder.iterdir():
@@ -146,11 +144,12 @@ def begin(
         raise
 
 
-def conclude(study: Study, asked: Asked, trainings: Sequence[Job]) -> None:
-    """Bring the files of the study up to date with its runs."""
+def conclude(study: Study, asked: Asked, jobs: Sequence[Job]) -> None:
+    """Bring the files of the study up to date with its jobs; of answers it lists only those that are not there."""
     runs = [
         {"name": job.name, "path": f"runs/{job.run.path.name}", "state": job.state, "note": job.note}
-        for job in trainings
+        for job in jobs
+        if is_training(job) or job.state != "done"
     ]
     study.begin(runs, asked=asked.model_dump())
     results = gather(study.path)
@@ -166,9 +165,13 @@ def conclude(study: Study, asked: Asked, trainings: Sequence[Job]) -> None:
     study.conclude(found, results.to_json(), runs, asked=asked.model_dump(), headline=headline, facts=facts)
 
 
+def is_training(job: Job) -> bool:
+    return job.result == job.run["metrics.json"]
+
+
 def describe_job(job: Job) -> str:
     """What a job that is done came to, in a few words."""
-    if job.result != job.run["metrics.json"]:
+    if not is_training(job):
         return job.result.name
     metrics = job.run.read_json("metrics.json")
     return describe_scores({metrics["headline"]: metrics["splits"]["validation"][metrics["headline"]]})

@@ -18,7 +18,7 @@ from bertkit.metrics.glue import task_score
 from bertkit.recipe import load_recipe
 from bertkit.rundir import RunDir
 from bertkit.studies.glue.folder import answers_of, rows_of, rows_path, run_of
-from bertkit.studies.glue.plan import HARDWARE, answering, named_tasks
+from bertkit.studies.glue.plan import answering, named_tasks
 from bertkit.studies.glue.results import Results, gather
 from bertkit.studies.runner.board import make_board
 from bertkit.studies.runner.jobs import Runner, check_done
@@ -81,7 +81,7 @@ def submit(
     check_sizes(folder, wanted, any_size)
     runs = {file: run_of(folder, file.model, seeds[file.model]) for file in wanted}
     with held(folder), room.slots(folder) as slots:
-        jobs = [answering(folder, run, file.task, file.split, settings=assignments) for file, run in runs.items()]
+        jobs = [answering(folder, run, file.task, file.split, assignments) for file, run in runs.items()]
         try:
             Runner(jobs, slots, make_board(lambda job: job.result.name, quiet)).run()
         except Interrupted:
@@ -105,7 +105,7 @@ def submit(
 def check_hardware(assignments: Sequence[str]) -> None:
     """Refuse settings that would change what is answered."""
     for assignment in assignments:
-        if not assignment.startswith(HARDWARE):
+        if not assignment.startswith("hardware."):
             raise BertkitError(
                 f"{assignment}: the models are trained, so that `glue submit` takes hardware settings only",
                 hint="such as hardware.device=cpu",

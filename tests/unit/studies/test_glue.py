@@ -20,7 +20,7 @@ from bertkit.studies.base import Study
 from bertkit.studies.glue import plan as plans
 from bertkit.studies.glue import study
 from bertkit.studies.glue.folder import Asked, GlueConfig
-from bertkit.studies.glue.plan import Settings, plan_jobs
+from bertkit.studies.glue.plan import plan_jobs
 from bertkit.studies.runner.jobs import Runner, Slot
 from bertkit.tasks.base import make_task
 
@@ -86,18 +86,16 @@ def test_a_task_keeps_its_threads_where_jobs_share_the_cores(tmp_path):
 import sys, torch
 from bertkit.cli.shared import read_recipe
 from bertkit.train.device_setup import set_up_device
-set_up_device(read_recipe(sys.argv[2], [given for given in sys.argv if "=" in given]).hardware)
-print(torch.get_num_threads())
+for recipe in sys.argv[1:]:
+    set_up_device(read_recipe(recipe, []).hardware)
+    print(torch.get_num_threads())
 """
-    counts = []
-    for job in (jobs[0], jobs[2]):
-        process = Slot({"OMP_NUM_THREADS": "1"}).start(
-            replace(job, command=[sys.executable, "-c", code, *job.command[3:]])
-        )
-        assert process.wait(60) == 0, job.log.read_text()
-        process.release()
-        counts.append(job.log.read_text().strip())
-    assert counts == ["1", "3"]  # MNLI, RTE
+    recipes = [job.command[job.command.index("train") + 1] for job in (jobs[0], jobs[2])]
+    job = replace(jobs[0], command=[sys.executable, "-c", code, *recipes])
+    process = Slot({"OMP_NUM_THREADS": "1"}).start(job)
+    assert process.wait(60) == 0, job.log.read_text()
+    process.release()
+    assert job.log.read_text().split() == ["1", "3"]  # MNLI, RTE
 
 
 def test_from_mnli_starts_rte_from_the_model_of_the_same_seed(tmp_path):
@@ -172,18 +170,21 @@ def test_a_head_of_another_size_is_found_before_any_job(tmp_path, tiny):
     config |= {"architectures": ["BertForSequenceClassification"], "id2label": {"0": "a", "1": "b", "2": "c"}}
     copy = shutil.copytree(folder, tmp_path / "model")
     (copy / "config.json").write_text(json.dumps(config))
-    replaces = ["model.replace_head=true"]
-    plans.check_model(str(copy), ["mnli"], Settings())
-    plans.check_model(str(copy), ["mnli", "rte"], Settings(replaces))
-    plans.check_model(str(copy), ["mnli", "rte"], Settings((), {"rte": replaces}))
+
+    def check(tasks: list[str], *settings: str) -> None:
+        plans.check_model(str(copy), plans.read_recipes(str(copy), tasks, plans.split_assignments(settings)[0]))
+
+    check(["mnli"])
+    check(["mnli", "rte"], "model.replace_head=true")
+    check(["mnli", "rte"], "rte.model.replace_head=true")
     with pytest.raises(BertkitError) as caught:
-        plans.check_model(str(copy), ["mnli", "rte"], Settings())
+        check(["mnli", "rte"])
     assert caught.value.message == f"--model: {copy} has a head for 3 labels, and RTE needs 2"
     assert caught.value.hint == "allow new heads with model.replace_head=true"
 
 
 def test_the_first_seed_can_be_chosen():
-    assert plans.check_settings("bundled:tiny", Settings(["seed=5"])) == 5
+    assert plans.read_recipes("bundled:tiny", ["rte"], plans.split_assignments(["seed=5"])[0])["rte"].seed == 5
 
 
 def test_a_task_that_the_folder_lacks_is_named(tmp_path):
@@ -317,27 +318,64 @@ def test_what_failed_points_to_a_log_that_there_is(tmp_path, monkeypatch):
     assert caught.value.hint.startswith(f"see {tmp_path / 'logs' / 'mnli-0.log'}; --resume")
 
 
-def test_the_diagnostic_set_is_answered_by_jobs_where_it_has_labels(tmp_path):
-    data = Path(shutil.copytree(path_of("bundled:glue"), tmp_path / "data"))
-    chosen, _ = plans.split_assignments([SCRATCH, "hardware.threads=1"])
-    (tmp_path / "out").mkdir()
-
-    def begin() -> tuple[list, list]:
-        asked = ASKED.model_copy(update={"tasks": ["mnli"]})
-        return study.begin(
-            Study(tmp_path / "out", "glue", "GLUE"), asked, chosen, str(data), is_part=True, say=[].append
-        )
-
-    trainings, answers = begin()
-    assert [job.name for job in trainings] == ["MNLI, seed 0", "MNLI, seed 1"]
-    assert answers == []  # GLUE's own file has no labels
+@pytest.fixture
+def diagnostic(tmp_path) -> Path:
+    """GLUE's tiny rows with a diagnostic set that has labels."""
+    data = Path(shutil.copytree(path_of("bundled:glue"), tmp_path / "glue"))
     file = data / "diagnostic" / "diagnostic.tsv"
     head, *rows = file.read_text().splitlines()
     file.write_text("\n".join([f"{head}\tlabel", *(f"{row}\tneutral" for row in rows)]) + "\n")
-    shutil.rmtree(tmp_path / "out" / "data")
-    trainings, answers = begin()
-    assert [(job.needs and job.needs.name, job.command[-1]) for job in answers] == [
-        ("MNLI, seed 0", "hardware.threads=1"), ("MNLI, seed 1", "hardware.threads=1")
-    ]  # fmt: skip
-    assert answers[0].command[2:5] == ["bertkit", "predict", str(tmp_path / "out" / "runs" / "mnli-0")]
-    assert [job.name for job in trainings] == ["MNLI, seed 0", "MNLI, seed 1"]  # the runs of the study
+    return data
+
+
+def begin(folder: Path, data: Path, *settings: str) -> list:
+    chosen, _ = plans.split_assignments(settings)
+    folder.mkdir()
+    asked = ASKED.model_copy(update={"tasks": ["mnli"]})
+    return study.begin(Study(folder, "glue", "GLUE"), asked, chosen, str(data), is_part=True, say=[].append)
+
+
+def test_the_diagnostic_set_is_answered_by_jobs_where_it_has_labels(tmp_path, diagnostic):
+    names = ["MNLI, seed 0", "MNLI, seed 1"]
+    jobs = begin(tmp_path / "a", Path(path_of("bundled:glue")))  # GLUE's own file has no labels
+    assert [job.name for job in jobs] == names
+    jobs = begin(tmp_path / "b", diagnostic)
+    assert [job.name for job in jobs] == [*names, "AX (test) by mnli-0", "AX (test) by mnli-1"]
+    assert [job.needs and job.needs.name for job in jobs] == [None, None, *names]
+    assert jobs[2].command[2:5] == ["bertkit", "predict", str(tmp_path / "b" / "runs" / "mnli-0")]
+
+
+def test_the_diagnostic_set_is_answered_where_its_model_was_trained(tmp_path, diagnostic):
+    jobs = begin(tmp_path / "a", diagnostic, "hardware.device=cuda", "mnli.hardware.device=cpu")
+    assert recipe(tmp_path / "a", "mnli-0")["hardware"]["device"] == "cpu"
+    assert not [part for part in jobs[-1].command if part.startswith("hardware.")]  # the run's own count
+
+
+def test_a_diagnostic_set_without_answers_is_said_on_the_page(tmp_path, diagnostic, monkeypatch):
+    class OnlyTrains(Runner):
+        def run(self) -> None:
+            for job in self.jobs:
+                job.state, job.note, job.attempts = ("failed", "killed", 2) if job.needs else ("done", "", 1)
+
+    monkeypatch.setattr(study, "Runner", OnlyTrains)
+    with pytest.raises(BertkitError, match="1 of 2 jobs failed: AX"):
+        study.run(
+            "bundled:tiny", tmp_path / "a", data=str(diagnostic), tasks=["mnli"], assignments=[SCRATCH], quiet=True
+        )
+    listed = RunDir(tmp_path / "a").read_json("study.json")["runs"]
+    assert [run["name"] for run in listed] == ["MNLI, seed 0", "AX (test) by mnli-0"]
+    page = (tmp_path / "a" / "report.html").read_text(encoding="utf-8")
+    assert "AX (test) by mnli-0: killed" in page
+
+
+def test_of_two_settings_of_one_key_the_last_counts_and_a_study_keeps_which(tmp_path, monkeypatch):
+    def refuse(given: Study, asked: Asked, resume: bool) -> None:
+        kept.append(asked.settings)
+        raise BertkitError("enough")
+
+    monkeypatch.setattr(study, "refuse", refuse)
+    kept: list[list[str]] = []
+    for settings in (["train.epochs=2", "seed=1", "train.epochs=1"], ["seed=1", "train.epochs=2", "train.epochs=1"]):
+        with pytest.raises(BertkitError, match="enough"):
+            study.run("bundled:tiny", tmp_path, data="bundled:glue", assignments=settings)
+    assert kept == [["seed=1", "train.epochs=2", "train.epochs=1"]] * 2
