@@ -59,7 +59,8 @@ def spans(predictions: Sequence[Sequence[str]], references: Sequence[Sequence[st
         AssertionError: a row has more or fewer tags than words.
         BertkitError: a tag is of no such scheme.
 
-    Source: Nakayama 2018 (seqeval), to whose default mode these numbers are equal; Tjong Kim Sang and De Meulder 2003.
+    Source: Tjong Kim Sang and De Meulder 2003; Nakayama 2018 (seqeval), whose default mode gives the same numbers for
+    the letters B, I, E, S and O, but does not know L, U and M.
     """
     counts = np.array([*spans_by_type(predictions, references).values()], np.int64).reshape(-1, 3)
     right, found, true = counts.sum(0).tolist()

@@ -88,21 +88,30 @@ class Results:
     def average(self) -> Average:
         """The mean of the task scores; "GLUE" only for all nine tasks on their whole dev sets."""
         found = glue_score(self.scores)
-        if found.name != "GLUE" or not self.unofficial:
+        if not self.unofficial:
             return found
-        names = ", ".join(TITLES[task] for task in self.unofficial)
-        return Average("mean of 9 of 9 tasks", found.value, f"{found.rule}; not on GLUE's dev set: {names}")
+        name = found.name if found.name != "GLUE" else "mean of 9 of 9 tasks"
+        elsewhere = ", ".join(TITLES[task] for task in self.unofficial)
+        return Average(name, found.value, f"{found.rule}; not on GLUE's dev set: {elsewhere}")
+
+    @property
+    def whole_seeds(self) -> list[int]:
+        """The seeds for which every task is done."""
+        return [seed for seed in self.asked.seeds if all(seed in self.seeds[task] for task in self.scores)]
 
     @property
     def average_spread(self) -> Spread:
-        """The average over the seeds for which every task is done."""
-        whole = [seed for seed in self.asked.seeds if all(seed in self.seeds[task] for task in self.scores)]
-        return spread([glue_score({task: self.seeds[task][seed] for task in self.scores}).value for seed in whole])
+        """The average over the whole seeds."""
+        return spread(
+            [glue_score({task: self.seeds[task][seed] for task in self.scores}).value for seed in self.whole_seeds]
+        )
 
     @property
     def headline(self) -> str:
-        """What the average is called, with its split and the number of seeds."""
-        return f"{self.average.name} ({DEV}, {counted(len(self.asked.seeds), 'seed')})"
+        """What the average is called, with its split and the number of seeds, from the least to the most of a task."""
+        counts = sorted(len(self.seeds[task]) for task in self.scores) or [len(self.asked.seeds)]
+        least = f"{counts[0]} to " if counts[0] < counts[-1] else ""
+        return f"{self.average.name} ({DEV}, {least}{counted(counts[-1], 'seed')})"
 
     def to_json(self) -> dict[str, object]:
         """What results.json holds."""

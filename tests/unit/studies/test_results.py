@@ -46,6 +46,18 @@ def test_a_subset_of_a_dev_set_is_not_the_dev_set(tmp_path):
     assert results.headline == "mean of 9 of 9 tasks (dev, 1 seed)"
 
 
+def test_a_part_of_glue_says_too_what_is_not_glues_dev_set(tmp_path):
+    results = gather(write_study(tmp_path, {"rte": HALVES["rte"]}, official=False))
+    assert results.average.name == "mean of 1 of 9 tasks"
+    assert results.average.rule.endswith(", WNLI; not on GLUE's dev set: RTE")
+
+
+def test_seeds_that_some_tasks_lack_are_not_counted_for_all(tmp_path):
+    results = gather(write_study(tmp_path, {**HALVES, "rte": HALVES["rte"] * 3}))
+    assert results.headline == "GLUE (dev, 1 to 3 seeds)"
+    assert tasks_table(results).rows[-1][-1] == 1
+
+
 def test_a_task_less_is_counted(tmp_path):
     results = gather(write_study(tmp_path, {task: HALVES[task] for task in ("cola", "rte")}))
     assert results.headline == "mean of 2 of 9 tasks (dev, 1 seed)"
@@ -86,6 +98,8 @@ def test_wnli_at_its_majority_is_flagged(tmp_path):
     assert notes(tmp_path)["WNLI"].startswith("WNLI at 56.3 is not above the most frequent label")
     write_study(tmp_path / "b", {"wnli": [{"accuracy": 0.65}]})
     assert "WNLI" not in notes(tmp_path / "b")
+    write_study(tmp_path / "c", {"wnli": [{"accuracy": 0.5}]}, official=False)  # whose majority is another
+    assert "WNLI" not in notes(tmp_path / "c")
 
 
 def test_what_failed_or_waits_is_said(tmp_path):
