@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -58,7 +59,7 @@ class Follower:
         """All whole lines so far; a ValueError where one is broken, or is of no step."""
         try:
             with self.path.open("rb") as file:
-                node = self.path.stat().st_ino
+                node = os.fstat(file.fileno()).st_ino  # the path may lead to another file by now
                 if node != self._node:
                     self.records, self._offset, self._node = [], 0, node
                 file.seek(self._offset)
@@ -66,8 +67,8 @@ class Follower:
         except OSError:
             return self.records
         if whole:
-            self._offset += len(whole) + 1
             self.records += [shaped(parse(line.decode()), Moment) for line in whole.splitlines()]
+            self._offset += len(whole) + 1
         return self.records
 
 

@@ -61,12 +61,13 @@ def read_state(path: Path) -> dict:
 def _checked(path: Path) -> dict:
     text = read_whole(path / STATE)
     state = shaped(parse(text))
-    schema, noted = state.get("schema"), state.pop("sum", None)
+    schema, files, _ = state["schema"], state["files"], state["step"]
+    noted = state.pop("sum", None)
     if schema != SCHEMA:
         raise BertkitError(f"{path}: schema {schema!r}, this version reads {SCHEMA}")
     if noted != digest(state) or text != _text({**state, "sum": noted}):
         raise BertkitError(f"{path}: {STATE} was altered: its sum is another")
-    for name, (size, noted) in state["files"].items():
+    for name, (size, noted) in files.items():
         check_regular(path / name)
         if (path / name).stat().st_size != size:
             raise BertkitError(f"{path}: {name} is truncated")
@@ -139,7 +140,8 @@ def _broken(path: Path) -> Iterator[None]:
     try:
         yield
     except BROKEN as error:
-        message = error.message if isinstance(error, BertkitError) else f"{path}: broken checkpoint ({error})"
+        reason = f"{error} is missing" if isinstance(error, KeyError) else error
+        message = error.message if isinstance(error, BertkitError) else f"{path}: broken checkpoint ({reason})"
         raise BertkitError(message, hint=_way_on(path)) from error
 
 

@@ -86,7 +86,7 @@ def set_up_device(
     take_threads(config.threads)
     device = join(config)
     # `auto` measures, and two processes might measure differently
-    precision, reason = of_first(lambda: _precision(config, device)) if before is None else (before, "as the run began")
+    precision, reason = of_first(lambda: _precision(config, device, before))
     # the name that torch has for it since 2.13, accelerate does not pass on
     warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated")
     AcceleratorState._reset_state()  # accelerate keeps the first precision of a process for good
@@ -250,12 +250,16 @@ def _device(config: HardwareConfig) -> str:
     return config.device
 
 
-def _precision(config: HardwareConfig, device: str) -> tuple[Precision, str]:
+def _precision(config: HardwareConfig, device: str, before: str | None = None) -> tuple[Precision, str]:
+    precision, began = before or config.precision, " (as the run began)" if before else ""
+    way_on = "resume it on a device like the one where it began, or give --out a new name" if before else None
     if device == "xla":
-        if config.precision not in ("auto", "fp32"):
-            raise BertkitError(f"hardware.precision: XLA runs in fp32, not {config.precision}", hint="leave it out")
+        if precision not in ("auto", "fp32"):
+            raise BertkitError(
+                f"hardware.precision: XLA runs in fp32, not {precision}{began}", way_on or "leave it out"
+            )
         return "fp32", "XLA's own choice of products"
-    if config.precision == "auto":
+    if precision == "auto":
         gain = bf16_gain(device)
         reason = f"bf16 products run at {gain:.1f} times the speed here" if gain and device == "cpu" else "native bf16"
         if gain > WORTHWHILE_GAIN:
@@ -263,8 +267,9 @@ def _precision(config: HardwareConfig, device: str) -> tuple[Precision, str]:
         if device == "cuda" and torch.cuda.get_device_capability() >= FAST_FP16:
             return "fp16", "no native bf16"
         return "fp32", reason if gain else "no native bf16"
-    if config.precision == "fp16" and device == "cpu":
+    if precision == "fp16" and device == "cpu":
         raise BertkitError(
-            "hardware.precision: fp16 needs a GPU, and this run is on the CPU", hint="use bf16 or fp32, or leave it out"
+            f"hardware.precision: fp16{began} needs a GPU, and this run is on the CPU",
+            hint=way_on or "use bf16 or fp32, or leave it out",
         )
-    return config.precision, "as asked"
+    return precision, "as the run began" if before else "as asked"

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -115,6 +117,23 @@ def test_a_followed_file_is_read_once_and_anew_when_it_was_replaced(tmp_path):
         file.write(": 4}\n")
     assert [record["step"] for record in follower.read()] == [1, 2, 3, 4]
     run.rewind_history(2)
+    run.append_history({"step": step} for step in (3, 4, 5))
+    assert [record["step"] for record in follower.read()] == [1, 2, 3, 4, 5]
+
+
+def test_a_file_that_is_replaced_as_it_is_opened_is_read_from_its_start(tmp_path, monkeypatch):
+    run = RunDir(tmp_path)
+    follower = Follower(run["history.jsonl"])
+    run.append_history({"step": step} for step in range(1, 9))
+
+    def open_and_rewind(path: Path, *given: str) -> IO:
+        monkeypatch.undo()
+        file = path.open(*given)
+        run.rewind_history(2)
+        return file
+
+    monkeypatch.setattr(Path, "open", open_and_rewind)
+    assert len(follower.read()) == 8
     run.append_history({"step": step} for step in (3, 4, 5))
     assert [record["step"] for record in follower.read()] == [1, 2, 3, 4, 5]
 

@@ -54,6 +54,15 @@ def test_fp16_needs_a_gpu():
     assert caught.value.hint == "use bf16 or fp32, or leave it out"
 
 
+def test_a_run_that_began_in_fp16_needs_a_gpu_to_go_on():
+    with pytest.raises(BertkitError) as caught:
+        set_up_device(on_cpu(), before="fp16")
+    assert caught.value.message == (
+        "hardware.precision: fp16 (as the run began) needs a GPU, and this run is on the CPU"
+    )
+    assert caught.value.hint == "resume it on a device like the one where it began, or give --out a new name"
+
+
 def test_a_device_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(BertkitError) as caught:

@@ -107,6 +107,18 @@ def test_a_flipped_bit_is_noticed_and_the_checkpoint_before_is_offered(name: str
     same_files(tmp_path / "whole", run)
 
 
+@pytest.mark.parametrize("key", ["schema", "step", "files"])
+def test_a_state_that_lacks_a_key_is_refused_by_its_name(key: str, tmp_path: Path) -> None:
+    plan = recipe("sentiment", checkpoint_every=2)
+    run = stopped_run(plan, tmp_path / "run", 4)
+    file = run / "checkpoints/step-000004" / checkpoint.STATE
+    state = json.loads(file.read_text())
+    del state["sum"], state[key]
+    state["sum"] = checkpoint.digest(state)
+    file.write_text(json.dumps(state, indent=2) + "\n")
+    assert error_of(plan, run).message == f"{file.parent}: broken checkpoint ({key!r} is missing)"
+
+
 def test_a_checkpoint_that_is_broken_too_is_not_offered(tmp_path: Path) -> None:
     plan = recipe("sentiment", steps=6, checkpoint_every=2, keep=2)
     run = stopped_run(plan, tmp_path / "run", 4)

@@ -79,6 +79,8 @@ def test_xla_runs_in_float32(monkeypatch):
     for name in ("bf16", "fp16"):
         with pytest.raises(BertkitError, match=f"XLA runs in fp32, not {name}"):
             device_setup._precision(HardwareConfig(precision=name), "xla")
+        with pytest.raises(BertkitError, match=rf"XLA runs in fp32, not {name} \(as the run began\)"):
+            device_setup._precision(HardwareConfig(), "xla", before=name)
 
 
 def test_shapes_are_fixed_on_xla_unless_the_recipe_says_no():
