@@ -27,7 +27,7 @@ from bertkit.recipe import ModelConfig, Recipe, check_windows, digest, fingerpri
 from bertkit.splits import Splits, bind_labels, path_of
 from bertkit.tasks.base import Task
 from bertkit.train.device_setup import DeviceSetup, with_shapes, without_padding
-from bertkit.train.loop import StepObserver, TrainState
+from bertkit.train.loop import TrainState
 
 if TYPE_CHECKING:
     import torch
@@ -127,14 +127,9 @@ class Prepared:
     objective: Objective
     plan: Plan
 
-    def train_state(
-        self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, observer: StepObserver, token_budget: int = 0
-    ) -> TrainState:
-        """What the loop works on, with model and optimiser as the accelerator wrapped them.
-
-        `token_budget` are the padded tokens of a micro-batch, where they were found or halved before; else 0.
-        """
-        setup, budget = self.setup, self.setup.training
+    def train_state(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> TrainState:
+        """What the loop works on, with model and optimiser as the accelerator wrapped them."""
+        setup = self.setup
         return TrainState(
             accelerator=setup.accelerator,
             device=setup.device,
@@ -143,10 +138,9 @@ class Prepared:
             optimizer=optimizer,
             plan=self.plan,
             objective=self.objective,
-            budget=budget._replace(tokens=token_budget or budget.tokens),
+            budget=setup.training,
             config=self.recipe.train,
             log_every=self.recipe.log.every,
-            observer=observer,
         )
 
 

@@ -148,18 +148,14 @@ def _train(run: RunDir, prepared: Prepared, marks: Mapping[str, object], resume:
     accelerator.wait_for_everyone()
     optimizer = make_optimizer(bare, recipe.train)
     follow_decay(bare, optimizer)
-    model, wrapped = accelerator.prepare(bare, optimizer)
+    state = prepared.train_state(*accelerator.prepare(bare, optimizer))
     keeper = keep.Keeper(
         run=run,
+        state=state,
         model=bare,
         optimizer=optimizer,
-        config=recipe.train,
         asked=recipe.hardware.micro_batch_tokens or 0,
         fingerprint=marks,
-        accelerator=accelerator,
-        loss_scale=setup.loss_scale,
-        plan=plan,
-        objective=prepared.objective,
     )
     # a checkpoint of other settings is refused before anything is written
     start = keeper.resume(sayer(quiet)) if resume else 0
@@ -174,16 +170,15 @@ def _train(run: RunDir, prepared: Prepared, marks: Mapping[str, object], resume:
     keeper.progress = make_progress(plan.step_count, start, quiet or not is_main)
     # where it is neither in a forward nor in a backward pass, smaller batches would not help
     exhausted = memory.or_else(
-        lambda: f"out of memory; the last good checkpoint is {keeper.last_saved}",
+        lambda: f"out of memory; {keeper.saved}",
         hint="free some memory, then go on with --resume",
     )
     with tracked(accelerator, recipe.log, flatten(recipe.tree())), closing(keeper.progress), exhausted:
         if not keeper.stopped:
-            state = prepared.train_state(model, wrapped, keeper, keeper.token_budget)
             if setup.finds_tokens and not keeper.token_budget:
                 state.resize(memory.find_token_budget(state))
                 keeper.resized(start, state.budget.tokens, "the fastest that fits")
-            loop.train(state, start)
+            loop.train(state, keeper, start)
     return keeper
 
 
@@ -223,7 +218,8 @@ def _finish(run: RunDir, prepared: Prepared, keeper: Keeper, background: Backgro
     task = last.task if last else prepared.predictor.task
     results = {one.split: {**one.scores, "rows": len(one.rows)} for one in scored}
     train = background.covered["train"]
-    skipped = {"skipped": keeper.loss_scale.skipped} if keeper.loss_scale.is_enabled() else {}
+    scale = prepared.setup.loss_scale
+    skipped = {"skipped": scale.skipped} if scale.is_enabled() else {}
     seconds = round(keeper.seconds(), 1)
     metrics = {
         "headline": task.headline,

@@ -12,18 +12,12 @@ from bertkit.disk import discard
 from bertkit.metrics.shown import describe_scores
 from bertkit.rundir import PACE, RunDir, checkpoints_of, latest
 from bertkit.train import checkpoint, memory
-from bertkit.train.loop import Step, StepObserver
+from bertkit.train.loop import Step, StepObserver, TrainState
 from bertkit.train.observe import Progress
 from bertkit.train.ranks import of_first
 
 if TYPE_CHECKING:
     import torch
-    from accelerate import Accelerator
-
-    from bertkit.data.plan import Plan
-    from bertkit.objectives.base import Objective
-    from bertkit.recipe import TrainConfig
-    from bertkit.train.optim import LossScale
 
 
 @dataclass(kw_only=True)
@@ -35,15 +29,11 @@ class Keeper(StepObserver):
     """
 
     run: RunDir
-    model: torch.nn.Module
-    optimizer: torch.optim.Optimizer  # torch's own; so the model, without what accelerate wraps around them
-    config: TrainConfig
+    state: TrainState
+    model: torch.nn.Module  # bare, without what accelerate wraps around it; so is the optimiser
+    optimizer: torch.optim.Optimizer
     asked: int | str  # micro-batch tokens as the recipe has them; 0 for none
     fingerprint: Mapping[str, object]
-    accelerator: Accelerator
-    loss_scale: LossScale
-    plan: Plan
-    objective: Objective
     progress: Progress = field(default_factory=Progress)
     token_budget: int = 0  # what became of them, found or halved; 0 as long as nothing did
     best: dict[str, object] | None = None
@@ -51,7 +41,7 @@ class Keeper(StepObserver):
     stale: int = 0  # evaluations since the best one
     stopped: bool = False  # early stopping has ended the run
     step: int = 0
-    last_saved: str = "none, for none was written yet"
+    last_saved: str | None = None
     _began: float = field(default_factory=time.monotonic)  # were it trained without a break
 
     def seconds(self) -> float:
@@ -60,18 +50,18 @@ class Keeper(StepObserver):
 
     def is_due(self, step: int) -> bool:
         """Whether to evaluate after this step: the last one always is, whatever divides what."""
-        is_last = step == self.plan.step_count
-        return self.objective.has_scores and (is_last or self._is_turn(step, self.config.evaluate_every))
+        is_last = step == self.state.plan.step_count
+        return self.state.objective.has_scores and (is_last or self._is_turn(step, self.state.config.evaluate_every))
 
     def is_checkpoint(self, step: int) -> bool:
-        return self._is_turn(step, self.config.checkpoint_every)
+        return self._is_turn(step, self.state.config.checkpoint_every)
 
     def _is_turn(self, step: int, every: int | None) -> bool:
         """Whether something that happens every so many steps, or else every epoch, happens after this step."""
-        return step % (every or self.plan.steps_per_epoch) == 0
+        return step % (every or self.state.plan.steps_per_epoch) == 0
 
     def __call__(self, steps: list[Step]) -> bool:
-        if self.accelerator.is_main_process:
+        if self.state.accelerator.is_main_process:
             self.run.append_history(step.record() for step in steps)
             pace = {"step": steps[-1].step, "seconds": round(self.seconds(), 3), **memory.held()}
             self.run.append_history([pace], PACE)
@@ -82,24 +72,24 @@ class Keeper(StepObserver):
         if skipped := [str(step.step) for step in steps if step.skipped]:
             self.progress.say(
                 f"step {', '.join(skipped)} skipped: the gradient overflowed in fp16; "
-                f"losses are scaled by {self.loss_scale.get_scale():g} from here on"
+                f"losses are scaled by {self.state.loss_scale.get_scale():g} from here on"
             )
         return self.is_due(steps[-1].step) and self._evaluate(steps[-1].step, steps[-1].epoch)
 
     def resized(self, step: int, tokens: int, reason: str) -> None:
         self.token_budget = tokens
-        if self.accelerator.is_main_process:
+        if self.state.accelerator.is_main_process:
             self.run.append_history([{"step": step, "micro_batch_tokens": tokens, "reason": reason}], PACE)
         self.progress.say(f"step {step}: micro-batches of {tokens:,} tokens: {reason}")
 
     def _evaluate(self, step: int, epoch: float) -> bool:
-        scores, predictions = self.objective.evaluate()
+        scores, predictions = self.state.objective.evaluate()
         memory.give_back()
-        if self.accelerator.is_main_process:
+        if self.state.accelerator.is_main_process:
             self.run.append_history([{"step": step, "epoch": epoch, "validation": scores}])
         self.progress.say(f"step {step} (epoch {epoch:.2f})  validation: {describe_scores(scores)}")
         self._track("validation", scores, step)
-        best_by, is_lower = self.objective.best_by, self.objective.lower_is_better
+        best_by, is_lower = self.state.objective.best_by, self.state.objective.lower_is_better
         value = scores[best_by]
         best = None if self.best is None else self.best["value"]
         # an undefined metric is never the best
@@ -108,7 +98,7 @@ class Keeper(StepObserver):
             self.save_best(step, best_by, value)
         else:
             self.stale += 1
-        patience = self.config.early_stopping
+        patience = self.state.config.early_stopping
         self.stopped = patience is not None and self.stale >= patience
         if self.stopped:
             self.progress.say(f"early stopping: no better {best_by} in {patience} evaluations")
@@ -117,21 +107,21 @@ class Keeper(StepObserver):
     def _track(self, kind: str, values: Mapping[str, float | None], step: int) -> None:
         """Tell the trackers, where the recipe names some; undefined numbers are left out."""
         known = {f"{kind}/{name}": value for name, value in values.items() if value is not None}
-        self.accelerator.log(known, step=step)
+        self.state.accelerator.log(known, step=step)
 
     def save(self, step: int) -> None:
         """Write the checkpoint of this step and remove those beyond `train.keep`."""
         self.step, name = step, f"step-{step:06d}"
-        if self.accelerator.is_main_process:
+        if self.state.accelerator.is_main_process:
             self.run.sync_history()
             checkpoint.save_checkpoint(
                 self.run.checkpoints / name, self.model, self.optimizer,
                 {"step": step, "best": self.best, "stale": self.stale, "stopped": self.stopped,
-                 "seconds": round(self.seconds(), 3), "scaler": self.loss_scale.state(),
+                 "seconds": round(self.seconds(), 3), "scaler": self.state.loss_scale.state(),
                  "fingerprint": dict(self.fingerprint),
                  "micro_batch_tokens": {"asked": self.asked, "now": self.token_budget}},
             )  # fmt: skip
-            for old in checkpoints_of(self.run.checkpoints)[: -self.config.keep]:
+            for old in checkpoints_of(self.run.checkpoints)[: -self.state.config.keep]:
                 discard(old)
             self._drop_beaten()
         self.last_saved = name
@@ -139,7 +129,7 @@ class Keeper(StepObserver):
     def save_best(self, step: int, name: str, value: float) -> None:
         """Keep the weights of this step as the best so far, without the optimiser's state."""
         self.best = {"step": step, "metric": name, "value": value}
-        if self.accelerator.is_main_process:
+        if self.state.accelerator.is_main_process:
             checkpoint.save_checkpoint(self._best_of(step), self.model, None, {"step": step})
             self._drop_beaten()
 
@@ -161,15 +151,17 @@ class Keeper(StepObserver):
         if path is None:
             say("resume: there is no checkpoint yet, starting from the first step")
         else:
-            state = checkpoint.resume(path, self.model, self.optimizer, self.fingerprint)
-            self.loss_scale.load(state["scaler"])
-            self.best, self.stale, self.stopped = state["best"], state["stale"], state["stopped"]
-            self.step, self.last_saved = state["step"], path.name
-            self._began -= state["seconds"]
-            if state["micro_batch_tokens"]["asked"] == self.asked:  # asked for anew, they are taken as asked
-                self.token_budget = state["micro_batch_tokens"]["now"]
+            kept = checkpoint.resume(path, self.model, self.optimizer, self.fingerprint)
+            self.state.loss_scale.load(kept["scaler"])
+            self.best, self.stale, self.stopped = kept["best"], kept["stale"], kept["stopped"]
+            self.step, self.last_saved = kept["step"], path.name
+            self._began -= kept["seconds"]
+            tokens = kept["micro_batch_tokens"]
+            if tokens["now"] and tokens["asked"] == self.asked:  # asked for anew, they are taken as asked
+                self.token_budget = tokens["now"]
+                self.state.resize(self.token_budget)
             say(f"resume: going on from {path.name}")
-        if self.accelerator.is_main_process:
+        if self.state.accelerator.is_main_process:
             self.run.rewind_history(self.step)
         return self.step
 

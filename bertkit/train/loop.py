@@ -51,7 +51,13 @@ class Step(NamedTuple):
 class StepObserver:
     """Told of finished steps, in order; this one saves nothing."""
 
-    last_saved = "there is none"  # name of the last good checkpoint, for messages
+    last_saved: str | None = None  # name of the last good checkpoint
+
+    @property
+    def saved(self) -> str:
+        """Which checkpoint there is to go on from, for messages."""
+        last = self.last_saved
+        return f"the last good checkpoint is {last}" if last else "no checkpoint has been written yet"
 
     def __call__(self, steps: list[Step]) -> bool:
         """The steps since the last call; returns true to stop training after the newest of them."""
@@ -86,12 +92,6 @@ class TrainState:
     budget: Budget  # what a pass may hold
     config: TrainConfig
     log_every: int  # steps between two calls of the observer, at most
-    observer: StepObserver
-
-    @property
-    def saved(self) -> str:
-        """Which checkpoint there is to go on from, for messages."""
-        return f"the last good checkpoint is {self.observer.last_saved}"
 
     def resize(self, tokens: int) -> None:
         """Let passes hold so many padded tokens from now on."""
@@ -113,7 +113,7 @@ class TrainState:
         return self.objective.loss(outputs, targets)
 
 
-def train(state: TrainState, start: int) -> int:
+def train(state: TrainState, observer: StepObserver, start: int) -> int:
     """Train from step `start` to the end of the plan, or until the observer says stop.
 
     Returns:
@@ -123,21 +123,20 @@ def train(state: TrainState, start: int) -> int:
         Interrupted: SIGINT or SIGTERM came; a checkpoint of the last whole step was written.
     """
     state.model.train()
-    total, observer = state.plan.step_count, state.observer
-    device = state.accelerator.device
+    total, device = state.plan.step_count, state.accelerator.device
     stop = Stop(state.accelerator.num_processes, device)
     # steps that the observer has not been told of, with their losses and norms on the device
     waiting: list[tuple[Step, Tensor, Tensor]] = []
     with signals_to(stop.tell), bound_threads(device.type):
         for step in range(start, total):
-            waiting.append(_one_step(state, step, total, stop))
+            waiting.append(_one_step(state, observer, step, stop))
             done = step + 1
             # read once: a signal that comes while this step is observed or saved stops the run after the next one
             is_asked = stop.is_agreed()
             is_last, is_checkpoint, wants_stop = done == total, observer.is_checkpoint(done), False
             # the losses are read before anything is saved, so that no checkpoint holds a broken model
             if is_last or is_asked or is_checkpoint or done % state.log_every == 0 or observer.is_due(done):
-                wants_stop = observer(_read(waiting, state))
+                wants_stop = observer(_read(waiting, state, observer))
                 state.model.train()
             if is_last or is_asked or is_checkpoint or wants_stop:
                 observer.save(done)
@@ -151,7 +150,7 @@ def train(state: TrainState, start: int) -> int:
     return total
 
 
-def _one_step(state: TrainState, step: int, total: int, stop: Stop) -> tuple[Step, Tensor, Tensor]:
+def _one_step(state: TrainState, observer: StepObserver, step: int, stop: Stop) -> tuple[Step, Tensor, Tensor]:
     accelerator, plan = state.accelerator, state.plan
     windows = plan.batch(step)
     weight = float(state.objective.weight(step, windows).sum())
@@ -164,10 +163,10 @@ def _one_step(state: TrainState, step: int, total: int, stop: Stop) -> tuple[Ste
         except memory.OutOfMemory as full:
             failed = full.args
         # out of the `except`, for the exception holds the activations
-        memory.halve(state, step + 1, *failed)
+        memory.halve(state, observer, step + 1, *failed)
     # a step that changed no weight is none for the schedule either
-    rate = learning_rate_at(step - state.loss_scale.skipped, total, state.config)
-    norm, is_update = _update(state, step, rate)
+    rate = learning_rate_at(step - state.loss_scale.skipped, plan.step_count, state.config)
+    norm, is_update = _update(state, observer, step, rate)
     if accelerator.num_processes > 1:
         # one exchange for both: the loss, and whether a rank was told to stop
         told = torch.tensor(float(stop.is_told), device=accelerator.device)
@@ -188,7 +187,7 @@ def _one_step(state: TrainState, step: int, total: int, stop: Stop) -> tuple[Ste
     return record, loss_sum, norm
 
 
-def _update(state: TrainState, step: int, rate: float) -> tuple[Tensor, bool]:
+def _update(state: TrainState, observer: StepObserver, step: int, rate: float) -> tuple[Tensor, bool]:
     """Change the weights, unless their gradient overflowed; returns its norm, and whether they changed."""
     state.loss_scale.unscale_(state.optimizer)
     clip = state.config.gradient_clip or math.inf
@@ -198,7 +197,7 @@ def _update(state: TrainState, step: int, rate: float) -> tuple[Tensor, bool]:
         for group in state.optimizer.param_groups:
             group["lr"] = state.device.number(rate)
         with memory.or_else(
-            lambda: f"out of memory as step {step + 1} changed the weights; {state.saved}",
+            lambda: f"out of memory as step {step + 1} changed the weights; {observer.saved}",
             hint="AdamW holds two numbers beside each weight: take a smaller model, or a device with more memory",
         ):
             state.optimizer.step()
@@ -244,7 +243,7 @@ def _add_up(state: TrainState, step: int, windows: np.ndarray, weight: float) ->
     return loss_sum, padded
 
 
-def _read(waiting: list[tuple[Step, Tensor, Tensor]], state: TrainState) -> list[Step]:
+def _read(waiting: list[tuple[Step, Tensor, Tensor]], state: TrainState, observer: StepObserver) -> list[Step]:
     """Bring the losses since the last call to the host, at once."""
     pairs = [(at_hand(loss), at_hand(norm)) for _, loss, norm in waiting]
     numbers = torch.stack([torch.stack([loss.float(), norm.float()]) for loss, norm in pairs]).tolist()
@@ -257,12 +256,12 @@ def _read(waiting: list[tuple[Step, Tensor, Tensor]], state: TrainState) -> list
     for record in steps:
         if not math.isfinite(record.loss):
             raise BertkitError(
-                f"the loss of step {record.step} is {record.loss}; {state.saved}",
+                f"the loss of step {record.step} is {record.loss}; {observer.saved}",
                 hint="lower train.learning_rate, or use hardware.precision=fp32",
             )
     if steps[-1].skipped and state.loss_scale.get_scale() < 1:
         raise BertkitError(
-            f"the gradient of step {steps[-1].step} overflows in fp16 whatever its loss is scaled by; {state.saved}",
+            f"the gradient of step {steps[-1].step} overflows in fp16 whatever its loss is scaled by; {observer.saved}",
             hint="use hardware.precision=fp32, or lower train.learning_rate",
         )
     return steps

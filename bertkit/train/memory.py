@@ -16,7 +16,7 @@ import torch
 from bertkit.errors import BertkitError
 
 if TYPE_CHECKING:
-    from bertkit.train.loop import TrainState
+    from bertkit.train.loop import StepObserver, TrainState
 
 MEGABYTE = 1 << 20
 WORTHWHILE = 1.05  # times the speed: less is no reason to take more memory
@@ -49,7 +49,7 @@ def or_else(message: Callable[[], str], hint: str) -> Iterator[None]:
         raise BertkitError(message(), hint) from error
 
 
-def halve(state: TrainState, step: int, rows: int, length: int, is_shared: bool) -> None:
+def halve(state: TrainState, observer: StepObserver, step: int, rows: int, length: int, is_shared: bool) -> None:
     """Halve the micro-batch that did not fit, for good, and make ready to do the step again from its start.
 
     Args:
@@ -62,18 +62,18 @@ def halve(state: TrainState, step: int, rows: int, length: int, is_shared: bool)
     budget = min(state.budget.tokens, rows * length) // 2
     if rows == 1:
         raise BertkitError(
-            f"out of memory in step {step}, with a micro-batch of one window of {length} tokens; {state.saved}",
+            f"out of memory in step {step}, with a micro-batch of one window of {length} tokens; {observer.saved}",
             hint="lower windows.max_length, or set hardware.gradient_checkpointing=true",
         )
     if is_shared:
         raise BertkitError(
-            f"out of memory in step {step} while processes exchanged gradients; {state.saved}",
+            f"out of memory in step {step} while processes exchanged gradients; {observer.saved}",
             hint=f"go on with --resume hardware.micro_batch_tokens={budget}",
         )
     state.optimizer.zero_grad()
     release()
     state.resize(budget)
-    state.observer.resized(step, budget, f"{rows} windows of {length} tokens did not fit into memory")
+    observer.resized(step, budget, f"{rows} windows of {length} tokens did not fit into memory")
 
 
 def find_token_budget(state: TrainState) -> int:

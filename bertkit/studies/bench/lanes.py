@@ -98,8 +98,8 @@ class Lane:
     def train(self, count: int) -> Sample:
         """`count` steps further in the plan."""
         self.enter()
-        turn = self.state.observer = Turn(self.done + count)
-        took = timed(lambda: loop.train(self.state, self.done))
+        turn = Turn(self.done + count)
+        took = timed(lambda: loop.train(self.state, turn, self.done))
         self.done, plan = turn.steps[-1].step, self.state.plan
         lengths = np.concatenate([plan.lengths[plan.batch(step.step - 1)] for step in turn.steps])
         return Sample(
@@ -153,7 +153,7 @@ def open_lane(bench: Bench, settings: Sequence[str], steps: int) -> Lane:
         bench.trained[is_compact] = built.model, make_optimizer(built.model, recipe.train)
         follow_decay(*bench.trained[is_compact])
     model, optimizer = accelerator.prepare(built.model), accelerator.prepare(bench.trained[is_compact][1])
-    state = prepared.train_state(model, optimizer, Turn(0))
+    state = prepared.train_state(model, optimizer)
     state.plan = Quantiles(**vars(endless(prepared)), shown=steps)
     if setup.finds_tokens:
         state.resize(find_token_budget(state))

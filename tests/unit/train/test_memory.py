@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from bertkit.data.plan import Budget
 from bertkit.errors import BertkitError
 from bertkit.inference import Predictor
 from bertkit.run import finetune, load
@@ -123,11 +122,31 @@ def test_one_window_that_does_not_fit_is_an_error_that_names_step_and_length(
     assert "gradient_checkpointing" in caught.value.hint
 
 
-def test_memory_that_ends_while_ranks_exchange_gradients_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = SimpleNamespace(budget=Budget(512), saved="there is none")
-    with pytest.raises(BertkitError, match="while processes exchanged gradients") as caught:
-        memory.halve(run, 9, rows=4, length=100, is_shared=True)
-    assert caught.value.hint == "go on with --resume hardware.micro_batch_tokens=200"
+def test_memory_that_ends_while_ranks_exchange_gradients_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = recipe("sentiment", checkpoint_every=2)
+    plan["hardware"] |= {"micro_batch_tokens": 4096, "pass_overhead": 4096}
+    run_and_kill(plan, tmp_path / "run", 2)
+    add_up = loop._add_up
+
+    def shared(*given: object) -> tuple[torch.Tensor, int]:
+        try:
+            return add_up(*given)
+        except memory.OutOfMemory as full:
+            raise memory.OutOfMemory(*full.args[:2], True) from None
+
+    small_memory(150, monkeypatch)
+    monkeypatch.setattr(loop, "_add_up", shared)
+    with pytest.raises(BertkitError) as caught:
+        finetune(plan, tmp_path / "run", resume=True, quiet=True)
+    assert caught.value.message == (
+        "out of memory in step 3 while processes exchanged gradients; the last good checkpoint is step-000002"
+    )
+    (tokens,) = re.findall(r"^go on with --resume hardware.micro_batch_tokens=(\d+)$", caught.value.hint)
+    plan["hardware"]["micro_batch_tokens"] = int(tokens)
+    monkeypatch.undo()
+    assert finetune(plan, tmp_path / "run", resume=True, quiet=True)["train"]["steps"] == 10
 
 
 def test_no_memory_for_the_optimiser_is_an_error_that_names_the_step(
@@ -222,7 +241,7 @@ def test_the_size_that_is_found_is_the_largest_doubling_that_fits(
 ) -> None:
     found = []
 
-    def find(run: TrainState, start: int) -> int:
+    def find(run: TrainState, observer: loop.StepObserver, start: int) -> int:
         with monkeypatch.context() as patch:
             longest = run.plan.lengths.max()
             small_memory(limit * longest, patch)
@@ -250,7 +269,7 @@ def test_a_size_that_is_no_faster_is_not_taken(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(
         loop,
         "train",
-        lambda run, start: found.append(memory.find_token_budget(run) / run.plan.lengths.max()),
+        lambda run, observer, start: found.append(memory.find_token_budget(run) / run.plan.lengths.max()),
     )
     finetune(recipe("sentiment"), tmp_path / "run", quiet=True)
     assert found == [2]

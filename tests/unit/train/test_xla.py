@@ -220,10 +220,10 @@ def recorded(
     def as_on_xla(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
         return torch.optim.AdamW(model.parameters(), lr=config.learning_rate, foreach=False, capturable=True)
 
-    def train(run: TrainState, start: int) -> int:
+    def train(run: TrainState, *given: object) -> int:
         budgets.append(run.budget)
         with graphs:
-            return train_before(run, start)
+            return train_before(run, *given)
 
     def forward(predictor: inference.Predictor, *given: object) -> list[np.ndarray]:
         budgets.append(predictor.budget)
