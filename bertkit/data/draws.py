@@ -85,10 +85,8 @@ def hold_back(
     return [row for row in range(count) if row not in rows], sorted(rows)
 
 
-def subset(labels: Sequence[Collection[str]], wanted: int | None, seed: int, split: str) -> list[int]:
+def subset(labels: Sequence[Collection[str]], wanted: int, seed: int, split: str) -> list[int]:
     """Row numbers of a random subset, in file order, in which each label has its share; it differs by split."""
-    if wanted is None or wanted >= len(labels):
-        return list(range(len(labels)))
     key = int.from_bytes(split.encode()[:6], "big")
     return sorted(spread(rarest(labels), np.random.default_rng((seed, key)))[:wanted])
 

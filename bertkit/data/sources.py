@@ -53,7 +53,7 @@ def read_rows(
     split: str = "train",  # of a folder or a Hub id; a file is its own split
     config: str | None = None,  # of a Hub id
     require_gold: bool = True,  # or gold may be missing, is None then, and `given` holds the source's other columns
-    ignore_labels: Sequence[str] = (),  # of rows to leave out; "" is an empty one, "-1" also ClassLabel's
+    ignore_labels: Sequence[str] = (),  # leave out rows with this gold; "" is an empty one, "-1" also ClassLabel's
     skip_bad_rows: bool = False,
     unanswerable: bool = False,  # question answering: a row without an answer, or with an empty context, is right
     tag_names: Sequence[str] = (),  # what tags that are numbers stand for, where the source does not say it
@@ -83,12 +83,11 @@ def read_rows(
     located = locate(file, table, columns, () if require_gold else gold)
     class_names = next((table.class_names[located[name]] for name in gold if located[name] in table.class_names), None)
     rules = Rules(
-        columns=columns, class_names=class_names, required=require_gold, ignored=frozenset(ignore_labels),
+        columns=columns, class_names=class_names, required=require_gold, ignored=frozenset(ignore_labels if require_gold else ()),
         unanswerable=unanswerable, tag_names=tuple(tag_names),
     )  # fmt: skip
     found = collect(file, table, rules, located)
-    ids = [] if located["id"] is None else [row["id"] for row in found.rows]
-    check_rows(file, found, columns.label if require_gold else None, ids, skip_bad_rows)
+    check_rows(file, found, columns.label if require_gold else None, skip_bad_rows)
     return found
 
 
@@ -155,7 +154,7 @@ def collect(file: File, table: Table, rules: Rules, located: Mapping[str, str | 
     return Rows(rows, rules.class_names, tuple(bad), ignored, given, hint, tuple(empty), notes)
 
 
-def check_rows(file: File, found: Rows, label: str | None, ids: Sequence[str], skip_bad_rows: bool) -> None:
+def check_rows(file: File, found: Rows, label: str | None, skip_bad_rows: bool) -> None:
     """Refuse bad rows unless they may be skipped, no rows, and ids of several; warn where a class looks like more."""
     bad = found.skipped
     joined = next((row[label] for row in found.rows if "|" in row[label]), None) if label else None
@@ -171,7 +170,9 @@ def check_rows(file: File, found: Rows, label: str | None, ids: Sequence[str], s
         raise BertkitError(message, hint="look at data.columns, data.skip_bad_rows and data.ignore_labels")
     if joined:
         warnings.warn(f"{file.name}: {show(joined)} is read as one class; {SEVERAL}", stacklevel=2)
-    twice = [name for name, times in Counter(ids).items() if times > 1]  # predictions are gathered by id
+    twice = [
+        name for name, times in Counter(row["id"] for row in found.rows).items() if times > 1
+    ]  # predictions are gathered by id
     if twice:
         some = ", ".join(map(cut, twice[:5])) + (", ..." if len(twice) > 5 else "")
         hint = "make the ids unique, or name a column in which they are: data.columns.id=NAME"

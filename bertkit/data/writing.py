@@ -65,7 +65,10 @@ def write_table(file: TextIO, records: Iterable[Record], delimiter: str) -> None
     """A column a value, with quotes where they are needed; lists are JSON, and a mapping has a column for each key."""
     rows = [dict(cells_of(record)) for record in records]
     names = dict.fromkeys(chain.from_iterable(rows))
-    writer = csv.DictWriter(file, names, delimiter=delimiter, lineterminator="\n")
+    # csv puts no quotes around a carriage return, and whoever reads it would take it for the end of a line
+    has_return = any("\r" in cell and "\n" not in cell for row in rows for cell in row.values())
+    quoting = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
+    writer = csv.DictWriter(file, names, delimiter=delimiter, lineterminator="\n", quoting=quoting)
     writer.writeheader()
     writer.writerows(rows)
 

@@ -284,9 +284,20 @@ def test_prediction_keeps_the_columns_of_parquet_too(tmp_path):
 
 
 def test_records_that_are_left_out_are_not_kept(write):
-    path = write("a.csv", "text,label\na,x\nb,-\nc,x,y\nd,z\n")
-    read = read_rows(path, CLASS, require_gold=False, ignore_labels=["-"], skip_bad_rows=True)
+    path = write("a.csv", "text,label\na,x\nc,x,y\nd,z\n")
+    read = read_rows(path, CLASS, require_gold=False, skip_bad_rows=True)
     assert [row["text"] for row in read.rows] == [record["text"] for record in read.given] == ["a", "d"]
+
+
+@pytest.mark.parametrize("ignored", ["", "-1", "x"])
+def test_a_row_is_answered_whatever_its_label(write, ignored):
+    for name, content in (
+        ("a.csv", "text\na\nb\n"),
+        ("b.csv", "text,label\na,x\nb,\n"),
+        ("c.csv", "text,label\na,-1\nb,-1\n"),
+    ):
+        read = read_rows(write(name, content), CLASS, require_gold=False, ignore_labels=[ignored])
+        assert [row["text"] for row in read.rows] == ["a", "b"]
 
 
 @pytest.fixture(autouse=True)

@@ -73,6 +73,12 @@ def test_json_is_written_as_the_answers_come(ending):
     assert len(given) == len(RECORDS)
 
 
+def test_a_lone_carriage_return_comes_back(tmp_path):
+    write_records(tmp_path / "p.csv", iter([{"text": "a\rb"}, {"text": "c"}]))
+    rows = read_rows(str(tmp_path / "p.csv"), Columns(text=("text",)), require_gold=False).rows
+    assert [row["text"] for row in rows] == ["a\rb", "c"]
+
+
 def test_rows_may_have_different_columns_and_values_that_json_lacks(tmp_path):
     write_records(tmp_path / "p.csv", iter([{"a": 1}, {"b": None, "a": True}, {"c": datetime.date(2020, 1, 2)}]))
     assert (tmp_path / "p.csv").read_text() == 'a,b,c\n1,,\ntrue,,\n,,"""2020-01-02"""\n'
