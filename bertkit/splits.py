@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from bertkit.config import validate
 from bertkit.data.draws import content, folded, group_keys, group_rows, hold_back, subset, unit_of
-from bertkit.data.labels import check_labels, check_spelling, resolve_labels, same_values
+from bertkit.data.labels import check_labels, resolve_labels, spellings
 from bertkit.data.opening import find
 from bertkit.data.sources import GROUP, Rows, read_rows
 from bertkit.disk import checksum
@@ -123,13 +123,13 @@ def part_rows(
         values = (row.get(GROUP, row.get(by)) for row in rows)
         names = ("" if value is None or value != value else folded(str(value)) for value in values)
         unit, keys = by, [(name,) if name else () for name in names]
-    groups, caveat = group_rows(keys), ""
-    if len(set(groups)) == 1 and by == "auto":
-        caveat = f"; all have the same {unit}, so it is on both sides"
-    elif len(set(groups)) == 1:
+    groups = group_rows(keys)
+    is_one = len(set(groups)) == 1
+    if is_one and by != "auto":
         hint = "name another column, give --validation FILE, or set data.group_by=none"
         raise BertkitError(f"data.group_by: all {len(rows):,} rows of {name} have the same {unit!r}", hint=hint)
-    if caveat or by == "none":
+    caveat = f"; all have the same {unit}, so it is on both sides" if is_one else ""
+    if is_one or by == "none":
         groups, unit = list(range(len(rows))), "row"
     labels = [() if by == "none" else task.labels_of(row) for row in rows]
     kept, held = hold_back(groups, labels, recipe.data.validation_share, recipe.seed)
@@ -218,14 +218,11 @@ def read_split(
     if data.labels:
         rename(found.rows, gold, data.labels)
         counts = count_labels(found.rows, gold)
-    renamed = same_values(counts, task.labels or known)
+    renamed = spellings(counts, task.labels or known, called(source, split))
     if renamed:
         rename(found.rows, gold, renamed)
-    notes = [
-        f"the label {name!r} is read as {other!r} ({counted(counts[name], 'row')})" for name, other in renamed.items()
-    ]
-    if not (task.labels or known):
-        check_spelling({n: count for n, count in counts.items() if n not in renamed}, called(source, split))
+    times = {name: counted(counts[name], "time") for name in renamed}
+    notes = [f"the label {name!r} is read as {other!r} ({times[name]})" for name, other in renamed.items()]
     return found._replace(notes=(*found.notes, *notes), unused=frozenset(unused))
 
 

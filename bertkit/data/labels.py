@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from bertkit.errors import BertkitError, did_you_mean
+from bertkit.metrics.shown import counted
 
 LIST_ALL = "list every label in task.labels"
 
@@ -63,29 +64,31 @@ def check_labels(found: Collection[str] | Mapping[str, str], labels: Sequence[st
         raise BertkitError(f"{where}: unknown label {shown}{row}; the labels are {', '.join(labels)}", hint=hint)
 
 
-def same_values(counts: Mapping[str, int], known: Collection[str]) -> dict[str, str]:
+def spellings(counts: Mapping[str, int], known: Collection[str], where: str) -> dict[str, str]:
     """Label -> the spelling that it gets: `1`, `1.0` and `True` are one class, as are `0`, `0.0` and `False`.
 
     Programs write the same value differently. The spelling in `known` is kept, else the most frequent one; a value that
     is spelt in one way only stays as it is.
+
+    Raises:
+        BertkitError: none is known, and one is hardly meant as a class of its own; the hint says what may be meant.
     """
-    spelling = {_value(name): name for name in reversed([*known, *sorted(counts, key=lambda name: -counts[name])])}
-    return {name: spelling[_value(name)] for name in counts if name not in known and spelling[_value(name)] != name}
-
-
-def check_spelling(counts: Mapping[str, int], where: str) -> None:
-    """Refuse labels that are hardly meant as classes of their own, with the setting that says what is meant."""
+    often = sorted(counts, key=lambda name: -counts[name])
+    kept = {_value(name): name for name in reversed([*known, *often])}
+    renamed = {name: kept[_value(name)] for name in counts if name not in known and kept[_value(name)] != name}
     seen: dict[str, str] = {}
-    for name in sorted(counts, key=lambda name: -counts[name]):
+    names = [name for name in often if name not in renamed and not known]
+    for name in names:
         other = seen.setdefault(name.casefold(), name)
         if other != name:
-            both = f"{other!r} ({counts[other]:,} times) and {name!r} ({counts[name]:,} times)"
+            both = " and ".join(f"{one!r} ({counted(counts[one], 'time')})" for one in (other, name))
             hint = f"{_joined(name, other)}, or {LIST_ALL} to keep them apart"
             raise BertkitError(f"{where}: the labels {both} differ in case only", hint=hint)
-    if "-1" in counts and len(counts) > 2 and all(re.fullmatch(r"-?\d+", name, re.ASCII) for name in counts):
-        message = f"{where}: the label -1 ({counts['-1']:,} times) stands for 'no label' in many data sets"
+    if "-1" in names and len(names) > 2 and all(re.fullmatch(r"-?\d+", name, re.ASCII) for name in names):
+        message = f"{where}: the label -1 ({counted(counts['-1'], 'time')}) stands for 'no label' in many data sets"
         hint = f"leave such rows out with data.ignore_labels=-1, or, if it is a class, {LIST_ALL}"
         raise BertkitError(message, hint=hint)
+    return renamed
 
 
 def _value(label: str) -> str:

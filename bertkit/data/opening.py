@@ -162,9 +162,8 @@ def read_parquet(file: File) -> Table:
         raise unreadable(file.name, error) from error
     check_size(file, sum(group.total_byte_size for group in groups))
     batches = parquet.iter_batches(batch_size=1000, columns=kept(file, schema.names))
-    return Table(
-        schema.names, readable(file, chain.from_iterable(map(pyarrow.RecordBatch.to_pylist, batches))), classes
-    )
+    records = chain.from_iterable(map(pyarrow.RecordBatch.to_pylist, batches))
+    return Table(schema.names, readable(file, records), classes)
 
 
 def readable(file: File, records: Iterable[dict[str, object]]) -> Iterator[tuple[int, dict[str, object]]]:

@@ -83,8 +83,8 @@ def read_rows(
     located = locate(file, table, columns, () if require_gold else gold)
     class_names = next((table.class_names[located[name]] for name in gold if located[name] in table.class_names), None)
     rules = Rules(
-        columns=columns, class_names=class_names, required=require_gold, ignored=frozenset(ignore_labels if require_gold else ()),
-        unanswerable=unanswerable, tag_names=tuple(tag_names),
+        columns=columns, class_names=class_names, required=require_gold, unanswerable=unanswerable,
+        ignored=frozenset(ignore_labels if require_gold else ()), tag_names=tuple(tag_names),
     )  # fmt: skip
     found = collect(file, table, rules, located)
     check_rows(file, found, columns.label if require_gold else None, skip_bad_rows)

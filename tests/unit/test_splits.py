@@ -190,7 +190,7 @@ def test_labels_that_differ_in_case_only_are_refused_until_they_are_joined(read,
     rows = reviews(*[other, "bad"] * 10, one)
     with pytest.raises(BertkitError) as caught:
         read("sentiment", rows)
-    assert caught.value.message.endswith(f"the labels {other!r} (10 times) and {one!r} (1 times) differ in case only")
+    assert caught.value.message.endswith(f"the labels {other!r} (10 times) and {one!r} (1 time) differ in case only")
     assert setting in caught.value.hint
     name, value = setting.removeprefix("data.").split("=", 1)
     assert read("sentiment", rows, **{name: value})[1].labels == ("bad", other)
@@ -224,7 +224,7 @@ def test_programs_write_numbers_and_truth_in_many_ways_and_they_are_one_class(re
 
 def test_what_is_read_under_another_spelling_is_said(read):
     _, _, said = read("sentiment", reviews(*["0", "1"] * 5), [{"text": "new", "label": "1.0"}])
-    assert said[0].endswith("validation.jsonl: the label '1.0' is read as '1' (1 row)")
+    assert said[0].endswith("validation.jsonl: the label '1.0' is read as '1' (1 time)")
     labels = ("true", "half-true", "1.5", "01")
     assert set(read("sentiment", reviews(*labels * 5))[1].labels) == set(labels)  # no other spelling: names as they are
 
@@ -265,7 +265,7 @@ def test_only_tags_that_stand_in_a_row_are_counted_and_looked_for(read):
     train = [{"words": ["a", "b", "c"], "tags": ["B-X", "M-X", "E-X"]}] * 3
     single = {"words": ["d"], "tags": ["S-X"]}
     assert read("ner", train, [single, *train])[1].labels == ("B-X", "E-X", "M-X", "S-X")
-    with pytest.raises(BertkitError, match=r"labels 'B-X' \(3 times\) and 'b-X' \(1 times\) differ"):
+    with pytest.raises(BertkitError, match=r"labels 'B-X' \(3 times\) and 'b-X' \(1 time\) differ"):
         read("ner", [*train, {"words": ["d"], "tags": ["b-X"]}])
 
 
