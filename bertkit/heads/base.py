@@ -1,4 +1,4 @@
-"""A head on top of the encoder; losses are sums, divided once by the weight of the global batch."""
+"""The heads on top of the encoder; losses are sums, divided once by the weight of the global batch."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ class Head:
     targets: tuple[str, ...] = ("labels",)  # names of the target arrays, as transformers calls them
     per_token: bool = False  # whether outputs have one entry a token; otherwise one a window
     per_token_targets: bool = False  # whether targets have
+    dtype: type[np.generic] = np.int64  # of the target arrays
     honours: frozenset[str] = frozenset()  # fields of `LossSettings` that change this loss
 
     def stack(self, targets: Sequence[tuple], store: WindowStore) -> dict[str, np.ndarray]:
@@ -40,11 +41,9 @@ class Head:
         A row weighs 1, however many windows it needs: with rows in several, `share` holds what each window has of it.
         `targets` are what `Task.target` gives for each window.
         """
-        arrays = {}
-        for position, name in enumerate(self.targets):
-            values = [target[position] for target in targets]
-            array = np.stack(values) if values else np.zeros(0)
-            arrays[name] = array if array.dtype == np.float32 else array.astype(np.int64)
+        columns = zip(self.targets, zip(*targets, strict=True), strict=True)
+        # a fraction where a class is wanted is an error, never rounded
+        arrays = {name: np.array(values).astype(self.dtype, casting="same_kind") for name, values in columns}
         if (store.counts > 1).any():
             arrays["share"] = (1 / store.counts[store.rows]).astype(np.float32)
         return arrays
@@ -85,3 +84,128 @@ def balanced_weights(labels: np.ndarray, class_count: int) -> list[float]:
     """Inverse class frequencies with mean 1 over the examples, as scikit-learn's "balanced"."""
     counts = np.bincount(labels[labels != IGNORED], minlength=class_count)
     return (counts.sum() / (class_count * np.maximum(counts, 1))).tolist()
+
+
+def label_weights(labels: np.ndarray, settings: LossSettings) -> np.ndarray:
+    """float64: the weight of each label's class; 0 of IGNORED ones."""
+    weights = np.ones(labels.max(initial=0) + 1) if settings.class_weights is None else settings.class_weights
+    return np.append(weights, 0.0)[np.where(labels == IGNORED, -1, labels)]
+
+
+class ClassHead(Head):
+    """One class a text, on [CLS], through the pooler where the architecture has one: logits (B, C), labels (B,)."""
+
+    name = "class"
+    honours = frozenset({"label_smoothing", "class_weights"})
+
+    def weights(self, targets, store, settings):
+        return label_weights(targets["labels"], settings) * super().weights(targets, store, settings)
+
+    def loss(self, logits, targets, settings):
+        """Cross entropy, summed over labels that are not IGNORED, each window with its share."""
+        import torch
+        from torch.nn import functional
+
+        scores, weights, has_shares = logits[0].float(), settings.class_weights, "share" in targets
+        each = functional.cross_entropy(
+            scores.reshape(-1, scores.shape[-1]),
+            targets["labels"].reshape(-1),
+            weight=None if weights is None else torch.tensor(weights, dtype=torch.float32, device=scores.device),
+            ignore_index=IGNORED,
+            reduction="none" if has_shares else "sum",
+            label_smoothing=settings.label_smoothing,
+        )
+        return add_up(each, targets) if has_shares else each
+
+    def oracle(self, target, window, class_count):
+        return (CERTAIN * np.eye(class_count, dtype=np.float32)[target[0]],)
+
+
+class TokenHead(ClassHead):
+    """A label a word, on its first piece: logits (B, S, C), labels (B, S).
+
+    Each word is owned by one window, so no row weighs more for having several.
+    """
+
+    name = "token"
+    auto_class = "AutoModelForTokenClassification"
+    per_token = per_token_targets = True
+
+    def stack(self, targets, store):
+        return {"labels": np.concatenate([target[0] for target in targets]).astype(np.int64)}
+
+    def weights(self, targets, store, settings):
+        each = label_weights(targets["labels"], settings)
+        return np.diff(np.concatenate([[0.0], np.cumsum(each)])[store.offsets])
+
+    def kept(self, logits, window):
+        return logits[np.flatnonzero(window.words >= 0)]
+
+    def oracle(self, target, window, class_count):
+        return (CERTAIN * np.eye(class_count, dtype=np.float32)[np.asarray(target[0])[window.words >= 0]],)
+
+
+class MultilabelHead(Head):
+    """Any number of labels a text, a yes or no for each, on [CLS]: logits (B, C), labels (B, C) float32, 0 or 1."""
+
+    name = "multilabel"
+    dtype = np.float32
+
+    def loss(self, logits, targets, settings):
+        from torch.nn import functional
+
+        wanted, is_given = given(targets["labels"])
+        each = functional.binary_cross_entropy_with_logits(logits[0].float(), wanted, reduction="none")
+        return add_up((each * is_given).mean(-1), targets)
+
+    def oracle(self, target, window, class_count):
+        return (CERTAIN * (2 * np.asarray(target[0], np.float32) - 1),)
+
+
+class NumberHead(Head):
+    """A number a text, such as a similarity, on [CLS], by squared error: logits (B, 1), labels (B,) float32."""
+
+    name = "number"
+    dtype = np.float32
+
+    def loss(self, logits, targets, settings):
+        wanted, is_given = given(targets["labels"])
+        return add_up((logits[0].float().squeeze(-1) - wanted).square() * is_given, targets)
+
+    def oracle(self, target, window, class_count):
+        return (np.array([target[0]], np.float32),)
+
+
+class SpanHead(Head):
+    """A span of the document, by its first and last token: logits (B, S) twice, positions (B,) twice.
+
+    Each window counts, for each asks whether the answer is there. Source: Devlin et al. 2019, section 4.2.
+    """
+
+    name = "span"
+    auto_class = "AutoModelForQuestionAnswering"
+    outputs = ("start_logits", "end_logits")
+    targets = ("start_positions", "end_positions")
+    per_token = True
+
+    def stack(self, targets, store):
+        positions = np.array(targets, np.int64).reshape(-1, 2)
+        return dict(zip(self.targets, positions.T.copy(), strict=True))
+
+    def loss(self, logits, targets, settings):
+        from torch.nn import functional
+
+        # only positions that can answer compete, as in decoding: the loss does not depend on the padding; a window
+        # that has no target at all has IGNORED, which cross entropy leaves out
+        closed = ~targets["answerable"]
+        start, end = (scores.float().masked_fill(closed, float("-inf")) for scores in logits)
+        return 0.5 * (
+            functional.cross_entropy(start, targets["start_positions"], reduction="sum")
+            + functional.cross_entropy(end, targets["end_positions"], reduction="sum")
+        )
+
+    def kept(self, logits, window):
+        return logits[: len(window.spans)].copy()
+
+    def oracle(self, target, window, class_count):
+        return tuple(CERTAIN * np.eye(len(window.spans), dtype=np.float32)[position] for position in target)

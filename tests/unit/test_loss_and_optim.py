@@ -129,6 +129,16 @@ def test_sum_over_weight_is_the_mean_of_torch_for_other_heads():
         assert ours.item() == pytest.approx(expected(logits, targets).item(), rel=1e-6), head
 
 
+def test_numbers_stay_numbers_and_are_never_rounded_to_classes():
+    windows = Windows(np.arange(3))
+    for head, targets in (("number", [(0.5,), (3,)]), ("number", [(2,), (3,)]), ("multilabel", [([0.0, 1.0],)] * 2)):
+        labels = HEADS[head].stack(targets, windows)["labels"]
+        assert labels.dtype == np.float32, "a row that only fills a batch has NaN, which integers have not"
+        assert labels.tolist() == [target[0] for target in targets]
+    with pytest.raises(TypeError, match="float64"):
+        HEADS["class"].stack([(0.5,), (3,)], windows)
+
+
 def test_one_row_of_a_number_head_is_no_batch_of_rows():
     # (1, 1) must become (1,), not a scalar that spreads over others
     loss = HEADS["number"].loss([torch.tensor([[2.0]])], {"labels": torch.tensor([5.0])}, PLAIN)
