@@ -65,12 +65,14 @@ def shrink(folder: Path, largest: int) -> tuple[int, int]:
 def cut(maker: WindowMaker, inputs: Iterable[Inputs], spans: bool) -> WindowStore:
     """What `maker` makes of the inputs, made now or before."""
     folder = cache_folder() if maker.keep else None
-    if folder is None:
+    if folder is None or sum(map(size_of, inputs := list(inputs))) < WORTHWHILE:
         return maker(inputs, spans)
-    inputs = list(inputs)
-    if all(size < WORTHWHILE for size in accumulate(map(size_of, inputs))):
+    tokenizer, config = maker.tokenizer, maker.config.model_dump_json()
+    try:
+        # whether special tokens are read as text is no part of tokenizer.json
+        key = key_of(inputs, tokenizer.to_str(), str(tokenizer.encode_special_tokens), config, str(spans))
+    except Exception:  # parts in Python, as RoFormer's pre-tokenizer, have no words for what they do
         return maker(inputs, spans)
-    key = key_of(inputs, maker.tokenizer.to_str(), maker.config.model_dump_json(), str(spans))
     store = load(folder, key)
     if store is None:
         store = maker(inputs, spans)

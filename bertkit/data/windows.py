@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -54,7 +55,10 @@ class WindowMaker:
         assert config.stride is not None, "windows are resolved before they are made"
         self.tokenizer, self.config, self.keep = tokenizer, config, keep
         self._read_whole()
-        self._frames = {1: _frame(tokenizer.encode("a")), 2: _frame(tokenizer.encode("a", "a"))}
+        # a tokenizer without a token for what is unknown drops letters
+        letters = chain("a", filter(None, map(tokenizer.id_to_token, range(tokenizer.get_vocab_size()))))
+        letter = next(one for one in letters if tokenizer.encode(one, add_special_tokens=False).ids)
+        self._frames = {1: _frame(tokenizer.encode(letter)), 2: _frame(tokenizer.encode(letter, letter))}
 
     def __call__(self, inputs: Iterable[Inputs], spans: bool = False) -> WindowStore:
         """Cut all rows, one entry each and all of one type; `spans` keeps character offsets, for answers that are text.

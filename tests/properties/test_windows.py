@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, processors
 
 from bertkit.data.windows import Pair, WindowMaker, WindowStore, Words, cut
 from bertkit.errors import BertkitError
@@ -238,6 +239,14 @@ def test_the_cut_of_the_short_side_can_be_set(tiny, family):
         short = np.flatnonzero(store.input_ids == tokenizer.sep_token_id)[0] - 1
         assert short == expected or (expected is None and short < 30)
         assert store.shortened == (0,)
+
+
+def test_a_tokenizer_that_drops_the_letter_a_keeps_its_texts():
+    names = ["[PAD]", "[CLS]", "[SEP]", "C", "G", "T"]
+    tokenizer = Tokenizer(models.BPE({name: id for id, name in enumerate(names)}, []))  # no token for what is unknown
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))
+    store = WindowMaker(tokenizer, WindowsConfig(max_length=8, stride=0))([Pair("CaG", "T", "first")])
+    assert store.input_ids.tolist() == tokenizer.encode("CaG", "T").ids == [1, 3, 4, 2, 5, 2]
 
 
 def test_types_tell_the_sides_apart_where_the_model_has_them(tiny):

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import PreTokenizer
 
 from bertkit.data import token_cache
 from bertkit.data.token_cache import cut, key_of, load, save
@@ -81,6 +84,27 @@ def test_another_setting_is_another_key(maker, tmp_path):
     cut(maker(WindowsConfig(max_length=24, stride=7)), INPUTS["texts"], False)
     cut(maker(), INPUTS["texts"][:2], False)
     assert len(list((tmp_path / "cache").iterdir())) == 4
+
+
+def test_a_tokenizer_that_reads_special_tokens_as_text_has_windows_of_its_own(maker):
+    # of `split_special_tokens`, which tokenizer.json does not hold
+    plain, splitting = maker(), maker()
+    splitting.tokenizer = Tokenizer.from_str(plain.tokenizer.to_str())
+    splitting.tokenizer.encode_special_tokens = True
+    found = [cut(one, ["a [SEP] dog"], False) for one in (plain, splitting)]
+    assert equal(found[1], splitting(["a [SEP] dog"]))
+    assert len(found[1].input_ids) > len(found[0].input_ids)
+
+
+def test_windows_of_a_tokenizer_with_parts_in_python_are_not_kept(maker, tmp_path):
+    class Whole:
+        def pre_tokenize(self, text):
+            text.split(lambda number, part: [part])
+
+    tokenizer = Tokenizer(WordLevel({"[UNK]": 0, "a": 1}, "[UNK]"))
+    tokenizer.pre_tokenizer = PreTokenizer.custom(Whole())  # as RoFormer's
+    assert cut(WindowMaker(tokenizer, SETTINGS, keep=True), ["a"], False).input_ids.tolist() == [1]
+    assert not (tmp_path / "cache").exists()
 
 
 texts = st.text(max_size=5)
