@@ -22,6 +22,7 @@ from bertkit.encode import Part, cut_parts
 from bertkit.errors import BertkitError
 from bertkit.heads import HEADS
 from bertkit.machine import bound_threads
+from bertkit.metrics.shown import counted
 from bertkit.tasks.base import Output, Prediction, Row, Scores, Task
 from bertkit.train.device import device_of
 from bertkit.train.memory import is_exhausted, release
@@ -51,6 +52,8 @@ class Predictor:
         Raises:
             BertkitError: a row that lacks a column, or holds something else than text.
         """
+        if isinstance(rows, str | Mapping):  # its letters, or its keys, would be answered one by one
+            raise BertkitError(f"{reprlib.repr(rows)} is one row, not a sequence of rows", hint="put it into a list")
         for part in self.parts(map(self._as_row, rows)):
             yield from self._answer(part)
 
@@ -95,9 +98,8 @@ class Predictor:
             texts = given if isinstance(given, list | tuple) and not columns.words else (given,)
             if len(texts) != len(names):
                 raise BertkitError(
-                    f"{self.task.name} reads {' and '.join(names)}, and {len(texts)} "
-                    f"{'text was' if len(texts) == 1 else 'texts were'} given",
-                    hint=f"give a tuple of {len(names)} texts, or a dict with these keys",
+                    f"{self.task.name} reads {' and '.join(names)}, and was given {counted(len(texts), 'text')}",
+                    hint=f"give a tuple of {counted(len(names), 'text')}, or a dict with these keys",
                 )
             row = dict(zip(names, texts, strict=True))
         for name in columns.text:
@@ -129,11 +131,13 @@ class Predictor:
         found: dict[int, tuple[np.ndarray, ...]] = {}
         was_training = self.model.training
         self.model.eval()
-        with device_of(device).without_gradients(), bound_threads(device.type):
-            for batch, logits in self._passes(collate, batches[rank::world]):
-                for position, number in enumerate(batch.tolist()):
-                    found[number] = tuple(keep(array[position], store[number]) for array in logits)
-        self.model.train(was_training)
+        try:
+            with device_of(device).without_gradients(), bound_threads(device.type):
+                for batch, logits in self._passes(collate, batches[rank::world]):
+                    for position, number in enumerate(batch.tolist()):
+                        found[number] = tuple(keep(array[position], store[number]) for array in logits)
+        finally:
+            self.model.train(was_training)
         if world > 1:
             from accelerate.utils import gather_object
 

@@ -164,10 +164,10 @@ WHOLE = "give a str, whole characters only"
 @pytest.mark.parametrize(
     ("name", "row", "message", "hint"),
     [
-        ("nli", "a", "nli reads premise and hypothesis, and 1 text was given",
+        ("nli", "a", "nli reads premise and hypothesis, and was given 1 text",
          "give a tuple of 2 texts, or a dict with these keys"),
-        ("sentiment", ("a", "b"), "sentiment reads text, and 2 texts were given",
-         "give a tuple of 1 texts, or a dict with these keys"),
+        ("sentiment", ("a", "b"), "sentiment reads text, and was given 2 texts",
+         "give a tuple of 1 text, or a dict with these keys"),
         ("qa", {"question": "who"}, "a row has no 'context'", "rows of qa have it"),
         ("pos", {"text": "who"}, "a row has no 'words'", "rows of pos have it"),
         ("sentiment", 5, "a row's 'text' is 5, not text", WHOLE),
@@ -182,6 +182,16 @@ def test_rows_that_cannot_be_read_are_refused_by_name(predictor, name, row, mess
     with pytest.raises(BertkitError) as caught:
         list(predictor(TASKS[name]).predict([row]))
     assert (caught.value.message, caught.value.hint) == (message, hint)
+
+
+@pytest.mark.parametrize("given", ["the bread", {"text": "the bread"}])
+def test_one_row_is_no_sequence_of_rows(predictor, given):
+    # its letters, or its keys, would be answered one by one
+    with pytest.raises(BertkitError) as caught:
+        list(predictor(TASKS["sentiment"]).predict(given))
+    assert (caught.value.message, caught.value.hint) == (
+        f"{given!r} is one row, not a sequence of rows", "put it into a list"
+    )  # fmt: skip
 
 
 def test_rows_given_are_not_changed(predictor):
@@ -211,6 +221,21 @@ def test_the_model_is_put_back_as_it_was(predictor, is_training):
     assert list(ready.predict(["the bread"])) == expected
     assert ready.model.training == is_training
     assert all(parameter.grad is None for parameter in ready.model.parameters())
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+def test_the_model_is_put_back_as_it_was_when_it_fails(predictor, is_training):
+    ready = predictor(TASKS["sentiment"])
+    ready.model.train(is_training)
+
+    def fail(model: torch.nn.Module, given: tuple) -> None:
+        raise ValueError("not today")
+
+    hook = ready.model.register_forward_pre_hook(fail)
+    with pytest.raises(ValueError, match="not today"):
+        list(ready.predict(["the bread"]))
+    hook.remove()
+    assert {part.training for part in ready.model.modules()} == {is_training}
 
 
 def test_no_forward_pass_exceeds_the_budget(predictor):
