@@ -19,13 +19,13 @@ def class_of(name: str, setting: str, kind: type[T]) -> type[T]:
     """
     what, package = kind.__name__.lower(), kind.__module__.rpartition(".")[0]
     known = module_names(package)
-    if "." not in name and name not in known:
+    if name not in known and ("." not in name or name.startswith(".")):
         raise BertkitError(f"{setting}: unknown {what} {name!r}", hint=did_you_mean(name, known))
     module_name = name if "." in name else f"{package}.{name}"
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if error.name is None or not module_name.startswith(error.name):
+        if not f"{module_name}.".startswith(f"{error.name}."):
             raise  # the module is there; something that it imports is not
         raise BertkitError(f"{setting}: there is no module {name!r}", hint=did_you_mean(name, known)) from None
     classes = [

@@ -9,6 +9,7 @@ import pytest
 from bertkit.config import dump_yaml, flatten
 from bertkit.errors import BertkitError
 from bertkit.recipe import Recipe, WindowsConfig, check_windows, differing_keys, digest, fingerprint, load_recipe
+from bertkit.tasks.base import task_class
 
 
 def recipe_of(*assignments: str, **sections: object) -> Recipe:
@@ -200,3 +201,16 @@ def test_a_stride_that_leaves_no_step_is_refused(asked, limit):
         f"windows.stride: an overlap of {asked['stride']} tokens leaves no step in windows of {length}"
     )
     assert caught.value.hint == f"stride is the overlap, not the step; take at most {length // 2}, or leave it out"
+
+
+def test_a_module_of_your_own_and_a_library_that_it_lacks_are_told_apart(tmp_path, monkeypatch):
+    (tmp_path / "lacking_tasks").mkdir()
+    (tmp_path / "lacking_tasks" / "mine.py").write_text("import lacking\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="'lacking'"):
+        task_class("lacking_tasks.mine")
+    for name in ("lacking_tasks.yours", "lacking.mine"):
+        with pytest.raises(BertkitError, match=f"task.name: there is no module '{name}'"):
+            task_class(name)
+    with pytest.raises(BertkitError, match=r"task.name: unknown task '.mine'"):
+        task_class(".mine")
