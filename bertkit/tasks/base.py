@@ -10,6 +10,7 @@ import numpy as np
 from bertkit.config import Section, validate
 from bertkit.data.sources import Columns
 from bertkit.data.windows import Inputs, Window
+from bertkit.errors import BertkitError
 from bertkit.findings import Finding
 from bertkit.heads import HEADS
 from bertkit.named import class_of, module_names
@@ -41,16 +42,11 @@ class Task(Section):
     labels: tuple[str, ...] = ()
 
     head: ClassVar[str]  # name of the head in `heads.HEADS`
-    columns: ClassVar[Columns]
+    reads: ClassVar[Columns]  # the columns that it reads
     answer: ClassVar[str]  # key of a prediction that holds the answer
     headline: ClassVar[str]  # the metric that ranks checkpoints: the first that `score` gives
     inventory: ClassVar[tuple[str, ...]] = ()  # labels that the task knows by itself
     with_spans: ClassVar[bool] = False  # whether windows keep character offsets
-
-    @property
-    def reads(self) -> Columns:
-        """The columns that this task reads, with these settings."""
-        return self.columns
 
     @property
     def gold(self) -> str:
@@ -128,9 +124,17 @@ def task_class(name: str) -> type[Task]:
     """The class of a task: `bertkit.tasks.NAME`, or a dotted module of your own.
 
     Raises:
-        BertkitError: there is no such module, or it holds no task.
+        BertkitError: there is no such module, or it holds no task, or one that does not say all that a task must.
     """
-    return class_of(name, "task.name", Task)
+    found = class_of(name, "task.name", Task)
+    owed = ("head", "reads", "answer", "headline", "inputs", "target", "decode", "score")
+    unsaid = [member for member in owed if getattr(found, member, None) is getattr(Task, member, None)]
+    if missing := [member for member in unsaid if member not in found.model_fields]:
+        raise BertkitError(
+            f"task.name: {found.__name__} in module {name!r} does not define {', '.join(missing)}",
+            hint="bertkit/tasks/base.py says what each gives",
+        )
+    return found
 
 
 def make_task(section: Mapping[str, object]) -> Task:

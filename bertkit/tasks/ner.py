@@ -19,7 +19,7 @@ class NER(Tagging):
 
     name: str = "ner"
 
-    columns = Columns(words=("words",), tags="tags", entities=True)
+    reads = Columns(words=("words",), tags="tags", entities=True)
     headline = "f1"
 
     def implied(self, labels: Collection[str]) -> Collection[str]:

@@ -31,7 +31,7 @@ class Tagging(Task):
     )
 
     head = "token"
-    columns = Columns(words=("words",), tags="tags")
+    reads = Columns(words=("words",), tags="tags")
     answer = "tags"
 
     @property

@@ -32,7 +32,7 @@ class QA(Task):
     language: Literal["en", "zh"] = Field("en", description="scoring: en: the SQuAD rules; zh: F1 over characters")
 
     head = "span"
-    columns = Columns(text=("question", "context"), answers="answers")
+    reads = Columns(text=("question", "context"), answers="answers")
     answer = "answer"
     headline = "f1"
     with_spans = True

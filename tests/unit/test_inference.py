@@ -96,7 +96,7 @@ def assert_alike(ours: object, theirs: object) -> None:
 
 def test_tasks_with_entities_see_the_text_that_words_came_from(predictor):
     class Located(Pos):
-        columns = Columns(words=("words",), tags="tags", entities=True)
+        reads = Columns(words=("words",), tags="tags", entities=True)
 
         def decode(self, row, outputs):
             return {**super().decode(row, outputs), "text": row.get("text")}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bertkit.encode import cut_rows, stack_targets
 from bertkit.errors import BertkitError
-from bertkit.tasks.base import Output
+from bertkit.tasks.base import Output, make_task
 from bertkit.tasks.pos import UNIVERSAL_TAGS, Pos
 from tests.families import FAMILIES, maker_of
 from tests.strategies import ODD, PIECELESS, word_lists
@@ -116,6 +116,38 @@ def test_the_fallback_is_a_tag_that_says_nothing():
     with pytest.raises(BertkitError) as caught:
         _ = Pos(labels=("NN", "VB"), fallback="XX").fallback_tag
     assert (caught.value.message, caught.value.hint) == ("task.fallback: 'XX' is no tag", "one of: NN, VB")
+
+
+OWN_TASK = """
+from bertkit.data.sources import Columns
+from bertkit.tasks.{module} import {base}
+
+class Own({base}):
+    name: str = "{name}"
+    reads = Columns(words=("tokens",), tags="tags")
+"""
+
+
+def test_a_task_of_your_own_says_what_it_reads(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "ours" / "tags.py").write_text(OWN_TASK.format(module="pos", base="Pos", name="ours.tags"))
+    assert make_task({"name": "ours.tags"}).reads.words == ("tokens",)
+
+
+def test_an_unfinished_task_is_told_all_that_it_lacks(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "unfinished").mkdir()
+    (tmp_path / "unfinished" / "task.py").write_text(
+        OWN_TASK.format(module="base", base="Task", name="unfinished.task")
+    )
+    with pytest.raises(BertkitError) as caught:
+        make_task({"name": "unfinished.task"})
+    assert caught.value.message == (
+        "task.name: Own in module 'unfinished.task' does not define head, answer, headline, "
+        "inputs, target, decode, score"
+    )
+    assert "bertkit/tasks/base.py" in caught.value.hint
 
 
 def test_odd_words_come_back_unchanged(tiny):
