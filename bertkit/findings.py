@@ -59,6 +59,13 @@ class Series(Finding):
     log_x: bool = False  # x spans powers of ten
     shares: tuple[Literal["x", "y"], ...] = ()
 
+    @model_validator(mode="after")
+    def _every_line_is_whole(self) -> Self:
+        for name, line in self.lines.items():
+            if len(line) != len(self.x):
+                raise ValueError(f"{self.title}: {name} has {len(line)} values over {len(self.x)} on the x axis")
+        return self
+
 
 class Dots(Finding):
     """One dot for each group at each name on the x axis, a curve through their average, and a reference line."""
@@ -141,11 +148,11 @@ def label_table(what: str, caption: str, counts: Mapping[str, tuple[int, int, in
 def worst_first(
     caption: str, badness: Mapping[int, Any], passage: Callable[[int], Passage], title: str = "Most wrong"
 ) -> Passages:
-    """Wrong rows to read, the worst first; of rows as bad as each other the first.
+    """Rows to read, the worst first, and in their own order where they are equally bad.
 
     Args:
         caption: what the rows are and how they are ranked; `N of M` comes before it.
-        badness: number of each wrong row -> how bad it is.
+        badness: number of each row that may be read -> how bad it is.
         passage: makes what is read of a row from its number.
     """
     worst = sorted(badness, key=badness.__getitem__, reverse=True)[:WORST]

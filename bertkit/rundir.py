@@ -20,7 +20,7 @@ SCHEMA = 1  # of the run directory; a reader refuses any other
 OPENING = {"checkpoints", "environment.json", "task.json", "recipe.yaml"}  # what a run holds before its first step
 HISTORY, PACE = "history.jsonl", "pace.jsonl"
 
-Scores = dict[str, JsonValue]  # metric -> fraction or None, and `rows`
+Scores = dict[str, int | float | None]  # metric -> fraction or None, and `rows`
 
 
 class Trained(BaseModel):

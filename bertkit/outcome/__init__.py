@@ -61,7 +61,7 @@ def notes(scored: Scored) -> Iterator[Note]:
     split, head, (golds, given) = scored.split, scored.task.head, scored.columns
     undefined = ", ".join(name for name, value in scored.scores.items() if value is None)
     if undefined:
-        text = f"{undefined}: undefined on {scored.where}: the split has nothing this metric counts."
+        text = f"{undefined} on {scored.where}: the rows or the answers leave nothing to measure."
         yield Note(title="Undefined scores", text=text)
     if len(given) > 1 and all(answer == given[0] for answer in given):
         shown = ", ".join(given[0]) or "no label" if head == "multilabel" else given[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bertkit.findings import WORST, Finding, Passages, Table
+from bertkit.findings import Finding, Passage, Table, worst_first
 from bertkit.metrics.shown import mean
 from bertkit.outcome.scored import Scored, equal_parts
 
@@ -32,11 +32,10 @@ def findings(scored: Scored) -> list[Finding]:
         ),
         plain=plain,
     )
-    worst = np.argsort(-np.abs(errors), kind="stable")[:WORST].tolist()
-    passages = []
-    for number in worst:
+
+    def passage(number: int) -> Passage:
         gold, answer, error = golds[number], given[number], errors[number]
-        facts = {"gold": f"{gold:g}", "predicted": f"{answer:.3f}", "error": f"{error:+.3f}"}
-        passages.append(scored.passage(number, facts))
-    caption = f"{len(worst)} rows; on {scored.where}."
-    return [table, Passages(title="Largest errors", caption=caption, passages=passages)]
+        return scored.passage(number, {"gold": f"{gold:g}", "predicted": f"{answer:.3f}", "error": f"{error:+.3f}"})
+
+    caption = f"rows ({scored.where}), the largest errors first."
+    return [table, worst_first(caption, dict(enumerate(np.abs(errors).tolist())), passage, title="Largest errors")]

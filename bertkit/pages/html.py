@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from itertools import count, pairwise
+from itertools import chain, count, pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -141,14 +141,14 @@ def read_findings(path: Path) -> list[Finding]:
 def _run(directory: Path) -> View:
     run = RunDir(directory).open()
     metrics, about, recipe = run.read_json("metrics.json"), run.read_json("environment.json"), run["recipe.yaml"]
-    name, trained, seed = metrics["headline"], metrics.get("train", {}), metrics.get("seed")
-    seconds = trained.get("seconds")
-    rows = f", {counted(metrics['rows'], 'row')}" if isinstance(metrics.get("rows"), int) else ""
+    name, split, splits = metrics["headline"], metrics.get("split"), metrics.get("splits", {})
+    trained, seed, scores = metrics.get("train", {}), metrics.get("seed"), splits.get(split, {})
+    seconds, rows = trained.get("seconds"), f", {counted(scores['rows'], 'row')}" if "rows" in scores else ""
     model = read_yaml(recipe).get("model")
     checkpoint = str(model.get("checkpoint", "")) if isinstance(model, Mapping) else ""
     return View(
         title=f"{run.read_json('task.json').get('name', 'run')}, {short_name(checkpoint)}",
-        headline=(show_score(name, metrics.get(name)), f"{name} on {metrics.get('split') or 'nothing'}{rows}"),
+        headline=(show_score(name, scores.get(name)), f"{name} on {split or 'nothing'}{rows}"),
         facts=_shown(
             {
                 "training rows": trained.get("rows"),
@@ -158,7 +158,7 @@ def _run(directory: Path) -> View:
                 "training time": None if seconds is None else f"{seconds / 60:,.1f} min",
             }
         ),
-        findings=[*_scores(metrics.get("splits", {})), *read_findings(run["findings.json"])],
+        findings=[*_scores(splits), *read_findings(run["findings.json"])],
         settings=recipe.read_text(encoding="utf-8"),
         environment={
             "Run": _shown(
@@ -174,9 +174,7 @@ def _run(directory: Path) -> View:
 
 def _scores(splits: Mapping[str, Mapping[str, float | None]]) -> list[Finding]:
     """The numbers of metrics.json, one row for each split."""
-    names = dict.fromkeys(
-        name for scores in splits.values() for name, value in scores.items() if isinstance(value, int | float | None)
-    )
+    names = dict.fromkeys(chain.from_iterable(splits.values()))
     rows = tuple((split, *map(scores.get, names)) for split, scores in splits.items())
     plain = tuple(name for name in names if not is_share(name))
     table = Table(title="Scores", caption="Times 100.", columns=("split", *names), rows=rows, plain=plain)

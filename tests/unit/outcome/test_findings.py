@@ -87,7 +87,7 @@ def test_metrics_of_another_unit_have_an_axis_of_their_own():
 def test_an_undefined_score_is_noted_and_drawn_as_a_gap():
     split = classes([("yes", "yes", 0.9), ("yes", "yes", 0.9)])
     note = notes_of(split)["Undefined scores"]
-    assert note == "matthews: undefined on test, 2 rows: the split has nothing this metric counts."
+    assert note == "matthews on test, 2 rows: the rows or the answers leave nothing to measure."
     found = {finding.title: finding for finding in findings(split, NOTHING, HISTORY, "matthews")}
     assert found["Validation accuracy and matthews"].lines["matthews"] == (None,)
 

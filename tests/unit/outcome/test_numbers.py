@@ -27,4 +27,4 @@ def test_many_gold_numbers_are_shown_in_five_groups_that_hold_every_row_once():
     assert [row[:2] for row in table.rows] == [(f"{low:g} to {low + 0.9:g}", 10) for low in range(5)]
     assert table.rows[2][2:] == pytest.approx((2.45, 1.0, 1.45))
     assert len(worst.passages) == 20
-    assert worst.caption == "20 rows; on test, 50 rows."
+    assert worst.caption == "20 of 50 rows (test, 50 rows), the largest errors first."

@@ -147,9 +147,8 @@ def test_scores_are_times_100_and_undefined_by_that_word(run_folder):
 
 @pytest.mark.parametrize("value", [None, float("nan")])
 def test_an_undefined_headline_is_no_number(run_folder, value):
-    assert "undefined accuracy on test" in told(
-        Page(render(run_folder([], metrics=METRICS | {"accuracy": value}))).data
-    )
+    splits = {"test": {"accuracy": value, "rows": 1234}}
+    assert "undefined accuracy on test" in told(Page(render(run_folder([], metrics=METRICS | {"splits": splits}))).data)
 
 
 @pytest.mark.parametrize(
@@ -295,6 +294,26 @@ def test_a_study_lists_its_runs_with_what_became_of_them(study_folder):
     assert "GLUE runs/c-0: waiting, GLUE" in data
     assert re.search(r"GLUE runs/d-0: not readable, \S*d-0 does not exist", data)
     assert "checkpoint: org/bert" in data
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metrics.json", METRICS | {"accuracy": "high", "splits": {"test": {"accuracy": "high"}}}),
+        ("metrics.json", METRICS | {"accuracy": [1], "splits": {"test": {"accuracy": [1]}}}),
+        (
+            "findings.json",
+            [{"kind": "series", "title": "s", "x_label": "x", "y_label": "y", "x": [1], "lines": {"a": []}}],
+        ),
+        ("findings.json", [{"kind": "table", "title": "t", "columns": ["a", "b"], "rows": [[1]]}]),
+    ],
+)
+def test_a_broken_run_costs_its_own_part_of_the_page_alone(study_folder, name, content):
+    folder = study_folder()
+    (folder / "runs" / "a-0" / name).write_text(json.dumps(content))
+    data = told(Page(render(folder)).data)
+    assert re.search(rf"word runs/a-0: not readable, \S*{name}", data)
+    assert "word runs/b-0: failed" in data
 
 
 def test_a_study_may_have_no_score_yet(study_folder):
