@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from types import FrameType
-from typing import NoReturn
 
 Say = Callable[[str], None]
 
@@ -83,13 +82,14 @@ def restarts() -> int:
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) if is_rank() else 0
 
 
-def leave(code: int) -> NoReturn:
-    """End this process with an exit code."""
+def leave(code: int) -> None:
+    """End this process with the exit code of a failure; 0 returns, as accelerate expects of what it calls on a TPU."""
     if code and is_rank():
         # not sys.exit: closing a broken process group may wait for processes that are gone
         sys.stdout.flush()
         os._exit(code)
-    sys.exit(code)
+    if code:
+        sys.exit(code)
 
 
 def say(text: str) -> None:
