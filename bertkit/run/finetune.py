@@ -20,7 +20,7 @@ from bertkit.findings import Note, to_json
 from bertkit.folders import next_folder
 from bertkit.launch import Say, process_count, restarts, sayer, settle_xla
 from bertkit.metrics.shown import counted, short_name
-from bertkit.recipe import Recipe, load_recipe
+from bertkit.recipe import Recipe, differing_keys, fingerprint, load_recipe
 from bertkit.rundir import PACE, SCHEMA, RunDir
 from bertkit.splits import checksums, read_splits
 from bertkit.tasks.base import Task, make_task
@@ -48,7 +48,7 @@ def finetune(
         out: folder of the run; None takes the next free name under `runs/`.
         rows: train, and maybe validation and test, in memory: lists of mappings, frames of pandas or polars, or
             data sets of `datasets`; they take the place of all sources that the recipe names.
-        resume: go on from the last checkpoint in `out`, to the same digits; starts anew when there is none.
+        resume: go on from the last checkpoint in `out`, to the same digits; start anew when there is none.
         quiet: show no progress.
     Returns:
         What metrics.json holds.
@@ -93,6 +93,16 @@ def _claim(
     finished = run.open().read_json("metrics.json") if resume and run["metrics.json"].exists() else None
     if finished is not None:
         run.sweep()
+        # windows and task are resolved in recipe.yaml: they may differ from what was asked for then
+        marks = [
+            {key: value for key, value in fingerprint(one, {}).items() if not key.startswith(("task.", "windows."))}
+            for one in (recipe, load_recipe(run["recipe.yaml"]))
+        ]
+        if different := differing_keys(*marks):
+            raise BertkitError(
+                f"{run.path} is finished, and was trained with other settings: {'; '.join(different)}",
+                hint="give --out a new name",
+            )
     is_chosen = recipe.hardware.precision == "auto" and run["environment.json"].exists()
     return run, finished, str(run.read_json("environment.json")["precision"]) if is_chosen else None
 

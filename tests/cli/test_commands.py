@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import BUNDLED, SMALL
+from tests.cli.conftest import BUNDLED, SMALL, check
 
 ASSETS = Path(__file__).parents[2] / "bertkit" / "assets"
 TASKS = tuple(BUNDLED)
@@ -474,6 +474,19 @@ def test_a_stopped_run_goes_on_to_the_same_digits(bertkit, tmp_path, monkeypatch
     assert (again.code, again.out) == (0, done.out)
     assert again.err == f"{cut} is finished already; these are its results\n"
     assert sorted(path.stat().st_mtime_ns for path in cut.rglob("*")) == files
+
+
+def test_a_finished_run_is_not_passed_off_as_one_of_other_settings(bertkit, tmp_path):
+    few = (*LONG, "train.steps=1", "--out", tmp_path / "run", "--resume")
+    first = bertkit(*few)
+    assert first.code == 0
+    other = ("train.learning_rate=1e-3", "model.dropout=0.5", "data.train_rows=32", "seed=7")
+    done = bertkit(*few, *other, "log.every=3", "windows.max_length=32", "train.keep=3")
+    check(done, f"{tmp_path / 'run'} is finished, and was trained with other settings: ", "give --out a new name")
+    assert done.err.splitlines()[0].split("settings: ")[1] == (
+        "data.train_rows: 64 -> 32; model.dropout: None -> 0.5; seed: 0 -> 7; train.learning_rate: 3e-05 -> 0.001"
+    )
+    assert bertkit(*few, "log.every=3", "hardware.threads=1", "train.checkpoint_every=5").out == first.out
 
 
 def test_a_process_that_is_interrupted_ends_with_130(tmp_path):
