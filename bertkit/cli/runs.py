@@ -90,7 +90,8 @@ def predict(
     question: Annotated[str | None, typer.Option(help="A question; needs --context or --context-file.")] = None,
     context: Annotated[str | None, typer.Option(help="The document that holds the answer.")] = None,
     context_file: Annotated[Path | None, typer.Option(help="A text file that holds the document.")] = None,
-    split: Annotated[str, typer.Option(help="Split to read, if --input is a folder or a Hub id.")] = "test",
+    split: Annotated[str | None, typer.Option(help="Split of a folder or a Hub id that --input names; default: test.",
+                                              show_default=False)] = None,
     quiet: Quiet = False,
     verbose: Verbose = False,
     *,
@@ -106,14 +107,17 @@ def predict(
             "give one kind of input: --input FILE, --text, or --question with --context",
             hint="bertkit predict RUN --input rows.csv --out predictions.jsonl",
         )
+    if source is None and split is not None:
+        raise BertkitError(f"--split {split}: there is one text", hint="give a source with --input")
     if out is not None:
         check_out(out)
     if launcher.runs(quiet):
         return
+    assignments = [*settings, *_aloud(verbose)]
     if source is None:
-        found = _ask(load(run, settings), texts)
+        found = _ask(load(run, assignments, quiet), texts)
     else:
-        found = predict(run, source, assignments=[*settings, *_aloud(verbose)], split=split, quiet=quiet)
+        found = predict(run, source, assignments=assignments, split=split or "test", quiet=quiet)
     # anything wrong with the run or the rows shows with the first answer, before a file is begun
     found = chain(list(islice(found, 1)), found)
     if not is_first():

@@ -76,9 +76,9 @@ def predict(
         yield beside(given, {"id": row["id"], **prediction})
 
 
-def load(run: str | Path, assignments: Sequence[str] = ()) -> Predictor:
+def load(run: str | Path, assignments: Sequence[str] = (), quiet: bool = True) -> Predictor:
     """A finished run, ready to answer: `bertkit.load("runs/x").predict(["a text"])`."""
-    return _open(run, assignments, sayer(quiet=True))[1]
+    return _open(run, assignments, sayer(quiet))[1]
 
 
 def _read(

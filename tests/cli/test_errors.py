@@ -403,6 +403,12 @@ TEXTS = [
     ("sentiment", ["--text", "\udcff"], "--text: the text is not UTF-8", "terminal"),
     ("sentiment", [], "give one kind of input: --input FILE, --text, or --question", "bertkit predict RUN --input"),
     ("sentiment", ["--text", "a", "--input", "b.csv"], "give one kind of input", "bertkit predict RUN --input"),
+    (
+        "sentiment",
+        ["--text", "a", "--split", "train"],
+        "--split train: there is one text",
+        "give a source with --input",
+    ),
     ("sentiment", ["--input", "/no/rows.csv", "-q"], "/no/rows.csv: there is no such file", "there is no folder '/no'"),
 ]
 

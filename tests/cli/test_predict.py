@@ -58,6 +58,12 @@ def test_a_command_in_place_of_a_file_is_read(finished):
     assert json.loads(shell(["bash", "-c", line]).stdout)["text"] == "A fine day"
 
 
+def test_a_text_of_the_command_line_is_answered_aloud_where_asked(bertkit, finished):
+    done = bertkit("predict", finished("sentiment"), "--text", "A fine day", "--verbose")
+    assert [line.partition(":")[0] for line in done.err.splitlines()] == ["device", "model"]
+    assert bertkit("predict", finished("sentiment"), "--text", "A fine day") == (0, done.out, "")
+
+
 def shell(command: list[str], content: str = "") -> subprocess.CompletedProcess:
     done = subprocess.run(command, input=content, capture_output=True, text=True, env=os.environ)
     assert done.returncode == 0, done.stderr
