@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple, get_type_hints
 
 import typer
 
@@ -64,38 +64,32 @@ class Launcher(NamedTuple):
 
 
 def launchable(command: Callable) -> Callable:
-    """Add the options that start a command in several processes; the command gets them as `launcher`."""
+    """Add the options of `Asked`, which start a command in several processes; it gets them as `launcher`."""
 
-    def launcher(
-        call: typer.Context,
-        gpus: Annotated[int | None, typer.Option(min=1, help="GPUs to use, one process each.")] = None,
-        cpus: Annotated[int | None, typer.Option(min=1, help="CPU processes to use; they share the cores.")] = None,
-        hosts: Annotated[int | None, typer.Option(min=1, help="Hosts that run this same command.")] = None,
-        host_rank: Annotated[int | None, typer.Option(min=0, help="Number of this host, from 0 on.")] = None,
-        main_address: Annotated[str | None, typer.Option(metavar="ADDRESS:PORT", help="Where host 0 listens.")] = None,
-        tpu: Annotated[bool, typer.Option("--tpu", help="Run on the TPU of this host.")] = False,
-        launch: Annotated[Path | None, typer.Option(metavar="FILE", help="accelerate's YAML file to use.")] = None,
-        max_restarts: Annotated[int, typer.Option(min=0, help="Restarts after a process dies.")] = 0,
-        dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the command that would run.")] = False,
-    ) -> Launcher:  # fmt: skip
-        asked = Asked(gpus, cpus, hosts, host_rank, main_address, tpu, launch, max_restarts, dry_run)
-        return Launcher(asked, call.find_root().obj)
-
-    added = signature(launcher, eval_str=True).parameters
-    own = {name: entry for name, entry in signature(command, eval_str=True).parameters.items() if name != "launcher"}
+    kinds = get_type_hints(Asked, include_extras=True)
+    added = [
+        Parameter(
+            name,
+            Parameter.KEYWORD_ONLY,
+            default=Asked._field_defaults[name],
+            annotation=Annotated[kind.__origin__, typer.Option(f"--{name.replace('_', '-')}", **kind.__metadata__[0])],
+        )
+        for name, kind in kinds.items()
+    ]
+    own = [entry for entry in signature(command, eval_str=True).parameters.values() if entry.name != "launcher"]
 
     @wraps(command)
-    def run(**given: object) -> None:
+    def run(call: typer.Context, **given: object) -> None:
         follow_parent()
         if restarts():
             from bertkit.launch.last_words import check_restart
 
             check_restart()
-        launched = launcher(**{name: given[name] for name in added})
-        command(**{name: given[name] for name in own}, launcher=launched)
+        asked = Asked(**{name: given.pop(name) for name in kinds})
+        command(**given, launcher=Launcher(asked, call.find_root().obj))
 
-    options = (*own.values(), *added.values())
-    run.__signature__ = Signature([option.replace(kind=Parameter.KEYWORD_ONLY) for option in options])
+    call = Parameter("call", Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    run.__signature__ = Signature([call, *(entry.replace(kind=Parameter.KEYWORD_ONLY) for entry in own), *added])
     run.__annotations__ = {}  # typer reads the signature above; these would be the wrapped command's
     return run
 

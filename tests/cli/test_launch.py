@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import shlex
 import socket
+import sys
 
 import pytest
 
@@ -39,13 +41,15 @@ def four_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--cpu", "2"], "No such option: --cpu", "--help"),
         (["--gpus", "1", "--cpus", "2"], "--gpus and --cpus say different things", "give one of them"),
         (["--max-restarts", "1"], "--max-restarts: there is one process", "--resume"),
+        (["--main-address", "127.0.0.1:9"], "--main-address 127.0.0.1:9: there is one host", "--hosts"),
+        (["--cpus", "2", "--main-address", "127.0.0.1:9"], "--main-address 127.0.0.1:9: there is one host", "--hosts"),
         (["--hosts", "2"], "--hosts 2 goes with --host-rank and --main-address", "--host-rank 0, 1"),
         (["--host-rank", "1"], "--host-rank 1: there is one host", "--hosts"),
         (["--host-rank", "0", "--main-address", "127.0.0.1:9"], "--host-rank 0: there is one host", "--hosts"),
-        ([*TWO_HOSTS, "2", "--main-address", "127.0.0.1:9"], "--host-rank 2: 2 hosts have the ranks 0 to 1", "from 0"),
+        ([*TWO_HOSTS, "2", "--main-address", "127.0.0.1:9"], "--host-rank 2: hosts are numbered 0 to 1", "from 0"),
         ([*TWO_HOSTS, "0", "--main-address", "127.0.0.1"], "'127.0.0.1' is not ADDRESS:PORT", "10.0.0.1:29500"),
         ([*TWO_HOSTS, "0", "--main-address", "host.invalid:29500"], "host.invalid is not known here", "an IP address"),
-        (["--tpu"], "--tpu: torch_xla is not installed", "pip install torch_xla"),
+        (["--tpu"], "--tpu needs torch_xla, which is not installed", "pip install torch_xla"),
         (["--tpu", "--cpus", "2"], "--cpus and --tpu say different things", "give one of them"),
         (["--launch", "none.yaml"], "--launch: none.yaml is not a file", "accelerate config"),
         (["--launch", "recipes/sentiment/csv.yaml"], "is no accelerate file", "accelerate config"),
@@ -78,6 +82,59 @@ def test_a_taken_port_is_named(bertkit, tmp_path) -> None:
 def test_a_file_of_a_model_in_parts_is_refused(bertkit, write) -> None:
     path = write("fsdp.yaml", "distributed_type: FSDP\nnum_machines: 1\nnum_processes: 2\n")
     check(bertkit(*RUN, "--launch", path), "has distributed_type FSDP", "MULTI_GPU")
+
+
+ONE = "distributed_type: 'NO'\nnum_processes: 1\n"
+MPI = "distributed_type: MULTI_CPU\nuse_cpu: true\nmpirun_config: {mpirun_hostfile: hosts}\nnum_processes: 2\n"
+XLA = "distributed_type: XLA\nnum_processes: 8\n"
+TWO = "distributed_type: MULTI_CPU\nuse_cpu: true\nnum_machines: 2\nnum_processes: 4\nmachine_rank: 1\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message", "hint"),
+    [
+        (ONE, ["--max-restarts", "1"], "--max-restarts: there is one process, which nobody watches", "--resume"),
+        (MPI, ["--max-restarts", "1"], "--max-restarts: nobody watches processes of mpirun", "--resume"),
+        (XLA, ["--max-restarts", "1"], "--max-restarts: nobody watches processes on a TPU", "--resume"),
+        (ONE, ["--main-address", "127.0.0.1:9"], "--main-address 127.0.0.1:9: there is one host", "num_machines"),
+        (TWO, [], "a.yaml: num_machines 2 goes with --host-rank and --main-address", "--host-rank 0, 1"),
+        (
+            TWO.replace("4", "1"),
+            ["--main-address", "127.0.0.1:9"],
+            "num_processes 1 is no multiple of num_machines 2",
+            "all hosts",
+        ),
+    ],
+)
+def test_a_file_that_leaves_an_option_without_effect_is_refused(
+    bertkit, write, monkeypatch, content, options, message, hint
+) -> None:
+    monkeypatch.setattr(plan, "find_spec", lambda _: True)
+    check(bertkit(*RUN, "--out", "runs/x", "--launch", write("a.yaml", content), *options), message, hint)
+
+
+def test_a_tpu_has_no_restarts(bertkit, monkeypatch) -> None:
+    monkeypatch.setattr(plan, "find_spec", lambda _: True)
+    done = bertkit(*RUN, "--out", "runs/x", "--tpu", "--max-restarts", "1")
+    check(done, "--max-restarts: nobody watches processes on a TPU", "--resume")
+
+
+def test_a_function_that_is_sent_returns_to_the_launcher(tmp_path, monkeypatch) -> None:
+    from bertkit.launch import start
+
+    # on a TPU accelerate calls `main` itself, and an exit would end the notebook before it has the result
+    sent, result = tmp_path / "call", tmp_path / "result"
+    sent.write_bytes(pickle.dumps((sys.path, pickle.dumps((len, ("four",))))))
+    monkeypatch.setattr(sys, "argv", ["start", str(sent), str(result)])
+    start.main()
+    assert pickle.loads(result.read_bytes()) == 4
+
+
+def test_files_of_mpirun_and_of_a_tpu_need_no_address(bertkit, write, monkeypatch) -> None:
+    monkeypatch.setattr(plan, "find_spec", lambda _: True)
+    for content in (MPI, XLA):
+        path = write("a.yaml", f"{content}num_machines: 2\nmachine_rank: 0\n")
+        assert "accelerate launch" in bertkit(*RUN, "--out", "runs/x", "--launch", path, "--dry-run").out
 
 
 def printed(bertkit, *arguments: object) -> tuple[dict[str, str], list[str]]:
