@@ -45,7 +45,7 @@ class Board:
         self._looked = now
         for job in jobs:
             job.look()
-        done = sum(job.cost * job.share for job in jobs if job.state != "failed")
+        done = sum(job.cost * job.share for job in jobs)
         self._first = began, before = self._first or (now, done)
         left = sum(job.cost * (1 - job.share) for job in jobs if not job.is_over)
         if not left:

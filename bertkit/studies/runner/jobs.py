@@ -115,14 +115,12 @@ class Runner:
                     self.board.show(self.jobs)
                     time.sleep(0.2)  # not `stop.wait`: the signal handler sets `stop`, whose lock a wait may hold
                 self.board.show(self.jobs)
-            except KeyboardInterrupt:  # asked twice
-                pass
             finally:
-                self._end_all()
+                fate = self._end_all()
         done = sum(job.state == "done" for job in self.jobs)
         if self.stop.is_set() and done < len(self.jobs):
             raise Interrupted(
-                f"stopped; {done} of {len(self.jobs)} jobs are done, and those that ran have saved a checkpoint",
+                f"stopped; {done} of {len(self.jobs)} jobs are done, and those that ran {fate}",
                 hint="go on with the same command and --resume",
             )
 
@@ -142,7 +140,12 @@ class Runner:
                 self._note(job, "waits for its earlier process to end")
                 continue
             log_start = job.log.stat().st_size if job.log.exists() else 0
-            process = free[0].start(job)
+            try:
+                process = free[0].start(job)
+            except OSError as error:  # such as a full disk, or too many processes
+                job.attempts += 1
+                self._died(job, f"cannot be started ({error})")
+                continue
             if process is None:
                 self._note(job, "waits for room on the cluster")
                 return  # there is none for the others either
@@ -171,12 +174,16 @@ class Runner:
             job = self._settle(slot)
             if job.state == "done":
                 self.board.say(f"{job.name}: done in {time.monotonic() - job.began:.0f} s: {self.board.describe(job)}")
+                self.changed()
             else:
-                job.note = process.lost or why_it_died(job.log, process.returncode, job.log_start)
-                if job.attempts >= ATTEMPTS:
-                    job.state = "failed"
-                self.board.say(f"{job.name}: died: {job.note}")
-            self.changed()
+                self._died(job, process.lost or why_it_died(job.log, process.returncode, job.log_start))
+
+    def _died(self, job: Job, reason: str) -> None:
+        job.note = reason
+        if job.attempts >= ATTEMPTS:
+            job.state = "failed"
+        self.board.say(f"{job.name}: died: {reason}")
+        self.changed()
 
     def _settle(self, slot: Slot) -> Job:
         """Take the job whose process is over out of its slot: it is done, or waits."""
@@ -186,27 +193,31 @@ class Runner:
         job.state = "done" if process.returncode == 0 and job.result.exists() else "waiting"
         return job
 
-    def _end_all(self) -> None:
-        """Tell the jobs that run to save and stop, and wait for them."""
+    def _end_all(self) -> str:
+        """Tell the jobs that run to save and stop, and wait for them; returns what became of them."""
         running = [slot for slot in self.slots if slot.process is not None]
+        if running:
+            self.board.say("stopping: a run that trains saves a checkpoint first")
         for slot in running:
             slot.process.terminate()
         began = time.monotonic()
+        while (late := [slot for slot in running if slot.process.poll() is None]) and (
+            time.monotonic() - began < self.patience
+        ):
+            time.sleep(0.1)
+        for slot in late:
+            slot.process.kill()
         for slot in running:
-            with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
-                slot.process.wait(max(0.1, began + self.patience - time.monotonic()))
-            if slot.process.poll() is None:
-                slot.process.kill()
-                slot.process.wait()
+            slot.process.wait()
             self._settle(slot)
+        return "were killed" if late else "have saved a checkpoint"
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         """SIGINT and SIGTERM end the runner in order; a second SIGINT does not wait for checkpoints."""
+        # nothing is raised or printed: the runner may be in the midst of a start or of a line
         if self.stop.is_set() and number == signal.SIGINT:
             self.patience = 0.0
-            raise KeyboardInterrupt
         self.stop.set()
-        self.board.say("stopping: a run that trains saves a checkpoint first")
 
 
 def why_it_died(log: Path, code: int, start: int = 0) -> str:

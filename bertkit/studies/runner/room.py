@@ -29,7 +29,10 @@ class Room(NamedTuple):
         if self.gpus is not None:
             if self.gpus < 1:
                 raise BertkitError("--gpus is at least 1", hint="leave it out for all")
-            check_gpus(self.gpus)
+            if self.executor == "ray":
+                hint = "leave it out"
+                raise BertkitError("--gpus counts the GPUs of this machine, and --executor ray takes the cluster's", hint)
+            check_gpus(self.gpus, otherwise="leave it out for all")
 
     @contextmanager
     def slots(self, folder: Path) -> Iterator[Sequence[Slot]]:
@@ -48,7 +51,7 @@ def make_slots(jobs_per_device: int, gpus: int | None = None) -> list[Slot]:
     there = torch.cuda.device_count()
     if there:
         seen = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-        names = seen if len(seen) == there else [str(number) for number in range(there)]
+        names = (seen or [str(number) for number in range(there)])[:there]  # CUDA reads up to a name that is none
         return [Slot({"CUDA_VISIBLE_DEVICES": name}) for name in names[:gpus] for _ in range(jobs_per_device)]
     # a job's share of the cores; the setting `hardware.threads` wins over it
     share = {} if jobs_per_device == 1 else {"OMP_NUM_THREADS": str(max(1, core_count() // jobs_per_device))}

@@ -18,7 +18,7 @@ import pytest
 from bertkit.errors import BertkitError, Interrupted
 from bertkit.rundir import RunDir
 from bertkit.studies.runner.board import Board, Lines
-from bertkit.studies.runner.jobs import Job, Runner, Slot, why_it_died
+from bertkit.studies.runner.jobs import Job, Process, Runner, Slot, why_it_died
 from bertkit.studies.runner.room import Room, make_slots
 
 FINISH = "(run / 'metrics.json').write_text('{}')"
@@ -374,3 +374,69 @@ def test_the_signals_of_the_process_are_put_back(tmp_path):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     run_all([job(tmp_path, "one")])
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_a_job_that_cannot_be_started_costs_no_other(tmp_path):
+    stuck, other = job(tmp_path, "stuck", cost=9), job(tmp_path, "other")
+    stuck.log = tmp_path / "gone" / "stuck.log"
+    board = run_all([stuck, other])
+    assert (stuck.state, stuck.attempts, other.state) == ("failed", 2, "done")
+    assert stuck.note == f"cannot be started ([Errno 2] No such file or directory: '{stuck.log}')"
+    assert f"stuck: died: {stuck.note}" in board.lines
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_second_control_c_while_jobs_are_told_to_stop_leaves_none_behind(tmp_path, monkeypatch):
+    body = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n(run / 'ready').touch()\ntime.sleep(60)"
+    jobs = [job(tmp_path, name, body) for name in ("one", "two")]
+    told = []
+
+    class Interrupting(Process):
+        def terminate(self) -> None:
+            super().terminate()
+            told.append(self)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr("bertkit.studies.runner.jobs.Process", Interrupting)
+
+    def stop() -> None:
+        while not all(entry.run["ready"].exists() for entry in jobs):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=stop).start()
+    with pytest.raises(Interrupted) as caught:
+        Runner(jobs, [Slot({}), Slot({})], Heard()).run()
+    assert [process.returncode for process in told] == [-signal.SIGKILL] * 2
+    assert caught.value.message == "stopped; 0 of 2 jobs are done, and those that ran were killed"
+
+
+def test_work_on_a_job_that_failed_since_is_part_of_the_pace(tmp_path, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("bertkit.studies.runner.board.time.monotonic", lambda: now[0])
+    one, other = job(tmp_path, "one", cost=10.0), job(tmp_path, "other", cost=30.0)
+    one.run["history.jsonl"].write_text(json.dumps({"step": 1, "epoch": 0.5}) + "\n")
+    one.state = other.state = "running"
+    board = Board()
+    board.left([one, other], is_urgent=True)  # half of one was done by an earlier process
+    one.state, now[0] = "failed", 1020.0
+    other.run["history.jsonl"].write_text(json.dumps({"step": 1, "epoch": 0.1}) + "\n")
+    assert board.left([one, other], is_urgent=True) == "about 3 min left"  # 3 of cost in 20 s; 27 are left
+
+
+def test_only_gpus_that_are_seen_get_jobs(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,7,-1,3")  # CUDA reads up to the first that is none
+    assert [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in make_slots(1)] == ["2", "7"]
+
+
+def test_gpus_of_this_machine_are_no_matter_of_a_cluster():
+    with pytest.raises(BertkitError, match="--gpus counts the GPUs of this machine, and --executor ray takes"):
+        Room(gpus=1, executor="ray").check()
+
+
+def test_more_gpus_than_there_are_are_refused_with_a_hint_that_holds(monkeypatch):
+    monkeypatch.setattr("bertkit.machine.gpu_count", lambda: 1)
+    with pytest.raises(BertkitError) as caught:
+        Room(gpus=2).check()
+    assert caught.value.hint == "see `bertkit doctor`; leave it out for all"
