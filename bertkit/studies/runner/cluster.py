@@ -26,6 +26,11 @@ from bertkit.folders import is_held
 from bertkit.rundir import RunDir
 from bertkit.studies.runner.jobs import Job, Process, Slot
 
+try:
+    import ray
+except ImportError:
+    ray = None
+
 REACHED = 10.0  # seconds in which the address of a cluster must answer: Ray itself would try for minutes
 LOST = "its node or the worker on it was lost"
 
@@ -82,8 +87,6 @@ class Remote:
 
     def poll(self, seconds: float | None = 0) -> int | None:
         """The exit code of the job, None if it goes on after these seconds."""
-        import ray
-
         if self.returncode is None and ray.wait([self.ended], timeout=seconds)[0]:
             try:
                 self.returncode = ray.get(self.ended)
@@ -93,12 +96,10 @@ class Remote:
                 self.returncode, self.lost = 1, LOST
         return self.returncode
 
-    def wait(self, timeout: float | None = None) -> int | None:
-        return self.poll(timeout)
+    def wait(self) -> int | None:
+        return self.poll(seconds=None)
 
     def terminate(self, number: int = signal.SIGTERM) -> None:
-        import ray
-
         if ray.wait([self.begun], timeout=0)[0]:
             self.worker.tell.remote(int(number))
         else:
@@ -108,8 +109,6 @@ class Remote:
         self.terminate(signal.SIGKILL)
 
     def release(self) -> None:
-        import ray
-
         ray.kill(self.worker)
 
 
@@ -121,8 +120,6 @@ class RemoteSlot(Slot):
     cpus: int = field(kw_only=True)
 
     def start(self, job: Job) -> Remote | None:
-        import ray
-
         free = ray.available_resources()
         if free.get("CPU", 0) < self.cpus or free.get("GPU", 0) < self.gpus:
             return None
@@ -135,10 +132,8 @@ class RemoteSlot(Slot):
 @contextmanager
 def connected(address: str) -> Iterator[None]:
     """A connection to the Ray cluster that answers at an address; `auto` is the one that this machine is part of."""
-    try:
-        import ray
-    except ImportError:
-        raise BertkitError("--executor ray: Ray is not installed", hint="pip install 'bertkit[ray]'") from None
+    if ray is None:
+        raise BertkitError("--executor ray: Ray is not installed", hint="pip install 'bertkit[ray]'")
     hint = "start one with `ray start --head`, and give --address HOST:PORT as that says"
     if address != "auto":
         _check_address(address, hint)
@@ -172,8 +167,6 @@ def _check_address(address: str, hint: str) -> None:
 
 def make_slots(folder: Path, jobs_per_device: int) -> list[Slot]:
     """The slots of the cluster, whose nodes must all see the folder of the study, which this process holds."""
-    import ray
-
     nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
     gpus, cpus, count = need_of([node["Resources"] for node in nodes], jobs_per_device)
     if not count:
@@ -185,7 +178,6 @@ def make_slots(folder: Path, jobs_per_device: int) -> list[Slot]:
 
 def _check_nodes(nodes: Sequence[Mapping], folder: Path) -> None:
     """Ask every node, all at the same time, what keeps it from running jobs."""
-    import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     asked = []

@@ -10,7 +10,6 @@ from typing import Literal, NamedTuple
 
 from bertkit.errors import BertkitError
 from bertkit.machine import check_gpus, core_count
-from bertkit.studies.runner import cluster
 from bertkit.studies.runner.jobs import Slot
 
 
@@ -30,8 +29,7 @@ class Room(NamedTuple):
             if self.gpus < 1:
                 raise BertkitError("--gpus is at least 1", hint="leave it out for all")
             if self.executor == "ray":
-                hint = "leave it out"
-                raise BertkitError("--gpus counts the GPUs of this machine, and --executor ray takes the cluster's", hint)
+                raise BertkitError("--gpus: --executor ray takes all GPUs of the cluster", hint="leave it out")
             check_gpus(self.gpus, otherwise="leave it out for all")
 
     @contextmanager
@@ -40,6 +38,8 @@ class Room(NamedTuple):
         if self.executor == "local":
             yield make_slots(self.jobs, self.gpus)
             return
+        from bertkit.studies.runner import cluster  # it imports Ray
+
         with cluster.connected(self.address):
             yield cluster.make_slots(folder, self.jobs)
 
@@ -48,8 +48,7 @@ def make_slots(jobs_per_device: int, gpus: int | None = None) -> list[Slot]:
     """The slots of this machine: so many jobs on each of its first GPUs, or on the CPU, whose cores they share."""
     import torch
 
-    there = torch.cuda.device_count()
-    if there:
+    if there := torch.cuda.device_count():
         seen = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
         names = (seen or [str(number) for number in range(there)])[:there]  # CUDA reads up to a name that is none
         return [Slot({"CUDA_VISIBLE_DEVICES": name}) for name in names[:gpus] for _ in range(jobs_per_device)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 import time
 from contextlib import ExitStack
@@ -26,19 +25,19 @@ def test_a_cluster_has_room_for_as_many_jobs_as_its_devices_take():
 
 @pytest.mark.parametrize("address", ["nonsense", "http://a:1", "a:b", "user:secret@host:1", "host:123456"])
 def test_what_is_no_address_is_refused(monkeypatch, address):
-    monkeypatch.setitem(sys.modules, "ray", object())
+    monkeypatch.setattr(cluster, "ray", object())
     with pytest.raises(BertkitError, match="is no address of a Ray cluster"), cluster.connected(address):
         pass
 
 
 def test_an_address_where_nothing_answers_is_refused_soon(monkeypatch):
-    monkeypatch.setitem(sys.modules, "ray", object())
+    monkeypatch.setattr(cluster, "ray", object())
     with pytest.raises(BertkitError, match=r"nothing answers at 127\.0\.0\.1:1"), cluster.connected("127.0.0.1:1"):
         pass
 
 
 def test_without_ray_its_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setattr(cluster, "ray", None)
     with pytest.raises(BertkitError) as caught, cluster.connected("auto"):
         pass
     assert caught.value.hint == "pip install 'bertkit[ray]'"

@@ -431,7 +431,7 @@ def test_only_gpus_that_are_seen_get_jobs(monkeypatch):
 
 
 def test_gpus_of_this_machine_are_no_matter_of_a_cluster():
-    with pytest.raises(BertkitError, match="--gpus counts the GPUs of this machine, and --executor ray takes"):
+    with pytest.raises(BertkitError, match="--gpus: --executor ray takes all GPUs of the cluster"):
         Room(gpus=1, executor="ray").check()
 
 
