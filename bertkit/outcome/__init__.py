@@ -50,7 +50,7 @@ def findings(
         *(finding for finding in of_task if not isinstance(finding, Passages)),
         *validation_curves(history, dict.fromkeys((headline, best_by))),
         *curves("Training loss", "loss", history, {"train": "loss"}),
-        *memory_curve(pace),
+        *curves("Memory", "MB", pace, {"process": "resident_mb", "GPU, at most": "gpu_mb"}),
         coverage_table(dict(background.covered)),
         *(finding for finding in of_task if isinstance(finding, Passages) and finding.passages),
     ]
@@ -84,11 +84,6 @@ def task_findings(scored: Scored) -> list[Finding]:
     said = {finding.title for finding in own}
     of_head = OF_HEAD[scored.task.head](scored) if scored.task.head in OF_HEAD else []
     return own + [finding for finding in of_head if finding.title not in said]
-
-
-def memory_curve(pace: Sequence[Mapping]) -> list[Series]:
-    """Memory held while training; nothing without a step."""
-    return curves("Memory", "MB", pace, {"process": "resident_mb", "GPU, at most": "gpu_mb"})
 
 
 def validation_curves(history: Sequence[Mapping], names: Sequence[str]) -> list[Series]:

@@ -9,7 +9,6 @@ from itertools import chain
 import numpy as np
 
 from bertkit.findings import Finding, Heatmap, Series, Table, label_table, worst_first
-from bertkit.metrics.shown import counted
 from bertkit.outcome.scored import Scored, equal_parts, percent
 
 MATRIX_LABELS = 40  # a larger matrix cannot be read
@@ -27,7 +26,7 @@ def findings(scored: Scored) -> list[Finding]:
     is_right = np.array([gold == answer for gold, answer in zip(golds, answers, strict=True)])
     bins = int(np.clip(len(sure) // BIN_ROWS, 1, BINS))
     worst = worst_first(
-        f"wrong rows ({scored.where}), those it was surest of first.",
+        f"wrong rows ({scored.where}), the surest answers first.",
         {number: sure[number] for number in np.flatnonzero(~is_right).tolist()},
         lambda number: scored.passage(
             number, {"gold": golds[number], "predicted": answers[number], "probability": percent(sure[number])}
@@ -88,8 +87,8 @@ def calibration(confidence: np.ndarray, is_right: np.ndarray, bins: int, split: 
         title="Calibration",
         caption=(
             f"Expected calibration error: {percent(error)} ({split}, n = {len(confidence):,}). It is the distance "
-            "between accuracy and mean confidence in a bin, averaged over the rows; "
-            f"{counted(len(parts), 'bin')} of about equally many rows. "
+            "between accuracy and mean confidence in a bin, averaged over the rows. "
+            f"Bins of about equally many rows: {len(parts)}. "
             "Confidence is the probability of the answer (Guo et al. 2017). Both times 100."
         ),
         x_label="mean confidence",

@@ -69,7 +69,7 @@ def by_novelty(words: Sequence[str], is_right: np.ndarray, seen: Mapping[str, Se
             chosen = [is_right[(fewest <= counts) & (counts <= most)] for counts in (exact, loose)]
             if any(map(len, chosen)):
                 rows.append((name, *chain.from_iterable((len(some), mean(some)) for some in chosen)))
-        caption += f", by its very form; ignoring case: by any form that differs in case only. On {where}."
+        caption += f" in this very form; ignoring case: in any form that differs in case only. On {where}."
         columns = (first, "count", "accuracy", "count, ignoring case", "accuracy, ignoring case")
         tables.append(Table(title=title, caption=caption, columns=columns, rows=tuple(rows)))
     return tables

@@ -177,7 +177,8 @@ def _scores(splits: Mapping[str, Mapping[str, float | None]]) -> list[Finding]:
     names = dict.fromkeys(chain.from_iterable(splits.values()))
     rows = tuple((split, *map(scores.get, names)) for split, scores in splits.items())
     plain = tuple(name for name in names if not is_share(name))
-    table = Table(title="Scores", caption="Times 100.", columns=("split", *names), rows=rows, plain=plain)
+    caption = f"Times 100{', but for ' if plain else ''}{', '.join(plain)}."
+    table = Table(title="Scores", caption=caption, columns=("split", *names), rows=rows, plain=plain)
     return [table] if rows else []
 
 

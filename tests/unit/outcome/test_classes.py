@@ -98,7 +98,7 @@ def test_the_surest_mistakes_come_first_and_right_rows_never():
     assert [passage.title for passage in wrong.passages] == ["r2", "r0", "r3"]
     assert wrong.passages[0].facts == {"gold": "no", "predicted": "yes", "probability": "90.0 %"}
     assert wrong.passages[0].texts == {"text": "text 2"}
-    assert wrong.caption == "3 of 3 wrong rows (test, 4 rows), those it was surest of first."
+    assert wrong.caption == "3 of 3 wrong rows (test, 4 rows), the surest answers first."
 
 
 def test_label_sets_are_counted_by_label_and_the_most_wrong_rows_come_first():

@@ -142,6 +142,7 @@ def test_a_run_is_told_from_its_headline_to_its_versions(run_folder):
 
 def test_scores_are_times_100_and_undefined_by_that_word(run_folder):
     page = told(Page(render(run_folder([]))).data)
+    assert "Times 100, but for threshold." in page
     assert "validation50.00undefined0.25010 test87.5025.000.2501,234" in page.replace(" ", " ")
 
 
