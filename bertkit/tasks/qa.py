@@ -114,10 +114,7 @@ class QA(Task):
         """The no-answer threshold with the best F1 on these rows (as the SQuAD 2.0 script searches it)."""
         if not self.unanswerable:
             return self
-        golds = [[answer["text"] for answer in row["answers"]] for row in rows]
-        scores = [prediction["no_answer_score"] for prediction in predictions]
-        f1 = squad.answer_scores([prediction["best_span"] for prediction in predictions], golds, self.language).f1
-        threshold, _ = squad.best_threshold(scores, f1, [bool(texts) for texts in golds])
+        threshold = self.score(predictions, rows)["best_f1_threshold"]
         return self if threshold is None else self.model_copy(update={"no_answer_threshold": threshold})
 
     def right_answer(self, row: Row) -> Prediction:
