@@ -1,4 +1,4 @@
-"""The heads by name: what a model is trained on, what it puts out and what of it counts."""
+"""The heads by name, a file each: what a model is trained on, what it puts out and what of it counts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bertkit.heads.base import IGNORED, Head, LossSettings, balanced_weights
 
 __all__ = ("HEADS", "IGNORED", "Head", "LossSettings", "balanced_weights")
 
-# no registry: a new head is a new file beside `base`
+# no registry: a new head is a new file
 HEADS: dict[str, Head] = {
     kind.name: kind()
     for module in iter_modules(__path__)

@@ -1,0 +1,24 @@
+"""Any number of labels a text: a yes or no for each, on [CLS]."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bertkit.heads.base import CERTAIN, Head, add_up, given
+
+
+class MultilabelHead(Head):
+    """Logits (B, C), labels (B, C) float32, 0 or 1."""
+
+    name = "multilabel"
+    dtype = np.float32
+
+    def loss(self, logits, targets, settings):
+        from torch.nn import functional
+
+        wanted, is_given = given(targets["labels"])
+        each = functional.binary_cross_entropy_with_logits(logits[0].float(), wanted, reduction="none")
+        return add_up((each * is_given).mean(-1), targets)
+
+    def oracle(self, target, window, class_count):
+        return (CERTAIN * (2 * np.asarray(target[0], np.float32) - 1),)

@@ -1,0 +1,21 @@
+"""A number a text, such as a similarity: squared error, on [CLS]."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bertkit.heads.base import Head, add_up, given
+
+
+class NumberHead(Head):
+    """Logits (B, 1), labels (B,) float32."""
+
+    name = "number"
+    dtype = np.float32
+
+    def loss(self, logits, targets, settings):
+        wanted, is_given = given(targets["labels"])
+        return add_up((logits[0].float().squeeze(-1) - wanted).square() * is_given, targets)
+
+    def oracle(self, target, window, class_count):
+        return (np.array([target[0]], np.float32),)
