@@ -1,4 +1,4 @@
-"""The rows of GLUE's tasks, in whichever layout they were handed on.
+"""The rows of GLUE's nine tasks and of its diagnostic set, in whichever layout they were handed on.
 
 Source: Wang et al. 2018; the files of gluebenchmark.com, of its download script, and of `nyu-mll/glue` on the Hub.
 """
@@ -6,20 +6,71 @@ Source: Wang et al. 2018; the files of gluebenchmark.com, of its download script
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from bertkit.data.files import BadRow, File, Table, cut, name_parts, no_rows, show, unreadable
-from bertkit.data.glue_layouts import DEV_IDS, LAYOUTS, MSR_TEST, MSR_TRAIN, OTHER_STEMS, STEMS, Layout, task_of
 from bertkit.data.opening import READERS, open_table
 from bertkit.data.rules import Columns, Rules
 from bertkit.data.sources import collect
 from bertkit.disk import checksum, parse, read_whole
 from bertkit.errors import BertkitError
 
+
+class Layout(NamedTuple):
+    """One task: where its columns stand, what its labels mean, how many rows GLUE has."""
+
+    title: str
+    texts: tuple[tuple[str, ...], ...]  # of one or two texts the names of the column; a number: a file without header
+    label: tuple[str, ...]  # the names of the column with the label or score
+    labels: tuple[str, ...]  # class names in the order of their ids, as on the Hub; empty for scores
+    codes: tuple[str, ...]  # what stands for each of them in the files and in a submission
+    dev_rows: Mapping[str, int]  # split -> number of its rows in GLUE
+    test_rows: Mapping[str, int]
+
+
+NLI = ("entailment", "neutral", "contradiction")
+TWO = ("entailment", "not_entailment")
+BITS = ("0", "1")
+PAIR = (("sentence1",), ("sentence2",))
+PREMISE = (("sentence1", "premise", "Premise"), ("sentence2", "hypothesis", "Hypothesis"))
+LAYOUTS: Mapping[str, Layout] = MappingProxyType({
+    "cola": Layout("CoLA", (("sentence", "3"),), ("label", "1"), ("unacceptable", "acceptable"), BITS,
+                   {"validation": 1043}, {"test": 1063}),
+    "sst2": Layout("SST-2", (("sentence", "content"),), ("label",), ("negative", "positive"), BITS,
+                   {"validation": 872}, {"test": 1821}),
+    "mrpc": Layout("MRPC", (("#1 String", "sentence1"), ("#2 String", "sentence2")), ("Quality", "label"),
+                   ("not_equivalent", "equivalent"), BITS, {"validation": 408}, {"test": 1725}),
+    "stsb": Layout("STS-B", PAIR, ("score", "label"), (), (), {"validation": 1500}, {"test": 1379}),
+    "qqp": Layout("QQP", (("question1",), ("question2",)), ("is_duplicate", "label"), ("not_duplicate", "duplicate"),
+                  BITS, {"validation": 40430}, {"test": 390965}),
+    "mnli": Layout("MNLI", PREMISE, ("gold_label", "label"), NLI, NLI,
+                   {"validation": 9815, "validation_mismatched": 9832}, {"test": 9796, "test_mismatched": 9847}),
+    "qnli": Layout("QNLI", (("question",), ("sentence",)), ("label",), TWO, TWO, {"validation": 5463}, {"test": 5463}),
+    "rte": Layout("RTE", PAIR, ("label",), TWO, TWO, {"validation": 277}, {"test": 3000}),
+    "wnli": Layout("WNLI", PAIR, ("label",), ("not_entailment", "entailment"), BITS, {"validation": 71}, {"test": 146}),
+    "ax": Layout("AX", PREMISE, ("label", "Label"), NLI, NLI, {}, {"test": 1104}),
+})  # fmt: skip
+FOLDERS = {**{task: task for task in LAYOUTS}, "sts": "stsb", "diagnostic": "ax", "diagnostics": "ax"}
+# split, train first -> how its file's name may begin; the first is GLUE's, the last the Hub's
+STEMS = {"train": ("train",), "validation": ("dev", "val", "valid", "validation"), "test": ("test",)}
+OTHER_STEMS = {
+    "mnli": {
+        "train": ("train",),
+        "validation": ("dev_matched", "validation_matched"),
+        "validation_mismatched": ("dev_mismatched", "validation_mismatched"),
+        "test": ("test_matched",),
+        "test_mismatched": ("test_mismatched",),
+    },
+    "ax": {"test": ("diagnostic", "ax", "test")},
+}
+MSR_TRAIN, MSR_TEST = "msr_paraphrase_train.txt", "msr_paraphrase_test.txt"  # MRPC as Microsoft hands it out
+DEV_IDS = "dev_ids.tsv"  # which of its training pairs are GLUE's dev set
 HUB = "nyu-mll/glue"
 INDEX = ("index", "idx", "id")  # of a test row, which a submission needs
 HINT = "GLUE's files have tabs between their columns and quote nothing"
@@ -38,7 +89,6 @@ class Split(NamedTuple):
 class GlueTask(NamedTuple):
     """What was found of one task."""
 
-    task: str
     splits: dict[str, Split]
     missing: tuple[str, ...]  # a sentence for each thing that is not there
 
@@ -53,7 +103,6 @@ def read_glue(task: str, source: str | Path | None, held_back: float = 0.1) -> G
     Raises:
         BertkitError: the task or its training rows are not there, a file lacks a column, or no row of it is right.
     """
-    assert 0 < held_back < 1, held_back
     stems_of = OTHER_STEMS.get(task, STEMS)
     folder = None
     if source is not None:
@@ -62,7 +111,7 @@ def read_glue(task: str, source: str | Path | None, held_back: float = 0.1) -> G
             there = ", ".join(sorted(os.path.basename(path) for path in folders.values()))
             raise BertkitError(f"{source}: there is no folder of {LAYOUTS[task].title}", hint=f"it has: {there}")
         folder = folders[task]
-    if folder is None or os.path.isfile(os.path.join(folder, "dataset_dict.json")):  # as `save_to_disk` writes it
+    if not folder or os.path.isfile(os.path.join(folder, "dataset_dict.json")):  # as `save_to_disk` writes it
         names = {split: stems[-1] for split, stems in stems_of.items()}
         there = saved_splits(folder) if folder else names.values()
         origin = (folder or HUB, None if folder else task)
@@ -79,7 +128,7 @@ def read_glue(task: str, source: str | Path | None, held_back: float = 0.1) -> G
         message = f"{folder}: {LAYOUTS[task].title} has no {stems_of[needed][0]}.tsv"
         raise BertkitError(message, hint=f"the folder has: {there}")
     missing = [stand_in(task, split, splits, held_back) for split in stems_of if split not in splits]
-    return GlueTask(task, {split: splits[split] for split in stems_of if split in splits}, tuple(missing))
+    return GlueTask({split: splits[split] for split in stems_of if split in splits}, tuple(missing))
 
 
 def stand_in(task: str, split: str, splits: dict[str, Split], held_back: float) -> str:
@@ -102,9 +151,7 @@ def find_tasks(source: str | Path) -> dict[str, str]:
     """Task -> its folder, in GLUE's order; refuses a folder that has none, or two of one task."""
     folder = os.path.expanduser(source)
     if not os.path.isdir(folder):
-        raise BertkitError(
-            f"{source}: there is no such folder", hint="name the folder that holds CoLA, SST-2 and so on"
-        )
+        raise BertkitError(f"{source}: there is no such folder", hint="name the folder of CoLA, SST-2 and so on")
     found: dict[str, str] = {}
     for name in names_in(folder):
         task = task_of(name) if os.path.isdir(os.path.join(folder, name)) else None
@@ -118,6 +165,11 @@ def find_tasks(source: str | Path) -> dict[str, str]:
         hint = "name the folder above it" if is_task else "it should hold folders such as CoLA, SST-2, MRPC"
         raise BertkitError(f"{source}: no folder of a GLUE task is in it", hint=hint)
     return {task: found[task] for task in LAYOUTS if task in found}
+
+
+def task_of(name: str) -> str | None:
+    """The task that a folder's name means, whatever its case and hyphens."""
+    return FOLDERS.get(re.sub(r"[^a-z0-9]", "", name.lower()))
 
 
 def names_in(folder: str) -> list[str]:
@@ -166,9 +218,9 @@ def read_split(task: str, split: str, path: str, config: str | None = None, part
     rules = GlueRules(columns=columns, class_names=names, required=not is_test, known=known)
     found = collect(file, table, rules, located)
     rows, bad = found.rows, found.skipped
+    if not rows and not bad:
+        raise no_rows(file)
     if not rows:
-        if not bad:
-            raise no_rows(file)
         raise BertkitError(f"{path}: none of its {len(bad)} rows is right; the first: {bad[0]}", hint=HINT)
     twice = [name for name, times in Counter(row["id"] for row in rows).items() if times > 1] if is_test else []
     if twice:

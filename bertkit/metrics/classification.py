@@ -20,10 +20,9 @@ def classification(predictions: Sequence[str], references: Sequence[str]) -> dic
     Args:
         predictions, references: (N,) labels.
     Returns:
-        `accuracy`, the headline; `f1_macro`, over the labels that occur in either column: a label that the task has but
-        that occurs in neither does not enter, a wrongly predicted one that no reference has does, with 0; `matthews`,
-        -1 to 1, None ("undefined") when all predictions or all references are the same label: its denominator is zero
-        there, though libraries answer 0. All three are None when there is no row.
+        `accuracy`, the headline; `f1_macro`, over the labels that occur in either column, so that one which is only
+        predicted counts 0; `matthews`, -1 to 1, None ("undefined") when all predictions or all references are the same
+        label: its denominator is zero there, though libraries answer 0. All three are None when there is no row.
 
     Source: Matthews 1975; Gorodkin 2004 (more than two classes).
     """
@@ -33,7 +32,7 @@ def classification(predictions: Sequence[str], references: Sequence[str]) -> dic
 
 
 def count_pairs(predictions: Sequence[str], references: Sequence[str]) -> np.ndarray:
-    """(C, C) int64, references by predictions: how often each pair of the labels that occur does."""
+    """(C, C) int64, references by predictions: how often each pair of labels occurs."""
     assert len(predictions) == len(references), f"{len(predictions)} predictions for {len(references)} references"
     codes = {label: code for code, label in enumerate(dict.fromkeys([*references, *predictions]))}
     guesses, truths = (
@@ -43,7 +42,7 @@ def count_pairs(predictions: Sequence[str], references: Sequence[str]) -> np.nda
 
 
 def accuracy(counts: np.ndarray) -> float | None:
-    """The part that is right; None without a row."""
+    """The share that is right; None without a row."""
     total = counts.sum()
     return float(np.trace(counts) / total) if total else None
 
@@ -61,15 +60,14 @@ def matthews(counts: np.ndarray) -> float | None:
 
 
 def f1_of(right: int, found: int, true: int) -> float | None:
-    """F1 of what is predicted `found` times, occurs `true` times, and is both `right` times; None without any."""
+    """F1 of what is predicted `found` times, is true `true` times, and both `right` times; None when it is neither."""
     return float(2 * right / (found + true)) if found + true else None
 
 
 def mean_f1(right: np.ndarray, found: np.ndarray, true: np.ndarray) -> float | None:
     """The unweighted mean of the F1 of each label that occurs, from (C,) counts; None where none does."""
-    scores = [f1_of(*counts) for counts in zip(right, found, true, strict=True)]
-    defined = [score for score in scores if score is not None]
-    return float(np.mean(defined)) if defined else None
+    occurs = found + true > 0
+    return mean(2 * right[occurs] / (found + true)[occurs])
 
 
 def binary_f1(predictions: Sequence[str], references: Sequence[str], positive: str) -> dict[str, float | None]:
@@ -92,9 +90,9 @@ def multilabel(
         predictions, references: (N,) sets of labels.
         labels: every label of the task, once.
     Returns:
-        `f1_micro`, the headline, over all (row, label) decisions; `f1_macro`, the mean over the labels that occur in a
-        prediction or a reference; both None when no row has any label on either side. `subset_accuracy`, the part of
-        the rows whose set is exactly right; None when there is no row.
+        `f1_micro`, the headline, over all (row, label) decisions; `f1_macro`, the mean over the labels that occur on
+        either side; both None when none does. `subset_accuracy`, the share of rows whose set is exactly right; None
+        when there is no row.
     Raises:
         BertkitError: a row holds a label that is not in `labels`.
     """

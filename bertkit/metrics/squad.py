@@ -34,22 +34,19 @@ class Agreement(NamedTuple):
 def squad(
     predictions: Sequence[str], references: Sequence[Sequence[str]], language: str = "en"
 ) -> dict[str, float | None]:
-    """Score one answer text a row against its gold texts, the best of them counting, as SQuAD 1.1 does.
-
-    Texts are compared as bags of tokens: `english_tokens`, `chinese_tokens`. With "en" the numbers are those of the
-    official script, also where it is odd: two texts that normalise to nothing match exactly but have an F1 of 0. Use
-    "en" for every language whose published numbers do, as XQuAD's.
+    """Score one answer text a row against the best of its gold texts, as SQuAD 1.1 does.
 
     Args:
         predictions: (N,) answer texts.
         references: (N,) gold texts of each row, one or more.
-        language: "en" or "zh".
+        language: how texts become bags of tokens: "en" as in the official script (`english_tokens`), for all languages
+            that are published so, such as those of XQuAD; "zh" by `chinese_tokens`.
     Returns:
         `f1`, the headline, and `exact_match`; None when there is no row.
     Raises:
         BertkitError: a row has no gold text, or the language is unknown.
 
-    Source: Rajpurkar et al. 2016, section 6.1; for "zh" Cui et al. 2019 (CMRC 2018), see `chinese_tokens`.
+    Source: Rajpurkar et al. 2016, section 6.1.
     """
     for row, golds in enumerate(references):
         if not len(golds):
@@ -70,22 +67,19 @@ def squad_v2(
 ) -> dict[str, float | None]:
     """Score one answer text a row where a question may have no answer, as SQuAD 2.0 does.
 
-    The `best_` scores are those of the threshold that is best on these very rows. They mean something only when
-    `predictions` holds the best text of every row, also where the model would rather not answer: give those texts, and
-    the threshold in use as `threshold`.
-
     Args:
-        predictions: (N,) answer texts.
+        predictions: (N,) answer texts. The `best_` scores mean something only when it is the best text of every row,
+            also where the model would rather not answer.
         no_answer_scores: (N,) how much the model prefers no answer, for example null score - best span score.
         references: (N,) gold texts of each row; none where the question has no answer, and only a text that
             normalises to nothing, such as "", is right.
-        language: "en" or "zh", as in `squad`.
+        language: as in `squad`.
         threshold: where the score is above it the prediction counts as ""; None when `predictions` are final.
     Returns:
         `f1`, the headline, and `exact_match` over all rows; `has_answer_f1`, `has_answer_exact_match` and
-        `no_answer_accuracy` over the answerable and the unanswerable rows, None where there are none; `best_f1`,
-        `best_f1_threshold`, `best_exact_match`, `best_exact_match_threshold`, None when a score is NaN or none is
-        finite. The thresholds are in the unit of the scores.
+        `no_answer_accuracy` over the answerable and the unanswerable rows, None where there are none; `best_f1` and
+        `best_exact_match` at the thresholds that are best on these very rows, `best_f1_threshold` and
+        `best_exact_match_threshold`, in the unit of the scores; None as in `best_threshold`.
     Raises:
         BertkitError: the language is unknown.
 
@@ -113,24 +107,24 @@ def squad_v2(
 
 
 def best_threshold(
-    scores_null_minus_best: Sequence[float], f1_answer: Sequence[float], has_answer: Sequence[bool]
+    no_answer_scores: Sequence[float], worth: Sequence[float], has_answer: Sequence[bool]
 ) -> tuple[float | None, float | None]:
     """Find the threshold for which "no answer where the score is above it" gives the best mean F1.
 
-    One sort and one running sum over all N + 1 ways to cut the sorted rows; of equally good cuts the lowest, the one
-    that answers least. As the official search of SQuAD 2.0, but for two cases, so that applying the threshold always
-    gives the F1 returned: rows of equal score are never parted, and when no answer is best everywhere, the threshold
-    lies just below the lowest score (the script says 0, which is right for probabilities only). The threshold is
-    always finite: a row of score +inf, one without any span, is never answered, a row of -inf always.
+    Of equally good thresholds it is the lowest, which answers least. As the official search of SQuAD 2.0, but for two
+    cases, so that applying the threshold always gives the F1 returned: rows of equal score are never parted, and when
+    no answer is best everywhere, the threshold lies just below the lowest score (the script says 0, which is right for
+    probabilities only). It is always finite: a row of score +inf, one without any span, is never answered, a row of
+    -inf always.
 
     Args:
-        scores_null_minus_best: (N,) how much no answer is preferred; any unit.
-        f1_answer: (N,) what the row is worth when its text is given: its F1, or its exact match.
-        has_answer: (N,) whether the question has one; without, abstaining is worth 1, with, 0.
+        no_answer_scores: (N,) how much no answer is preferred; any unit.
+        worth: (N,) what the row scores when its text is given: its F1, or its exact match.
+        has_answer: (N,) whether the question has one; abstaining scores 0 where it has, 1 where it has none.
     Returns:
         The threshold and the mean; both None when a score is NaN or no score is finite.
     """
-    scores, worth = (np.asarray(column, dtype=np.float64) for column in (scores_null_minus_best, f1_answer))
+    scores, worth = (np.asarray(column, dtype=np.float64) for column in (no_answer_scores, worth))
     unanswerable = ~np.asarray(has_answer, dtype=bool)
     finite = np.isfinite(scores)
     if np.isnan(scores).any() or not finite.any():
@@ -152,9 +146,8 @@ def answer_scores(
 ) -> Agreement:
     """F1 and exact match of each row, each the best over the row's gold texts; the columns are those of `squad`.
 
-    Args:
-        nothing_is_an_answer: SQuAD 2.0: two texts that normalise to nothing have an F1 of 1, and such gold texts count
-            only where there is no other. SQuAD 1.1: their F1 is 0.
+    Two texts that normalise to nothing match exactly. In SQuAD 2.0 (`nothing_is_an_answer`) their F1 is 1, and such
+    gold texts count only where there is no other; in the script of SQuAD 1.1 their F1 is 0.
     """
     if language not in TOKENS:
         raise BertkitError(f"language: there are no rules for {language!r}", hint=did_you_mean(language, TOKENS))
@@ -182,23 +175,22 @@ def token_f1(guess: tuple[str, ...], gold: tuple[str, ...]) -> float:
 
 @lru_cache(maxsize=2**16)  # the gold texts come back at every evaluation
 def english_tokens(text: str) -> tuple[str, ...]:
-    """Words, lower case, without ASCII punctuation and without the articles a, an, the, in this order.
+    """Words in lower case, without ASCII punctuation, then without the articles a, an and the.
 
-    What a mark parted is joined ("don't" is "dont"); marks beyond ASCII, such as 《 or –, stay. Unicode forms are left
-    as they are: a composed é is not a decomposed one. Source: Rajpurkar et al. 2016, the script of SQuAD 1.1.
+    What a mark parts is joined ("don't" is "dont"); marks beyond ASCII, such as 《 or –, stay, and a composed é is not
+    a decomposed one. Source: Rajpurkar et al. 2016, the script of SQuAD 1.1.
     """
     return tuple(ARTICLE.sub(" ", text.lower().translate(DROP_PUNCTUATION)).split())
 
 
 @lru_cache(maxsize=2**16)
 def chinese_tokens(text: str) -> tuple[str, ...]:
-    """Every ideograph and kana apart; a run of anything else, such as a Latin word or a number, is one token.
+    """Each ideograph and each kana is a token; so is a run of anything else, such as a Latin word or a number.
 
-    Before that: NFKC, so that full-width and half-width forms are one; lower case; and every character of the Unicode
-    categories P (punctuation: 《》，。 and ASCII), S (symbols) and Cf (invisible marks) is dropped. Articles stay.
-
-    In the spirit of CMRC 2018 (Cui et al. 2019), not its script, so numbers differ a little: there F1 counts the
-    longest common run, and a fixed list of marks is dropped. Here F1 is over bags, as in SQuAD.
+    Before that: NFKC, which makes full-width and half-width forms one; lower case; and no characters of the Unicode
+    categories P (punctuation: 《》，。 and ASCII), S (symbols) and Cf (invisible marks). Articles stay. In the spirit
+    of CMRC 2018 (Cui et al. 2019), whose numbers differ a little: in its script F1 counts the longest common run, and
+    the marks to drop are a fixed list.
     """
     folded = unicodedata.normalize("NFKC", text).lower()
     kept = (character for character in folded if not unicodedata.category(character).startswith(("P", "S", "Cf")))

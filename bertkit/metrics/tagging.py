@@ -21,8 +21,8 @@ SCHEMES = {"BILOU": "LU", "BMES": "M", "BIOES": "ES"}  # the first that has one 
 class Spans(NamedTuple):
     """Entities as columns of equal length."""
 
-    first: np.ndarray  # its first word, counted over all rows, with an O before the first row and after each
-    last: np.ndarray  # its last word
+    first: np.ndarray  # the first word, counted over all rows, with an O before the first row and after each
+    last: np.ndarray  # the last word
     type: np.ndarray  # `_` where tags have none
     opening: np.ndarray  # letter of the first tag, in BIOES
     closing: np.ndarray  # letter of the last tag
@@ -30,12 +30,13 @@ class Spans(NamedTuple):
 
 
 def tagging(predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> dict[str, float | None]:
-    """Score one tag a word, every word of every row counted alike: the metric of part-of-speech tagging.
+    """Score one tag a word, as part-of-speech tagging is scored.
 
     Args:
         predictions, references: for each row, one tag for each of its words.
     Returns:
-        `accuracy`, the headline, over words; `f1_macro` over the tags that occur on either side; None without a word.
+        `accuracy`, the headline, over all words; `f1_macro` over the tags that occur on either side; None without a
+        word.
     Raises:
         AssertionError: a row has more or fewer tags than words: a bug in what made them, not in the data.
     """
@@ -45,18 +46,16 @@ def tagging(predictions: Sequence[Sequence[str]], references: Sequence[Sequence[
 
 
 def spans(predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> dict[str, float | None]:
-    """Score whole entities: right when first word, last word and type are.
-
-    Tags are of IOB1, IOB2, BIOES, BILOU or BMES (`B-PER`, `I-PER`, `O`) and need not be well formed: `find_spans` reads
-    them as CoNLL's evaluation does. No entity crosses from one row into the next.
+    """Score whole entities: one is right when its first word, its last word and its type are.
 
     Args:
-        predictions, references: for each row, one tag for each of its words.
+        predictions, references: as in `tagging`; the tags are of IOB1, IOB2, BIOES, BILOU or BMES (`B-PER`, `I-PER`,
+            `O`) and need not be well formed, see `find_spans`.
     Returns:
         `f1`, the headline, `precision` and `recall`, over the entities of all types together; None where nothing is
         counted: precision without predicted entities, recall without true ones, F1 without either.
     Raises:
-        AssertionError: a row has more or fewer tags than words.
+        AssertionError: as in `tagging`.
         BertkitError: a tag is of no such scheme.
 
     Source: Tjong Kim Sang and De Meulder 2003; Nakayama 2018 (seqeval), whose default mode gives the same numbers for
@@ -87,7 +86,7 @@ def spans_by_type(
 def find_spans(rows: Sequence[Sequence[str]], where: str) -> Spans:
     """All entities of all rows, in order, as CoNLL's evaluation reads them; `where` names the rows in the error.
 
-    An `I-` or `E-` that nothing began begins an entity, which ends where the next word does not go on with it.
+    An `I-` or `E-` that continues no entity begins one; an entity ends before the first word that does not continue it.
     """
     known = {tag: read_tag(tag) for tag in set(chain.from_iterable(rows))}
     if None in known.values():
@@ -135,7 +134,7 @@ def scheme_of(rows: Sequence[Sequence[str]], where: str) -> str:
 
 
 def ill_formed_count(found: Spans, scheme: str) -> int:
-    """How many entities stand in tags that their scheme does not allow there, and were read all the same."""
+    """How many entities were read from tags that their scheme does not allow there."""
     if scheme == "IOB1":
         is_legal = (found.opening == "I") | found.touches
     elif scheme == "IOB2":
@@ -147,7 +146,7 @@ def ill_formed_count(found: Spans, scheme: str) -> int:
 
 
 def assert_aligned(predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> None:
-    """Refuse rows whose numbers of tags differ: shifted tags would only look like a bad model."""
+    """Refuse rows whose numbers of tags differ: shifted tags would look like a bad model."""
     assert len(predictions) == len(references), f"{len(predictions)} rows predicted for {len(references)} rows"
     for row, (guess, truth) in enumerate(zip(predictions, references, strict=True)):
         assert len(guess) == len(truth), f"row {row}: {len(guess)} tags predicted for {len(truth)} words"

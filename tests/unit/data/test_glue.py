@@ -392,8 +392,8 @@ HUB_TASKS = [
 ]
 
 
-def check_hub_task(found: GlueTask, columns: tuple[str, ...], splits: tuple[str, ...]) -> None:
-    labels = LAYOUTS[found.task].labels
+def check_hub_task(task: str, found: GlueTask, columns: tuple[str, ...], splits: tuple[str, ...]) -> None:
+    labels = LAYOUTS[task].labels
     first, second = (labels[1], labels[0]) if labels else (1.0, 0.0)
     assert len(found.splits) == len(splits)
     for split, name in zip(found.splits, splits, strict=True):
@@ -413,7 +413,7 @@ def test_a_folder_with_the_hubs_parquet_files(tmp_path, task, columns, splits):
     for split, dataset in hub_task(task, columns, splits).items():
         dataset.to_parquet(tmp_path / task / f"{split}-00000-of-00001.parquet")
     found = read_glue(task, tmp_path)
-    check_hub_task(found, columns, splits)
+    check_hub_task(task, found, columns, splits)
     assert all(split.sha256 for split in found.splits.values())
 
 
@@ -421,7 +421,7 @@ def test_a_folder_with_the_hubs_parquet_files(tmp_path, task, columns, splits):
 def test_a_folder_that_datasets_saved(tmp_path, task, columns, splits):
     hub_task(task, columns, splits).save_to_disk(tmp_path / task)
     found = read_glue(task, tmp_path)
-    check_hub_task(found, columns, splits)
+    check_hub_task(task, found, columns, splits)
     assert found.splits["test"].source == f"{tmp_path / task}, {splits[-2 if task == 'mnli' else -1]}"
     assert found.splits["test"].sha256 is None
 
@@ -438,7 +438,7 @@ def test_the_hub_is_asked_for_each_split(monkeypatch, task, columns, splits):
 
     monkeypatch.setattr(datasets, "load_dataset", load)
     found = read_glue(task, None)
-    check_hub_task(found, columns, splits)
+    check_hub_task(task, found, columns, splits)
     assert asked == [("nyu-mll/glue", task, split) for split in splits]
     assert found.splits["test"].source.startswith(f"nyu-mll/glue, {task}, test")
 
