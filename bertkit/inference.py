@@ -24,7 +24,7 @@ from bertkit.heads import HEADS
 from bertkit.machine import bound_threads
 from bertkit.metrics.shown import counted
 from bertkit.tasks.base import Output, Prediction, Row, Scores, Task
-from bertkit.train.device import device_of
+from bertkit.train.device import Device
 from bertkit.train.memory import is_exhausted, release
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class Predictor:
         was_training = self.model.training
         self.model.eval()
         try:
-            with device_of(device).without_gradients(), bound_threads(device.type):
+            with Device(device).without_gradients(), bound_threads(device.type):
                 for batch, logits in self._passes(collate, batches[rank::world]):
                     for position, number in enumerate(batch.tolist()):
                         found[number] = tuple(keep(array[position], store[number]) for array in logits)
@@ -178,7 +178,7 @@ class Predictor:
         inputs, _ = collate(batch, budget)
         with self.accelerator.autocast():
             outputs = self.model(**inputs)
-        device_of(self.accelerator.device).cut()
+        Device(self.accelerator.device).cut()
         return [getattr(outputs, name).float().cpu().numpy() for name in HEADS[self.task.head].outputs]
 
 

@@ -16,51 +16,34 @@ from bertkit.data.plan import Budget
 
 
 class Device:
-    """A device that runs operations as they come."""
+    """A device that runs operations as they come, or one of XLA that compiles what it has recorded."""
 
     def __init__(self, where: torch.device) -> None:
-        self.where = where
+        self.where, self.is_xla = where, where.type == "xla"
 
     def seed(self, key: int) -> None:
         """Begin all random numbers of a step anew."""
         torch.manual_seed(key)
+        if self.is_xla:
+            import torch_xla
+
+            torch_xla.manual_seed(key, self.where)
 
     def number(self, value: float) -> float | Tensor:
         """A number that differs from step to step."""
-        return value
+        return torch.tensor(value, dtype=torch.float32, device=self.where) if self.is_xla else value
 
     def cut(self) -> None:
         """End the graph recorded so far and start running it; nothing waits for it."""
+        if self.is_xla:
+            import torch_xla
+
+            torch_xla.sync()
 
     def without_gradients(self) -> AbstractContextManager:
         """A block that answers and learns nothing."""
-        return torch.inference_mode()
-
-
-class XlaDevice(Device):
-    """A device that compiles the operations that it records."""
-
-    def seed(self, key: int) -> None:
-        import torch_xla
-
-        super().seed(key)
-        torch_xla.manual_seed(key, self.where)
-
-    def number(self, value: float) -> Tensor:
-        return torch.tensor(value, dtype=torch.float32, device=self.where)
-
-    def cut(self) -> None:
-        import torch_xla
-
-        torch_xla.sync()
-
-    def without_gradients(self) -> AbstractContextManager:
-        return torch.no_grad()  # XLA cannot take views of a model's buffers in inference mode
-
-
-def device_of(where: torch.device) -> Device:
-    """The device as the loop sees it."""
-    return (XlaDevice if where.type == "xla" else Device)(where)
+        # XLA cannot take views of a model's buffers in inference mode
+        return torch.no_grad() if self.is_xla else torch.inference_mode()
 
 
 def at_hand(values: Tensor) -> Tensor:

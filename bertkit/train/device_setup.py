@@ -21,7 +21,7 @@ from bertkit.errors import BertkitError
 from bertkit.launch import is_told_cpu, process_count, restarts
 from bertkit.machine import take_threads
 from bertkit.metrics.shown import counted
-from bertkit.train.device import Device, device_of
+from bertkit.train.device import Device
 from bertkit.train.optim import LossScale
 from bertkit.train.ranks import of_first
 
@@ -108,7 +108,7 @@ def set_up_device(
     training, evaluation = BUDGETS.get(device, BUDGETS["gpu"])
     return DeviceSetup(
         accelerator=accelerator,
-        device=device_of(accelerator.device),
+        device=Device(accelerator.device),
         precision=precision,
         loss_scale=LossScale(accelerator.device.type, enabled=precision == "fp16"),
         training=_budget(training, config.micro_batch_tokens, config.pass_overhead),

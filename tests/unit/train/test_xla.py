@@ -86,7 +86,7 @@ def test_xla_runs_in_float32(monkeypatch):
 def test_shapes_are_fixed_on_xla_unless_the_recipe_says_no():
     training, evaluation = device_setup.BUDGETS["xla"]
     there = device_setup.DeviceSetup(
-        accelerator=SimpleNamespace(device=XLA, num_processes=1), device=device.device_of(XLA), precision="fp32",
+        accelerator=SimpleNamespace(device=XLA, num_processes=1), device=device.Device(XLA), precision="fp32",
         loss_scale=LossScale("cpu", enabled=False), training=training, evaluation=evaluation, finds_tokens=True,
         summary="",
     )  # fmt: skip
@@ -158,8 +158,8 @@ def test_graphs_are_cut_and_seeds_set_on_xla_alone(monkeypatch):
     )
     monkeypatch.setitem(sys.modules, "torch_xla", stand_in)
     for where in (CPU, XLA):
-        device.device_of(where).cut()
-        device.device_of(where).seed(7)
+        device.Device(where).cut()
+        device.Device(where).seed(7)
         assert torch.initial_seed() == 7
     assert calls == ["cut", (7, XLA)]
 
@@ -191,12 +191,11 @@ class Graphs(TorchDispatchMode):
         self.now = []
 
 
-class Recording(device.XlaDevice):
+class Recording(device.Device):
     """An XLA device on the CPU, whose graphs are recorded."""
 
     def __init__(self, graphs: Graphs) -> None:
-        super().__init__(CPU)
-        self.graphs = graphs
+        self.where, self.is_xla, self.graphs = CPU, True, graphs
 
     def seed(self, key: int) -> None:
         torch.manual_seed(key)
@@ -208,7 +207,8 @@ class Recording(device.XlaDevice):
 
 
 class WithConstants(Recording):
-    number = device.Device.number
+    def number(self, value: float) -> float:
+        return value
 
 
 def recorded(
@@ -234,7 +234,7 @@ def recorded(
     monkeypatch.setattr(loop, "train", train)
     monkeypatch.setattr(inference.Predictor, "_forward", forward)
     for module in (device_setup, inference):
-        monkeypatch.setattr(module, "device_of", lambda where: kind(graphs))
+        monkeypatch.setattr(module, "Device", lambda where: kind(graphs))
     monkeypatch.setattr(optim, "make_optimizer", as_on_xla)
     monkeypatch.setattr(sys.modules["torch.optim.adam"], "_get_capturable_supported_devices", lambda **others: ["cpu"])
     monkeypatch.setattr(ready, "speed_up", lambda model: ready.fit_xla(model, CPU) or "xla")
