@@ -14,7 +14,6 @@ from pydantic import BaseModel, Field, JsonValue, ValidationError
 
 from bertkit import disk
 from bertkit.errors import BertkitError
-from bertkit.folders import LOCK, held, is_held
 
 SCHEMA = 1  # of the run directory; a reader refuses any other
 OPENING = {"checkpoints", "environment.json", "task.json", "recipe.yaml"}  # what a run holds before its first step
@@ -101,13 +100,13 @@ class RunDir:
                 at work in it.
         """
         is_settled = resume and self["metrics.json"].exists() and not os.access(self.path, os.W_OK)
-        with nullcontext() if is_settled else held(self.path, is_needed=False):
+        with nullcontext() if is_settled else disk.held(self.path, is_needed=False):
             self._refuse(resume)
             yield self
 
     def _refuse(self, resume: bool) -> None:
         """Refuse what the folder holds, where a run must not begin or go on there."""
-        there = {entry.name.removeprefix(disk.TEMPORARY) for entry in self.path.iterdir()} - {LOCK}
+        there = {entry.name.removeprefix(disk.TEMPORARY) for entry in self.path.iterdir()} - {disk.LOCK}
         if not there:
             return
         if not self["recipe.yaml"].exists():
@@ -123,7 +122,7 @@ class RunDir:
     def is_at_work(self) -> bool | None:
         """Whether a process trains this run; None when that cannot be known from this machine."""
         with suppress(BertkitError):
-            if is_held(self.path):
+            if disk.is_held(self.path):
                 return True
             if self.read_json("environment.json").get("host") == platform.node():
                 return False

@@ -32,9 +32,9 @@ import psutil
 
 import bertkit.prepare
 from bertkit import cli
+from bertkit.disk import LOCK
 from bertkit.errors import BertkitError
 from bertkit.findings import Finding, Series, Table, to_json
-from bertkit.folders import LOCK
 from bertkit.outcome import memory_curve
 from bertkit.pages.html import write_report
 from bertkit.rundir import PACE, RunDir, checkpoints_of, latest

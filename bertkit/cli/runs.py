@@ -39,7 +39,7 @@ def train(
     launcher: Launcher,
 ) -> None:  # fmt: skip
     """Fine-tune a checkpoint: bertkit train sentiment --train reviews.csv --out runs/reviews"""
-    from bertkit.folders import next_folder
+    from bertkit.disk import next_folder
     from bertkit.run import finetune
     from bertkit.tasks.base import make_task
 

@@ -126,8 +126,8 @@ def bench(
     Settings apply to all variants; each variant turns one switch the other way. With --growth: the time of a step by
     number of rows, the memory of evaluation, and the time of one document by its length.
     """
+    from bertkit.disk import next_folder
     from bertkit.findings import Note, from_json
-    from bertkit.folders import next_folder
     from bertkit.studies.base import aligned
     from bertkit.studies.bench import speed
 

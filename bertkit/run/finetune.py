@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 
 from bertkit import __version__
 from bertkit.config import dump_yaml, flatten
-from bertkit.disk import disk_errors, write_atomically, written_atomically
+from bertkit.disk import disk_errors, next_folder, write_atomically, written_atomically
 from bertkit.errors import BertkitError
 from bertkit.findings import Note, to_json
-from bertkit.folders import next_folder
 from bertkit.launch import Say, process_count, restarts, sayer, settle_xla
 from bertkit.metrics.shown import counted, short_name
 from bertkit.recipe import Recipe, differing_keys, fingerprint, load_recipe

@@ -245,7 +245,7 @@ def test_a_disk_without_locks_is_said(tmp_path, monkeypatch):
     import errno
     import fcntl
 
-    from bertkit.folders import held
+    from bertkit.disk import held
 
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))

@@ -34,7 +34,6 @@ FLOORS = {  # room -> floor
     "config": 2,
     "rundir": 2,
     "launch": 2,
-    "folders": 1.7,
     "disk": 1.5,
     "heads": 1,
     "machine": 1,

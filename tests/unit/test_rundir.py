@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bertkit.disk import disk_errors, write_atomically, written_atomically
+from bertkit.disk import disk_errors, is_held, next_folder, write_atomically, written_atomically
 from bertkit.errors import BertkitError
-from bertkit.folders import is_held, next_folder
 from bertkit.rundir import SCHEMA, RunDir
 
 

@@ -13,9 +13,8 @@ from pathlib import Path
 
 from bertkit.config import Tree
 from bertkit.data.glue import LAYOUTS, find_tasks, read_glue
-from bertkit.disk import TEMPORARY, remove
+from bertkit.disk import LOCK, TEMPORARY, held, remove
 from bertkit.errors import BertkitError
-from bertkit.folders import LOCK, held
 from bertkit.metrics.glue import TASKS, TITLES
 from bertkit.metrics.shown import counted, describe_scores
 from bertkit.rundir import RunDir

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bertkit.data.glue import LAYOUTS
-from bertkit.disk import disk_errors, written_atomically
+from bertkit.disk import disk_errors, held, written_atomically
 from bertkit.errors import BertkitError, Interrupted
-from bertkit.folders import held
 from bertkit.metrics.glue import task_score
 from bertkit.recipe import load_recipe
 from bertkit.rundir import RunDir

@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bertkit import __version__
+from bertkit.disk import is_held
 from bertkit.errors import BertkitError, one_line
-from bertkit.folders import is_held
 from bertkit.rundir import RunDir
 from bertkit.studies.runner.jobs import Job, Process, Slot
 

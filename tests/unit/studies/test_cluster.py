@@ -9,8 +9,8 @@ from contextlib import ExitStack
 
 import pytest
 
+from bertkit.disk import held
 from bertkit.errors import BertkitError
-from bertkit.folders import held
 from bertkit.studies.runner import cluster
 from bertkit.studies.runner.cluster import Worker, need_of
 

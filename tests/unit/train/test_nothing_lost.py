@@ -208,7 +208,7 @@ def test_what_killed_processes_left_is_swept_away(tmp_path: Path) -> None:
 def test_a_run_where_another_process_is_at_work_is_left_alone(tmp_path: Path) -> None:
     plan = recipe("sentiment", checkpoint_every=2)
     run = stopped_run(plan, tmp_path / "run", 4)
-    body = f"from bertkit.folders import held\nwith held(__import__('pathlib').Path({str(run)!r})): print(1), input()"
+    body = f"from bertkit.disk import held\nwith held(__import__('pathlib').Path({str(run)!r})): print(1), input()"
     other = subprocess.Popen([sys.executable, "-uc", body], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         assert other.stdout.readline() == b"1\n"
