@@ -11,7 +11,7 @@ from operator import eq
 import numpy as np
 
 from bertkit.findings import Finding, Passage, Span, Table, worst_first
-from bertkit.metrics.shown import mean
+from bertkit.metrics.shown import counted, mean
 from bertkit.outcome.classes import label_findings
 from bertkit.outcome.scored import Scored
 from bertkit.tasks.base import Row, Task
@@ -41,7 +41,7 @@ def tags_seen(task: Task, rows: Iterable[Row]) -> dict[str, Set[str]]:
 def findings(scored: Scored) -> list[Finding]:
     """Of a task with one tag a word."""
     golds, given = scored.columns
-    where = f"{scored.where}, {len(golds):,} words"
+    where = f"{scored.where}, {counted(len(golds), 'word')}"
     found = label_findings(scored.task.labels, golds, given, "tag", where)
     if scored.tags_seen:
         words = list(chain.from_iterable(row[scored.task.reads.words[0]] for row in scored.rows))

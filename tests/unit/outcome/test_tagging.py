@@ -63,3 +63,7 @@ def test_the_sentence_with_most_wrong_tags_comes_first_and_its_wrong_words_are_m
     assert first.facts == {"x (word 1)": "ADJ -> DET", "é🙂": "NOUN -> VERB", "x (word 4)": "ADJ -> NOUN"}
     assert first.texts == {"words": "x é🙂 c x"}
     assert [first.texts["words"][span.start : span.end] for span in first.spans["words"]] == ["x", "é🙂", "x"]
+
+
+def test_one_word_is_called_one_word():
+    assert findings(sentences("Go/VERB/NOUN"))[0].caption.endswith("On test, 1 row, 1 word.")
