@@ -84,7 +84,7 @@ class DataConfig(Section):
     labels: dict[str, str] = Field(
         default_factory=dict, description="label in the files: the class it stands for; joins spellings of one class"
     )
-    ignore_labels: Many = knob((), "rows with one of these labels are left out, and counted")
+    ignore_labels: Many = knob((), "rows with one of these labels are left out, and counted; predict answers them, too")
     skip_bad_rows: bool = knob(False, "leave out rows that cannot be used, and count them")
 
 

@@ -210,8 +210,7 @@ def read_split(
     found = read_rows(
         source, task.reads, mapping=data.columns, split=split, config=data.config, require_gold=require_gold,
         ignore_labels=data.ignore_labels, skip_bad_rows=data.skip_bad_rows,
-        unanswerable=bool(getattr(task, "unanswerable", False)), tag_names=task.labels,
-        group_by=group_by,
+        unanswerable=bool(getattr(task, "unanswerable", False)), tag_names=task.labels, group_by=group_by,
     )  # fmt: skip
     counts = count_labels(found.rows, gold)
     unused = data.labels.keys() - counts
