@@ -47,6 +47,8 @@ def train(
     recipe = read_recipe(what, [*settings, *_aloud(verbose)], flags)
     if out is None and (launcher.asked.hosts or 1) > 1:
         raise BertkitError("--hosts: all hosts must name the same --out", hint="give --out, on a disk that all share")
+    if out is None and resume:
+        raise BertkitError("--resume: which run is to go on?", hint="give --out, the folder of the run")
     with next_folder(str(recipe.task["name"])) if out is None else nullcontext(out) as folder:
         # every process gets the name, restarted ones too
         extra = ["--out", str(folder)] if out is None else []

@@ -550,6 +550,12 @@ def test_resume_without_a_run_starts_one(bertkit, tmp_path):
     assert "resume: there is no checkpoint yet, starting from the first step\n" in done.err
 
 
+def test_resume_needs_the_name_of_the_run(bertkit, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    check(bertkit(*LONG, "--resume"), "--resume: which run is to go on?", "give --out")  # not a new one from step 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_run_without_a_name_takes_the_next_free_one(bertkit, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
