@@ -164,4 +164,6 @@ def _room(jobs: int, gpus: int | None, executor: Literal["local", "ray"], addres
 
     if address is not None and executor != "ray":
         raise BertkitError("--address needs a Ray cluster", hint="add --executor ray")
+    if gpus is not None and executor == "ray":
+        raise BertkitError(f"--gpus {gpus}: a Ray cluster knows its own GPUs", hint="leave it out")
     return Room(jobs, gpus, executor, address or "auto")

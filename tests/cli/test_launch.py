@@ -202,3 +202,5 @@ def test_glue_spreads_its_runs_over_the_gpus_asked_for(bertkit, four_gpus, tmp_p
     done = bertkit("glue", "run", "-m", "bundled:tiny", "--data", "bundled:glue", "-o", tmp_path / "x", "--gpus", "5")
     check(done, "--gpus 5: there are 4 here", "doctor")
     assert not (tmp_path / "x").exists()
+    ray = ("glue", "run", "-m", "bundled:tiny", "-o", tmp_path / "x", "--executor", "ray", "--gpus", "2")
+    check(bertkit(*ray), "--gpus 2: a Ray cluster knows its own GPUs", "leave it out")
