@@ -30,7 +30,6 @@ def run_launch(launch: Launch, command: Sequence[str], module: str = "bertkit") 
         BertkitError: why the first process that failed did.
         Interrupted: the processes were told to stop, and did.
     """
-    follow_parent()
     before = logging.root.manager.disable
     with _inherited(launch.environment) as folder, signals_to():  # torchrun leaves handlers of its own behind
         logging.disable(logging.CRITICAL)  # torchrun logs every signal that it sends

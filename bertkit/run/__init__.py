@@ -1,8 +1,135 @@
-"""The verbs: finetune, evaluate, predict; and load, which opens a run."""
+"""The verbs of a run: finetune makes one; evaluate, predict and load let a finished one answer."""
 
 from __future__ import annotations
 
-from bertkit.run.answer import evaluate, load, predict
-from bertkit.run.finetune import finetune
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ("evaluate", "finetune", "load", "predict")
+from bertkit.config import validate
+from bertkit.data.labels import check_labels
+from bertkit.data.opening import is_table
+from bertkit.data.writing import beside
+from bertkit.errors import BertkitError
+from bertkit.launch import Say, sayer, settle_xla
+from bertkit.recipe import ModelConfig, Recipe, check_windows, digest, load_recipe
+from bertkit.run.finetune import finetune as finetune
+from bertkit.rundir import RunDir
+from bertkit.splits import called, labels_in, read_split, say_left_out
+from bertkit.tasks.base import Prediction, Row, Task, task_class
+
+if TYPE_CHECKING:
+    from bertkit.data.sources import Rows
+    from bertkit.inference import Predictor
+
+
+def evaluate(
+    run: str | Path, data: object, *, assignments: Sequence[str] = (), split: str = "test", quiet: bool = False
+) -> dict[str, object]:
+    """Score a finished run on other rows.
+
+    Args:
+        data: a file, a folder or a Hub id, with the columns that the run's recipe names; or rows in memory, as
+            `finetune` takes them.
+        assignments: `data.*` and `hardware.*` settings that differ from the run's, such as `data.columns.text=review`.
+        split: of a folder or a Hub id.
+    Returns:
+        The headline's name, the metrics and the number of rows.
+    """
+    say = sayer(quiet)
+    recipe, predictor = _open(run, assignments, say)
+    found, name = _read(recipe, predictor.task, data, split, say)
+    check_labels(labels_in(predictor.task, found.rows), predictor.task.labels, name)
+    from bertkit.encode import cover
+
+    parts = list(predictor.parts(found.rows))
+    if losses := cover(predictor.task, parts).losses():
+        say(f"{name}: {losses}")
+    scores, _ = predictor.evaluate(parts)
+    counts = {"rows": len(found.rows), "skipped": len(found.skipped) + len(found.empty)}
+    return {"headline": predictor.task.headline, "data": name, **scores, **counts}
+
+
+def predict(
+    run: str | Path,
+    rows: object | Iterable[Row | str],
+    *,
+    assignments: Sequence[str] = (),
+    split: str = "test",
+    quiet: bool = True,
+) -> Iterator[Prediction]:
+    """Predictions of a finished run, one a row, in order.
+
+    Args:
+        rows: a file (csv, tsv, jsonl, conllu, SQuAD json, txt, ...) or `-` for standard input, whose predictions carry
+            the row's `id` and columns; so do those of rows in memory, as `finetune` takes them. Or texts, as
+            `Predictor.predict` takes them.
+        assignments: settings that differ from the run's, such as `data.columns.text=review`.
+        split: of a folder or a Hub id.
+    """
+    say = sayer(quiet)
+    recipe, predictor = _open(run, assignments, say)
+    if not (isinstance(rows, str | Path) or is_table(rows)):
+        yield from predictor.predict(rows)
+        return
+    found, _ = _read(recipe, predictor.task, rows, split, say, require_gold=False)
+    for row, given, prediction in zip(found.rows, found.given, predictor.predict(found.rows), strict=True):
+        yield beside(given, {"id": row["id"], **prediction})
+
+
+def load(run: str | Path, assignments: Sequence[str] = (), quiet: bool = True) -> Predictor:
+    """A finished run, ready to answer: `bertkit.load("runs/x").predict(["a text"])`."""
+    return _open(run, assignments, sayer(quiet))[1]
+
+
+def _read(
+    recipe: Recipe, task: Task, source: object, split: str, say: Say, require_gold: bool = True
+) -> tuple[Rows, str]:
+    """The rows to answer, which all processes must see alike, and what messages call them."""
+    from bertkit.train.ranks import check_alike
+
+    found, name = read_split(recipe, task, source, split, require_gold), called(source, split)
+    say_left_out(found, name, say)
+    check_alike(name, lambda: {"rows": digest({"rows": found.rows})})
+    return found, name
+
+
+def _open(run: str | Path, assignments: Sequence[str], say: Say) -> tuple[Recipe, Predictor]:
+    folder = RunDir(run).open()
+    recipe = load_recipe(folder["recipe.yaml"], assignments)
+    if not folder.model.is_dir():
+        raise BertkitError(f"{folder.path} has no model yet", hint="finish it with `bertkit train ... --resume`")
+    name, here = str(recipe.task["name"]), Path.cwd().resolve()
+    if "." in name and here.is_relative_to(folder.path.resolve()):
+        # a run that someone else made must not bring the module along that it names
+        raise BertkitError(
+            f"{folder.path}: its task is a module of its own, {name}, which is not looked for in the run itself",
+            hint="go to the folder that holds the module",
+        )
+    # what a run's own recipe trusts is not what its reader does
+    asked = load_recipe({"task": {"name": name}}, assignments)
+    trusts, attention = asked.model.trust_remote_code, recipe.model.attention
+    config = ModelConfig(checkpoint=str(folder.model), attention=attention, trust_remote_code=trusts)
+    task = validate(task_class(name), folder.read_json("task.json"), where=str(folder["task.json"]))
+
+    settle_xla(recipe.hardware.device)
+    from bertkit.data.windows import WindowMaker
+    from bertkit.inference import Predictor
+    from bertkit.models.load import load_model, load_tokenizer, longest_input
+    from bertkit.models.ready import make_answering
+    from bertkit.prepare import setup_for
+    from bertkit.train.device_setup import set_up_device
+
+    # half the weights to read, and no casts: autocast is for training, whose weights stay float32
+    setup = set_up_device(recipe.hardware, autocast=False)
+    detail = say if asked.log.verbose else sayer(quiet=True)
+    detail(f"device: {setup.summary}")
+    tokenizer = load_tokenizer(config, words=bool(task.reads.words))
+    model = load_model(config, task.head, task.labels, recipe.seed).model
+    windows = check_windows(recipe.windows, longest_input(model.config, tokenizer))  # the recipe may have been edited
+    recipe = recipe.model_copy(update={"windows": windows})
+    setup = setup_for(setup, recipe)
+    chosen = make_answering(model, recipe.hardware, setup.accelerator.device, setup.precision)
+    detail(f"model: {model.config.model_type}, {chosen}")
+    maker = WindowMaker(tokenizer.backend_tokenizer, windows, recipe.hardware.token_cache)
+    return recipe, Predictor(task, model, maker, tokenizer, setup.accelerator, setup.evaluation)
