@@ -134,7 +134,9 @@ def attention(
 ) -> tuple[Tensor, None]:
     """transformers' `sdpa`, but for dropout on a CPU. Given: query, key and value (B, A, S, D), and a mask or bias."""
     query, key, value, bias = given
-    if dropout == 0 or query.device.type != "cpu" or others.get("position_bias") is not None:
+    # a decoder without a mask looks at no later token, and may share keys between heads
+    is_other = getattr(module, "is_causal", True) or key.shape != query.shape or others.get("position_bias") is not None
+    if dropout == 0 or query.device.type != "cpu" or is_other:
         return sdpa_attention_forward(module, *given, dropout=dropout, scaling=scaling, **others)
     if bias is not None and bias.dtype == torch.bool:
         bias = torch.zeros(bias.shape, dtype=query.dtype).masked_fill_(~bias, torch.finfo(query.dtype).min)

@@ -170,8 +170,8 @@ def load_model(config: ModelConfig, head: str, labels: Sequence[str], seed: int)
 
 def _fit(architecture: PretrainedConfig, config: ModelConfig, head: str, labels: Sequence[str]) -> None:
     """Let an architecture have a head for these labels, in place, and the dropout that is asked for."""
-    if head == "number":
-        architecture.num_labels = 1
+    if head in ("number", "span"):
+        architecture.num_labels = 1 if head == "number" else 2  # a start and an end
     elif labels:
         architecture.id2label = dict(enumerate(labels))
         architecture.label2id = {label: index for index, label in enumerate(labels)}

@@ -31,7 +31,7 @@ class UsedEmbedding(nn.Embedding):
         for name, numbers in (("used", used), ("place", place)):
             self.register_buffer(name, torch.from_numpy(numbers).to(self.weight.device), persistent=False)
         self.rows = nn.Parameter(self.weight[self.used].clone())
-        self.padding = None if full.padding_idx is None else int(place[full.padding_idx])
+        self.padding = int(place[full.padding_idx]) if full.padding_idx in used else None
         self.factors: list[float] = []  # of the decays that the rows not in use have not had yet
         self.train(full.training)
 

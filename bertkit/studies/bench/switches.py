@@ -10,6 +10,7 @@ from statistics import median
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+import torch
 
 from bertkit.errors import BertkitError
 from bertkit.findings import Finding, Note, Table
@@ -83,7 +84,7 @@ def measure(bench: Bench, default: Lane, rounds: int, steps: int, say: Say) -> t
         some = {name: samples[work, name] for name in kinds if (work, name) in samples}
         lines[work] = compare(some, {name: rates[kind] for name, kind in kinds.items()}, mean_length)
     found: list[Finding] = [Note(title="Left out", text="; ".join(skipped) + ".")] if skipped else []
-    if busy := noise(peaks):
+    if busy := noise(peaks, device):
         found.append(Note(title="Noise", text=busy))
     found += [*(table(work, some) for work, some in lines.items()), peak_table(peaks)]
     results = {
@@ -244,11 +245,11 @@ def peak_table(peaks: Mapping[Kind, Sequence[Sample]]) -> Table:
     )
 
 
-def noise(peaks: Mapping[Kind, Sequence[Sample]]) -> str:
-    """A sentence when the threads did not get the processor they were to have; empty when they did."""
+def noise(peaks: Mapping[Kind, Sequence[Sample]], device: torch.device) -> str:
+    """A sentence where threads that compute did not get the processor they were to have; else empty."""
     wanted = sum(sample.wall * threads for (_, threads), some in peaks.items() for sample in some)
     share = sum(sample.cpu for some in peaks.values() for sample in some) / max(wanted, 1e-9)
-    if share >= BUSY:
+    if device.type != "cpu" or share >= BUSY:
         return ""
     return (
         f"The threads of the matrix products had {100 * share:.0f} % of the processor: something else was running. "

@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from transformers import LlamaConfig, LlamaModel
 
 from bertkit.models.dropout import LEVELS, CpuDropout, Drop, DropAttention, kept, speed_up
 from bertkit.models.load import load_model
@@ -150,6 +151,18 @@ def test_every_architecture_trains_the_same_from_the_same_seed(make, architectur
         found.append([parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None])
     assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
     assert all(gradient.isfinite().all() for gradient in found[0])
+
+
+@pytest.mark.parametrize("heads", [None, 1])
+def test_a_decoder_does_not_look_ahead(heads):
+    config = LlamaConfig(vocab_size=50, hidden_size=16, intermediate_size=32, num_hidden_layers=2, pad_token_id=0,
+                         num_attention_heads=2, num_key_value_heads=heads, attention_dropout=1e-6)  # fmt: skip
+    model = LlamaModel(config).train()
+    speed_up(model)
+    ids = torch.full((2, 8), 5)
+    ids[1, 5] = 7
+    first, second = model(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+    torch.testing.assert_close(first[:5], second[:5])
 
 
 def test_padding_gets_nothing(make):

@@ -149,6 +149,13 @@ def test_the_saved_model_says_what_its_logits_mean(folder, head, labels, problem
     assert model.config.problem_type == problem
 
 
+@pytest.mark.parametrize(("head", "labels"), [("class", ("a", "b", "c")), ("number", ())])
+def test_a_span_has_a_start_and_an_end_whatever_the_checkpoint_was_trained_on(folder, head, labels):
+    load_model(config_of(folder), head, labels, seed=0).model.save_pretrained(folder)
+    model = load_model(config_of(folder), "span", (), seed=0).model
+    assert model(torch.full((1, 7), 5)).end_logits.shape == (1, 7)
+
+
 def test_label_names_are_those_of_the_task(folder):
     model = load_model(config_of(folder), "token", ("NOUN", "VERB", "X"), seed=0).model
     assert model.config.id2label == {0: "NOUN", 1: "VERB", 2: "X"}

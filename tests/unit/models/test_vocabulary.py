@@ -97,6 +97,12 @@ def test_the_row_of_padding_stays_as_it_is(tiny):
     assert torch.equal(model.get_input_embeddings().weight[pad], before)
 
 
+def test_every_row_in_use_learns_where_training_reads_no_padding():
+    embedding = UsedEmbedding(nn.Embedding(12, 4, padding_idx=0), USED[1:])
+    embedding(torch.from_numpy(USED[1:])).sum().backward()
+    assert (embedding.rows.grad == 1).all()
+
+
 def test_a_row_that_was_not_announced_is_refused_in_training(tiny):
     model = load(tiny("bert"))
     train_used_rows(model, USED)

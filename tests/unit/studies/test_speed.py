@@ -17,7 +17,7 @@ from bertkit.rundir import RunDir
 from bertkit.studies.bench import growth, lanes, speed
 from bertkit.studies.bench.counting import Sample, Shape, forward_operations, shape_of
 from bertkit.studies.bench.lanes import Quantiles, open_bench, open_lane, share_weights
-from bertkit.studies.bench.switches import AS_GIVEN, compare, interleave, table, variants
+from bertkit.studies.bench.switches import AS_GIVEN, compare, interleave, noise, table, variants
 
 RECIPE = {
     "task": "sentiment", "model": {"checkpoint": "bundled:tiny", "init": "scratch"}, "seed": 3,
@@ -91,6 +91,11 @@ def test_a_table_holds_every_variant_and_only_shares_are_times_100():
     assert [row[0] for row in shown.rows] == ["a", "b"]
     assert set(shown.columns) - set(shown.plain) == {"variant", "padding", "of peak"}
     assert [row[shown.columns.index("of peak")] for row in shown.rows] == [0.25, 0.5]
+
+
+@pytest.mark.parametrize(("device", "is_noisy"), [("cpu", True), ("cuda", False)])
+def test_threads_that_wait_are_noise_only_where_they_compute(device, is_noisy):
+    assert bool(noise({("bf16", 16): [Sample(1, 1, 1)]}, torch.device(device))) is is_noisy
 
 
 def test_operations_by_hand():
