@@ -139,7 +139,7 @@ def _from_file(asked: Asked, path: Path) -> Launch:
 
 
 def _check_hosts(asked: Asked, setting: str) -> None:
-    """Refuse what is said of a host where the setting that says how many there are does not say so."""
+    """Refuse options of one of several hosts where `setting` does not give their number, and a rank beyond it."""
     for name, value in {"--host-rank": asked.host_rank, "--main-address": asked.main_address}.items():
         if value is not None and asked.hosts is None:  # the first of several hosts would train alone
             raise BertkitError(f"{name} {value}: there is one host", hint=f"say how many with {setting}")
@@ -155,7 +155,7 @@ def _check_xla(what: str) -> None:
 
 
 def _unwatched(asked: Asked, launch: Launch, why: str = "there is one process, which nobody watches") -> Launch:
-    """A launch without torchrun, which would start processes again."""
+    """A launch that torchrun does not watch, so that nothing starts its processes again."""
     if asked.max_restarts:
         raise BertkitError(
             f"--max-restarts: {why}",
