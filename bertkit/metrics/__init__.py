@@ -20,7 +20,7 @@ LABELS = {"predictions": "string", "references": "string"}
 TAGS = {"predictions": ["string"], "references": ["string"]}
 TEXTS = {"predictions": "string", "references": ["string"]}
 
-# Where a metric lives, by the module's name: binding `classification` here would hide the module of that name.
+# The module of a metric, by name: binding `classification` here would hide the module of that name; and its columns.
 METRICS = {
     "classification": ("classification", LABELS),
     "binary_f1": ("classification", LABELS),
@@ -39,15 +39,10 @@ def names() -> tuple[str, ...]:
 
 
 def load(name: str) -> evaluate.Metric:
-    """Wrap a metric of bertkit as an `evaluate.Metric`: `add`, `add_batch` and `compute`, all without a network.
+    """Wrap the metric `name`, one of `names()`, as an `evaluate.Metric`; without one of that name, a BertkitError.
 
-    Whatever the function takes beside its columns (`positive`, `labels`, `language`, `threshold`) goes to `compute`.
+    What the function takes beside its columns (`positive`, `labels`, `language`, `threshold`) goes to `compute`.
     Importing `evaluate` costs about five seconds of CPU, so it happens here, on the first call.
-
-    Args:
-        name: one of `names()`.
-    Raises:
-        BertkitError: there is no metric of that name.
     """
     if name not in METRICS:
         raise BertkitError(f"metrics: there is no metric {name!r}", hint=did_you_mean(name, METRICS))

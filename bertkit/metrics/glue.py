@@ -33,10 +33,7 @@ class Average(NamedTuple):
 
 
 def task_score(task: str, scores: Scores) -> float | None:
-    """The unweighted mean of a task's official metrics, of those that `scores` holds.
-
-    None when one of them is undefined, or none is there. `is_complete` says whether all are there.
-    """
+    """The unweighted mean of those official metrics of a task that are there; None when one is undefined, or none is."""
     return mean([scores[metric] for metric in OFFICIAL[task] if metric in scores])
 
 
@@ -96,7 +93,7 @@ def other_averages(scores: Mapping[str, Scores]) -> list[Average]:
 
 
 def mean(values: Sequence[float | None]) -> float | None:
-    """None when a part is None, or there is none."""
+    """The mean; None when a value is None, or there is none."""
     return None if not values or None in values else sum(values) / len(values)
 
 

@@ -16,10 +16,10 @@ def regression(predictions: Sequence[float], references: Sequence[float]) -> dic
     Args:
         predictions, references: (N,) numbers.
     Returns:
-        `pearson_spearman`, the headline, the mean of the next two; `pearson` and `spearman`, -1 to 1; `mse`, the mean
-        squared error, in the square of the unit of the references. A correlation is None ("undefined") when a column
-        is constant, has fewer than two rows, or holds a number that is not finite; the headline is None when either of
-        its parts is, `mse` when it is not finite.
+        `pearson_spearman`, the headline, the mean of the next two; `pearson` and `spearman`, -1 to 1, None
+        ("undefined"), and the headline with them, when a column is constant, has fewer than two rows, or holds a number
+        that is not finite; `mse`, the mean squared error, in the square of the unit of the references, None when it is
+        not finite or there is no row.
     """
     assert len(predictions) == len(references), f"{len(predictions)} predictions for {len(references)} references"
     from scipy.stats import pearsonr, spearmanr

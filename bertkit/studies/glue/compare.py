@@ -74,7 +74,7 @@ def compare(first: str | Path, second: str | Path, draws: int = 1000) -> list[Di
     found, drawn = [], []
     for task, seeds in shared.items():
         answers = read_answers(task, seeds, folders)
-        drawn.append(draw(task, answers, len(seeds), draws))
+        drawn.append(draw(task, answers, draws))
         scores = [[task_score(task, side.seeds[task][seed]) for seed in seeds] for side in sides]
         rows = sum(one.rows for one in answers[0][0].values())
         found.append(difference(TITLES[task], scores, drawn[-1], rows))
@@ -121,7 +121,7 @@ def scored_rows(folder: Path, task: str, seed: int) -> Iterator[tuple[str, list[
 
 
 def to_answers(records: Sequence[Mapping], where: str) -> Answers:
-    """The records of a predictions file as arrays; refuses labels without a probability, and numbers among labels."""
+    """The records of a predictions file as arrays; refuses labels without a probability and numbers among labels."""
     try:
         if isinstance(records[0]["gold"], float):
             numbers = [[float(record[name]) for record in records] for name in ("gold", "label")]
@@ -136,9 +136,9 @@ def to_answers(records: Sequence[Mapping], where: str) -> Answers:
     return Answers(values, len(records), len(names))
 
 
-def draw(task: str, answers: Sequence[Sequence[Mapping[str, Answers]]], seeds: int, draws: int) -> np.ndarray:
+def draw(task: str, answers: Sequence[Sequence[Mapping[str, Answers]]], draws: int) -> np.ndarray:
     """(draws,) differences of the task score, second minus first; NaN where a draw leaves a metric undefined."""
-    rng = np.random.default_rng((0, TASKS.index(task)))
+    rng, seeds = np.random.default_rng((0, TASKS.index(task))), len(answers[0])
     differences = np.empty(draws)
     for number in range(draws):
         chosen = rng.integers(seeds, size=seeds)

@@ -50,10 +50,7 @@ class Asked(BaseModel):
         return tasks
 
 
-# What a reader relies on in the files.
-
-
-class RunShape(BaseModel):
+class RunShape(BaseModel):  # a job in study.json, as far as a reader relies on it; so are those below
     name: str
     state: State
     note: str
@@ -133,7 +130,7 @@ def answers_of(folder: Path, run: RunDir, task: str, split: str) -> list[dict]:
 
 
 def diagnostic_labels(folder: Path) -> list[str]:
-    """What is right on the diagnostic set; empty where the study has none, or one without labels, as GLUE's own is."""
+    """The right labels of the diagnostic set; none where the study lacks it, or its labels, as GLUE's own file does."""
     is_there = rows_path(folder, "ax", "test").exists()
     labels = [row["label"] for row in rows_of(folder, "ax", "test")] if is_there else []
     return [] if None in labels else labels

@@ -55,7 +55,7 @@ def split_assignments(assignments: Sequence[str]) -> tuple[Settings, GlueConfig]
 
 
 def read_recipes(model: str, tasks: Collection[str], settings: Settings) -> dict[str, Recipe]:
-    """Task -> what it trains with; refuses settings that no job could run with, and those that the study decides."""
+    """Task -> its recipe, without rows; refuses settings that no job could run with, and those the study decides."""
     for assignment in chain(*settings.values()):
         key = assignment.partition("=")[0]
         if key in ("data", "model"):  # the whole section would replace what the study sets in it
@@ -93,7 +93,7 @@ def named_tasks(asked: Sequence[str], known: Collection[str]) -> set[str]:
 
 
 def check_model(model: str, recipes: Mapping[str, Recipe]) -> None:
-    """Refuse a checkpoint that cannot be read or whose head does not fit, once instead of in every job."""
+    """Refuse a checkpoint that cannot be read or whose head does not fit: once, not in every job."""
     from bertkit.models.load import load_config, load_tokenizer
 
     asked = next(iter(recipes.values())).model
@@ -169,7 +169,7 @@ def training(folder: Path, task: str, tree: Tree, sources: Tree, needs: Job | No
 def answering(
     folder: Path, run: RunDir, task: str, split: str, settings: Sequence[str] = (), needs: Job | None = None
 ) -> Job:
-    """The job in which a run answers the rows of another split; answers that are older than either are removed."""
+    """The job in which a run answers the rows of another split; answers older than the run or the rows are removed."""
     rows, answers = rows_path(folder, task, split), answers_path(run, task, split)
     name = f"{run.path.name}.{task}.{split}"
     written = answers.stat().st_mtime if answers.exists() else 0.0

@@ -90,7 +90,7 @@ class Results:
         found = glue_score(self.scores)
         if not self.unofficial:
             return found
-        name = found.name if found.name != "GLUE" else "mean of 9 of 9 tasks"
+        name = "mean of 9 of 9 tasks" if found.name == "GLUE" else found.name
         elsewhere = ", ".join(TITLES[task] for task in self.unofficial)
         return Average(name, found.value, f"{found.rule}; not on GLUE's dev set: {elsewhere}")
 
@@ -139,11 +139,7 @@ class Results:
 
 
 def gather(folder: str | Path) -> Results:
-    """Read the finished runs of a study.
-
-    Raises:
-        BertkitError: it is no GLUE study, or a file of it is broken.
-    """
+    """Read the finished runs of a study; refuses a folder that is no GLUE study, or has a broken file."""
     folder = Path(folder)
     study = open_study(folder)
     seeds: dict[str, dict[int, Scores]] = {task: {} for task in study.asked.tasks}
@@ -189,11 +185,10 @@ def read_scores(task: str, run: RunDir) -> tuple[dict[str, float | None], int]:
 
 def score_diagnostics(folder: Path, seeds: Sequence[int]) -> dict[int, float | None]:
     """Seed -> Matthews correlation of the MNLI model on the diagnostic set, where it has answered that."""
-    runs = {seed: run_of(folder, "mnli", seed) for seed in seeds}
-    runs = {seed: run for seed, run in runs.items() if answers_path(run, "ax", "test").exists()}
-    gold = diagnostic_labels(folder) if runs else []
-    scores = {}
-    for seed, run in runs.items() if gold else ():
-        given = [answer["label"] for answer in answers_of(folder, run, "ax", "test")]
-        scores[seed] = classification(given, gold)["matthews"]
+    scores, gold = {}, diagnostic_labels(folder) if seeds else []
+    for seed in seeds if gold else ():
+        run = run_of(folder, "mnli", seed)
+        if answers_path(run, "ax", "test").exists():
+            given = [answer["label"] for answer in answers_of(folder, run, "ax", "test")]
+            scores[seed] = classification(given, gold)["matthews"]
     return scores

@@ -81,9 +81,7 @@ def notes_of(results: Results) -> list[Note]:
 
 def tasks_table(results: Results) -> Table:
     """One row a task: its score, its spread over seeds, and the score of people."""
-    relative = {
-        name: None if value is None else round(value, 3) for name, value in glue.beside_people(results.scores).items()
-    }
+    relative = glue.beside_people(results.scores)
     people = {task: glue.human_score(task, scores) for task, scores in results.scores.items()}
     rows = []
     for task, scores in results.scores.items():

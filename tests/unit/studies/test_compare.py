@@ -63,13 +63,13 @@ def answers(flips: int, rows: int = 200) -> dict:
 
 
 def test_equal_answers_differ_by_nothing_in_every_draw():
-    drawn = draw("rte", [[answers(40)] * 2, [answers(40)] * 2], 2, 100)
+    drawn = draw("rte", [[answers(40)] * 2, [answers(40)] * 2], 100)
     assert not drawn.any()
 
 
 def test_the_interval_holds_the_difference_and_is_of_the_right_width():
     # 20 of 200 rows differ: the paired difference is a mean of 200 draws of 0 or 1 with p = 0.1
-    drawn = draw("rte", [[answers(40)], [answers(20)]], 1, 2000)
+    drawn = draw("rte", [[answers(40)], [answers(20)]], 2000)
     found = difference("RTE", [[0.8], [0.9]], drawn, 200)
     assert found.difference == pytest.approx(0.1)
     assert drawn.std() == pytest.approx((0.1 * 0.9 / 200) ** 0.5, rel=0.1)
