@@ -33,7 +33,7 @@ class Average(NamedTuple):
 
 
 def task_score(task: str, scores: Scores) -> float | None:
-    """The unweighted mean of those official metrics of a task that are there; None when one is undefined, or none is."""
+    """The unweighted mean of those official metrics of a task that are there; None when one is undefined or none is."""
     return mean([scores[metric] for metric in OFFICIAL[task] if metric in scores])
 
 
