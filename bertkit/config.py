@@ -9,9 +9,9 @@ import typing
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
 from bertkit.disk import read_whole
@@ -83,6 +83,11 @@ class Section(BaseModel):
         if isinstance(value, bool) and _is_number(cls.model_fields[str(info.field_name)].annotation):
             raise ValueError("Input should be a number")
         return value
+
+
+def knob(default: Any, what: str) -> Any:
+    """A field of a section: its default, and what it is."""
+    return Field(default, description=what)
 
 
 def read_yaml(path: Path) -> Tree:
@@ -225,7 +230,7 @@ def _explain(model: type[BaseModel], tree: object, details: list[ErrorDetails], 
     message = one_line(detail.get("ctx", {}).get("error", detail["msg"]))
     # a rule about several keys names them itself
     about = "" if kind == "value_error" and isinstance(value, Mapping) else f", not {shown}"
-    return BertkitError(f"{full or where}: {message}{about}", description)
+    return BertkitError(f"{full or where or 'recipe'}: {message}{about}", description)
 
 
 def _location(tree: object, detail: ErrorDetails) -> list[str]:

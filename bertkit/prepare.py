@@ -15,6 +15,7 @@ from bertkit import __version__
 from bertkit.data.plan import Plan
 from bertkit.data.windows import WindowMaker
 from bertkit.encode import Part, cover, cut_parts, cut_rows, stack_targets
+from bertkit.errors import BertkitError
 from bertkit.inference import Predictor
 from bertkit.models.load import load_config, load_model, load_tokenizer, longest_input
 from bertkit.models.padding_free import is_padding_free
@@ -150,6 +151,12 @@ def assemble(material: Material, recipe: Recipe, setup: DeviceSetup, built: Buil
         setup = without_padding(setup, recipe.hardware)
     task, maker, tokenizer, train = material.task, material.maker, material.tokenizer, recipe.train
     predictor = Predictor(task, built.model, maker, tokenizer, setup.accelerator, setup.evaluation)
+    plan = Plan(material.train.store.lengths, train.batch_size, train.epochs, train.steps, train.order, recipe.seed)
+    if train.warmup >= max(1, plan.step_count):
+        raise BertkitError(
+            f"train.warmup: {train.warmup:g} steps of warm-up do not end within the {plan.step_count:,} of the run",
+            hint="take fewer; below 1 it is a share of all steps, such as 0.1",
+        )
     return Prepared(
         recipe=recipe,
         setup=setup,
@@ -157,7 +164,7 @@ def assemble(material: Material, recipe: Recipe, setup: DeviceSetup, built: Buil
         scored=material.scored,
         predictor=predictor,
         objective=objective_of(recipe).of(material, recipe, predictor),
-        plan=Plan(material.train.store.lengths, train.batch_size, train.epochs, train.steps, train.order, recipe.seed),
+        plan=plan,
     )
 
 

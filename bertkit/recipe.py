@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
@@ -21,18 +21,13 @@ from pydantic import (
     model_validator,
 )
 
-from bertkit.config import Section, Tree, flatten, override, read_yaml, validate
+from bertkit.config import Section, Tree, flatten, knob, override, read_yaml, validate
 from bertkit.errors import BertkitError
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 # `log.trackers=wandb` stands for `log.trackers=[wandb]`
 Many = Annotated[tuple[str, ...], BeforeValidator(lambda value: value if isinstance(value, list | tuple) else (value,))]
 Folder = Annotated[str, AfterValidator(lambda name: str(Path(name).expanduser()) if name.startswith("~") else name)]
-
-
-def knob(default: Any, what: str) -> Any:
-    """A field of a section: its default, and what it is."""
-    return Field(default, description=what)
 
 
 class ModelConfig(Section):
@@ -69,11 +64,10 @@ class DataConfig(Section):
     train: str | None = knob(None, "training file (csv tsv jsonl json parquet conllu, also .gz .xz) or split")
     validation: str | None = knob(None, "validation file or split; null: a share of train is held back")
     test: str | None = knob(None, "test file or split; scored once, with the best weights")
-    columns: dict[str, str | StrictInt] = Field(
-        default_factory=dict,
-        description="task column: column of the file (a name, or a position when it has no header)",
+    columns: dict[str, str | StrictInt] = knob(
+        {}, "task column: column of the file (a name, or a position when it has no header)"
     )
-    validation_share: Share = Field(0.1, gt=0, description="share of train held back when there is no validation")
+    validation_share: Annotated[Share, Field(gt=0)] = knob(0.1, "share of train held back when there is no validation")
     group_by: str = knob(
         "auto",
         "rows that are held back together: those with the same value in this column; auto: with the same document,"
@@ -81,9 +75,7 @@ class DataConfig(Section):
     )
     train_rows: PositiveInt | None = knob(None, "use a random subset of this many training rows")
     validation_rows: PositiveInt | None = knob(None, "use a random subset of this many validation rows")
-    labels: dict[str, str] = Field(
-        default_factory=dict, description="label in the files: the class it stands for; joins spellings of one class"
-    )
+    labels: dict[str, str] = knob({}, "label in the files: the class it stands for; joins spellings of one class")
     ignore_labels: Many = knob((), "rows with one of these labels are left out, and counted; predict answers them, too")
     skip_bad_rows: bool = knob(False, "leave out rows that cannot be used, and count them")
 
@@ -200,7 +192,7 @@ class Recipe(Section):
     train: TrainConfig = TrainConfig()
     hardware: HardwareConfig = HardwareConfig()
     log: LogConfig = LogConfig()
-    seed: NonNegativeInt = Field(0, lt=2**63, description="the one seed: head, data order, dropout, subsets")
+    seed: Annotated[NonNegativeInt, Field(lt=2**63)] = knob(0, "the one seed: head, data order, dropout, subsets")
 
     @field_validator("task", mode="before")
     @classmethod

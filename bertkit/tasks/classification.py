@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Literal, Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
+from bertkit.config import knob
 from bertkit.data.sources import Columns
 from bertkit.data.windows import Inputs, Pair, Window
 from bertkit.metrics import classification, regression
@@ -18,17 +19,15 @@ class Classification(Task):
     """One or two texts -> a class, several labels, or a number."""
 
     name: str = "classification"
-    labels: tuple[str, ...] = Field((), description="class names in the order of their ids; empty: found in the data")
-    pair: bool = Field(False, description="read two texts together, in the columns text and second")
-    kind: Literal["class", "labels", "number"] = Field(
-        "class", description="one class, any number of labels, or a number"
-    )
-    metric: Literal["accuracy", "f1_macro", "matthews", "f1", "accuracy_f1"] = Field(
+    labels: tuple[str, ...] = knob((), "class names in the order of their ids; empty: found in the data")
+    pair: bool = knob(False, "read two texts together, in the columns text and second")
+    kind: Literal["class", "labels", "number"] = knob("class", "one class, any number of labels, or a number")
+    metric: Literal["accuracy", "f1_macro", "matthews", "f1", "accuracy_f1"] = knob(
         "accuracy",
-        description="metric that ranks checkpoints (kind: class); accuracy_f1 is the mean of accuracy and f1, as GLUE "
+        "metric that ranks checkpoints (kind: class); accuracy_f1 is the mean of accuracy and f1, as GLUE "
         "scores MRPC and QQP; f1 and accuracy_f1 need positive",
     )
-    positive: str | None = Field(None, description="the label that f1 counts as positive, for two classes")
+    positive: str | None = knob(None, "the label that f1 counts as positive, for two classes")
 
     answer = "label"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from pydantic import Field
 
+from bertkit.config import knob
 from bertkit.data.sources import Columns
 from bertkit.data.windows import Inputs, Window, Words
 from bertkit.errors import BertkitError
@@ -24,10 +24,9 @@ UNIVERSAL_TAGS = (
 class Tagging(Task):
     """Words -> one tag a word; what the tags mean, and how they are scored, is said by a subclass."""
 
-    labels: tuple[str, ...] = Field((), description="tags in the order of their ids; empty: found in the data")
-    fallback: str | None = Field(
-        None,
-        description="tag of a word that the tokenizer makes no piece of; null: X or O if that is a tag, else the first",
+    labels: tuple[str, ...] = knob((), "tags in the order of their ids; empty: found in the data")
+    fallback: str | None = knob(
+        None, "tag of a word that the tokenizer makes no piece of; null: X or O if that is a tag, else the first"
     )
 
     head = "token"

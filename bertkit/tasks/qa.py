@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Literal, Self
 
 import numpy as np
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import PositiveInt, model_validator
 
+from bertkit.config import knob
 from bertkit.data.sources import Columns
 from bertkit.data.windows import Inputs, Pair, Window, is_answerable
 from bertkit.metrics import squad
@@ -23,13 +24,13 @@ class QA(Task):
     """
 
     name: str = "qa"
-    unanswerable: bool = Field(False, description="a question may have no answer (SQuAD 2.0)")
-    no_answer_threshold: float = Field(
-        0.0, description="answer nothing when score(no answer) - score(best span) exceeds this; tuned on validation"
+    unanswerable: bool = knob(False, "a question may have no answer (SQuAD 2.0)")
+    no_answer_threshold: float = knob(
+        0.0, "answer nothing when score(no answer) - score(best span) exceeds this; tuned on validation"
     )
-    max_answer_length: PositiveInt = Field(30, description="tokens of an answer at most; 100 by default in Chinese")
-    n_best: PositiveInt = Field(20, description="answers kept for each question")
-    language: Literal["en", "zh"] = Field("en", description="scoring: en: the SQuAD rules; zh: F1 over characters")
+    max_answer_length: PositiveInt = knob(30, "tokens of an answer at most; 100 by default in Chinese")
+    n_best: PositiveInt = knob(20, "answers kept for each question")
+    language: Literal["en", "zh"] = knob("en", "scoring: en: the SQuAD rules; zh: F1 over characters")
 
     head = "span"
     reads = Columns(text=("question", "context"), answers="answers")

@@ -74,6 +74,12 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(bertkit, tmp
     assert list(run.glob("checkpoints/step-*")) == []
 
 
+def test_a_warm_up_that_the_run_does_not_outlast_is_refused_before_a_step(bertkit, tmp_path):
+    done = bertkit(*RUN, tmp_path / "run", "train.warmup=1000")
+    check(done, "train.warmup: 1000 steps of warm-up do not end within the 7 of the run", "below 1 it is a share")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_loss_that_turns_infinite_leaves_the_last_good_checkpoint(bertkit, tmp_path, monkeypatch):
     import torch
 

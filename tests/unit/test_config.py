@@ -192,6 +192,7 @@ def test_flat_keys_are_dotted():
         ({"title": "x", "size": [1, "b"]}, "size.1: Input should be a valid integer, unable to parse string as", ""),
         ({"title": ["x" * 99]}, "title: Input should be a valid string, not ['xxxxxxxxx", "title: what"),
         ({"title": "x", 1: 2}, "1: Keys should be strings, not 1", ""),
+        ({"title": "x", None: 2}, "recipe: Keys should be strings, not None", ""),
     ],
 )
 def test_the_first_mistake_is_named_with_its_place_and_value(tree, message, hint):

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from bertkit.config import Section
+from bertkit.config import Section, knob
 from bertkit.errors import BertkitError
 from bertkit.metrics.glue import TASKS
 from bertkit.rundir import RunDir
@@ -23,11 +23,11 @@ from bertkit.studies.runner.jobs import State
 class GlueConfig(Section):
     """What is asked of the study as a whole: `glue.KEY=VALUE`."""
 
-    from_mnli: bool = Field(False, description="MRPC, STS-B and RTE start from the model of MNLI with the same seed")
-    held_back: float = Field(
-        0.1, gt=0, lt=1, description="last share of train that stands in for a dev file that is not there"
+    from_mnli: bool = knob(False, "MRPC, STS-B and RTE start from the model of MNLI with the same seed")
+    held_back: Annotated[float, Field(gt=0, lt=1)] = knob(
+        0.1, "last share of train that stands in for a dev file that is not there"
     )
-    published: bool = Field(True, description="draw published rows (test) beside ours (dev)")
+    published: bool = knob(True, "draw published rows (test) beside ours (dev)")
 
 
 class Asked(BaseModel):
