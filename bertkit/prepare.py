@@ -27,7 +27,7 @@ from bertkit.outcome import Background, tags_seen
 from bertkit.recipe import ModelConfig, Recipe, check_windows, digest, fingerprint
 from bertkit.splits import Splits, bind_labels, path_of
 from bertkit.tasks.base import Task
-from bertkit.train.device_setup import DeviceSetup, with_shapes, without_padding
+from bertkit.train.device_setup import DeviceSetup, without_padding
 from bertkit.train.loop import TrainState
 
 if TYPE_CHECKING:
@@ -171,11 +171,6 @@ def assemble(material: Material, recipe: Recipe, setup: DeviceSetup, built: Buil
 def objective_of(recipe: Recipe) -> type[Objective]:
     """The class that `train.objective` names."""
     return class_of(recipe.train.objective, "train.objective", Objective)
-
-
-def setup_for(setup: DeviceSetup, recipe: Recipe) -> DeviceSetup:
-    """The setup with the fixed shapes that it or the recipe asks for."""
-    return with_shapes(setup, recipe.hardware, recipe.train.batch_size, recipe.windows.max_length)
 
 
 def marks_of(material: Material, prepared: Prepared) -> dict[str, object]:

@@ -128,9 +128,7 @@ def train(name: str, folder: Path, settings: tuple[str, ...], resume: bool = Fal
     from bertkit.train.device import graphs_at_most
     from bertkit.train.device_setup import set_up_device, with_shapes
 
-    setup = with_shapes(
-        set_up_device(recipe.hardware), recipe.hardware, recipe.train.batch_size, recipe.windows.max_length
-    )
+    setup = with_shapes(set_up_device(recipe.hardware), recipe)
     compiled = (xla_metrics.metric_data("CompileTime") or (0,))[0]
     return seconds, compiled, graphs_at_most(setup.training, setup.evaluation)
 

@@ -117,8 +117,7 @@ def _open(run: str | Path, assignments: Sequence[str], say: Say) -> tuple[Recipe
     from bertkit.inference import Predictor
     from bertkit.models.load import load_model, load_tokenizer, longest_input
     from bertkit.models.ready import make_answering
-    from bertkit.prepare import setup_for
-    from bertkit.train.device_setup import set_up_device
+    from bertkit.train.device_setup import set_up_device, with_shapes
 
     # half the weights to read, and no casts: autocast is for training, whose weights stay float32
     setup = set_up_device(recipe.hardware, autocast=False)
@@ -128,7 +127,7 @@ def _open(run: str | Path, assignments: Sequence[str], say: Say) -> tuple[Recipe
     model = load_model(config, task.head, task.labels, recipe.seed).model
     windows = check_windows(recipe.windows, longest_input(model.config, tokenizer))  # the recipe may have been edited
     recipe = recipe.model_copy(update={"windows": windows})
-    setup = setup_for(setup, recipe)
+    setup = with_shapes(setup, recipe)
     chosen = make_answering(model, recipe.hardware, setup.accelerator.device, setup.precision)
     detail(f"model: {model.config.model_type}, {chosen}")
     maker = WindowMaker(tokenizer.backend_tokenizer, windows, recipe.hardware.token_cache)

@@ -118,14 +118,14 @@ def _prepare(
     splits, label_names = read_splits(recipe, task, say, rows)
 
     from bertkit import prepare
-    from bertkit.train.device_setup import set_up_device
+    from bertkit.train.device_setup import set_up_device, with_shapes
     from bertkit.train.observe import check_trackers
     from bertkit.train.ranks import check_alike
 
     setup = set_up_device(recipe.hardware, check_trackers(recipe.log.trackers), run.path, precision)
     detail(f"device: {setup.summary}")
     material = prepare.read_material(recipe, task, splits, label_names, say)
-    setup = prepare.setup_for(setup, material.recipe)
+    setup = with_shapes(setup, material.recipe)
     if setup.training.widths:
         detail(f"batches: padded to {setup.training.widths}, one shape each")
     built = prepare.build(material, material.recipe, setup)

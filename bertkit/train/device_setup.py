@@ -28,7 +28,7 @@ from bertkit.train.ranks import of_first
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from bertkit.recipe import HardwareConfig
+    from bertkit.recipe import HardwareConfig, Recipe
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -143,20 +143,21 @@ def _meeting_point() -> dict[str, object]:
     return {"store": part, "rank": rank, "world_size": world}
 
 
-def with_shapes(setup: DeviceSetup, config: HardwareConfig, batch_size: int, longest: int) -> DeviceSetup:
+def with_shapes(setup: DeviceSetup, recipe: Recipe) -> DeviceSetup:
     """The setup, with fixed shapes where its device or the recipe asks for them.
 
-    Lengths double from SHORTEST to `longest`, that of the longest window that there can be. Each has one number of
-    rows: the share of a process in a batch, or as many as the budget holds. So there are few shapes to compile, and a
-    text is padded to less than twice its length.
+    Lengths double from SHORTEST to that of the longest window that there can be. Each has one number of rows: the share
+    of a process in a batch, or as many as the budget holds. So there are few shapes to compile, and a text is padded to
+    less than twice its length.
     """
+    config, longest = recipe.hardware, recipe.windows.max_length
     is_compiled = config.compile or setup.accelerator.device.type == "xla"
     if not (is_compiled if config.fixed_shapes == "auto" else config.fixed_shapes):
         return setup
     widths = [min(SHORTEST, longest)]
     while widths[-1] < longest:
         widths.append(min(2 * widths[-1], longest))
-    rows = -(-batch_size // setup.accelerator.num_processes)
+    rows = -(-recipe.train.batch_size // setup.accelerator.num_processes)
     return replace(
         setup,
         training=setup.training._replace(widths=tuple(widths), rows=rows),

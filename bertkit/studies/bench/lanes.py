@@ -19,13 +19,13 @@ from bertkit.launch import Say
 from bertkit.models.load import load_model
 from bertkit.models.ready import make_answering
 from bertkit.models.vocabulary import follow_decay
-from bertkit.prepare import Built, Material, Prepared, assemble, build, local, read_material, setup_for
+from bertkit.prepare import Built, Material, Prepared, assemble, build, local, read_material
 from bertkit.recipe import Recipe, load_recipe
 from bertkit.splits import read_splits
 from bertkit.studies.bench.counting import Sample, Shape, forward_operations, shape_of, timed
 from bertkit.tasks.base import Row, make_task
 from bertkit.train import loop
-from bertkit.train.device_setup import DeviceSetup, set_up_device, way_back
+from bertkit.train.device_setup import DeviceSetup, set_up_device, way_back, with_shapes
 from bertkit.train.loop import Step, StepObserver, TrainState
 from bertkit.train.memory import find_token_budget
 from bertkit.train.optim import make_optimizer
@@ -142,7 +142,7 @@ def open_bench(recipe: Recipe, say: Say) -> Bench:
 def open_lane(bench: Bench, settings: Sequence[str], steps: int) -> Lane:
     """A lane with some settings of its own, in whose plan so many steps stand for all."""
     recipe = load_recipe(bench.recipe.tree(), settings)
-    setup = setup_for(set_up_device(recipe.hardware), recipe)
+    setup = with_shapes(set_up_device(recipe.hardware), recipe)
     accelerator = setup.accelerator
     if accelerator.num_processes > 1:
         raise BertkitError("bench measures one process", hint="start it without accelerate launch or torchrun")

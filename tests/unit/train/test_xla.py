@@ -90,11 +90,12 @@ def test_shapes_are_fixed_on_xla_unless_the_recipe_says_no():
         loss_scale=LossScale("cpu", enabled=False), training=training, evaluation=evaluation, finds_tokens=True,
         summary="",
     )  # fmt: skip
-    fixed = device_setup.with_shapes(there, HardwareConfig(), 32, 384)
+    fixed = device_setup.with_shapes(there, load_recipe({"task": "qa"}))
     assert fixed.training.widths == fixed.evaluation.widths == (16, 32, 64, 128, 256, 384)
     assert not fixed.finds_tokens
     assert device.graphs_at_most(fixed.training, fixed.evaluation) == 2 * 6 + 6 + 3
-    assert device_setup.with_shapes(there, HardwareConfig(fixed_shapes=False), 32, 384) == there
+    unfixed = load_recipe({"task": "qa", "hardware": {"fixed_shapes": False}})
+    assert device_setup.with_shapes(there, unfixed) == there
 
 
 def test_the_optimizer_counts_on_the_device_and_is_not_fused(monkeypatch):
