@@ -1,7 +1,5 @@
 """Typed configuration: YAML 1.2 and `a.b=c` overrides into frozen pydantic models, with one-line errors."""
 
-from __future__ import annotations
-
 import io
 import json
 import re

@@ -1,7 +1,5 @@
 """Windows meet their task: target arrays for the loss, and what windows and decoding leave reachable."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple

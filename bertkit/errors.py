@@ -1,7 +1,5 @@
 """One error type for everything the user can mend: what is wrong and where, then what to do."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """What a run or a study finds: tables, curves, dots, heatmaps, passages and notes, as plain JSON."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 

@@ -1,7 +1,5 @@
 """What this machine has for a process: cores, GPUs, and a core for each thread that computes."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 import sys

@@ -1,7 +1,5 @@
 """What a recipe names: a class of bertkit's own, by the name of its module, or one of a dotted module of your own."""
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 from typing import TypeVar

@@ -1,7 +1,5 @@
 """Every setting of the toolkit on one page: the Recipe and its sections, typed and frozen."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping, Sequence

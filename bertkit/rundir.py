@@ -1,7 +1,5 @@
 """A run on disk: the names of its files, how they are written, and what a reader relies on in them."""
 
-from __future__ import annotations
-
 import json
 import os
 import platform
@@ -9,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import Self
 
 from pydantic import BaseModel, Field, JsonValue, ValidationError
 
@@ -90,7 +89,7 @@ class RunDir:
         return self.path / "model"
 
     @contextmanager
-    def claim(self, resume: bool) -> Iterator[RunDir]:
+    def claim(self, resume: bool) -> Iterator[Self]:
         """Hold the folder for this process while the block runs; a new folder that stays empty is removed.
 
         A finished run where nothing can be written is not held: it has nothing left to do.
@@ -136,7 +135,7 @@ class RunDir:
                 for left in folder.glob(pattern):
                     disk.remove(left)
 
-    def open(self) -> RunDir:
+    def open(self) -> Self:
         """Check that this is a run that can be read.
 
         Raises:

@@ -1,7 +1,5 @@
 """The rows of a run: read, held back, drawn, and their labels decided."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain

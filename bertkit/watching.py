@@ -1,7 +1,5 @@
 """A run seen from outside, while it trains or later, through the files of its folder alone."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys

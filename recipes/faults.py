@@ -35,7 +35,7 @@ from bertkit import cli
 from bertkit.disk import LOCK
 from bertkit.errors import BertkitError
 from bertkit.findings import Finding, Series, Table, to_json
-from bertkit.outcome import memory_curve
+from bertkit.outcome import curves
 from bertkit.pages.html import write_report
 from bertkit.rundir import PACE, RunDir, checkpoints_of, latest
 from bertkit.train import checkpoint, keep, loop
@@ -457,8 +457,7 @@ def long_run(place: Place) -> Count:
     pace = [line for line in RunDir(out).read_history(PACE) if "resident_mb" in line]
     half = [line["resident_mb"] for line in pace if line["step"] > steps // 2]
     growth = max(half) - half[0]
-    (figure,) = memory_curve(pace)
-    figure = figure.model_copy(update={"title": f"Memory over {steps:,} steps"})
+    (figure,) = curves(f"Memory over {steps:,} steps", "MB", pace, {"process": "resident_mb", "GPU, at most": "gpu_mb"})
     note = f"{steps:,} steps; {max(half)} MB at most, {growth} MB more than at half-time (allowed: {GROWTH})"
     return Count(1, int(code == 0 and growth <= GROWTH), 0, note, figure)
 

@@ -1,7 +1,5 @@
 """The command line: each verb imports what it needs, and this file alone prints errors and exits."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

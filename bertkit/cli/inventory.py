@@ -1,7 +1,5 @@
 """The verbs that say what there is: tasks, recipes, and what this machine has."""
 
-from __future__ import annotations
-
 import json
 import os
 import platform

@@ -1,7 +1,5 @@
 """Windows become padded tensors: (B, S) input ids, mask, types and targets."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property

@@ -1,7 +1,5 @@
 """Which rows are held back or drawn, by the seed alone: groups stay together, and labels keep their shares."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from itertools import chain

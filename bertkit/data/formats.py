@@ -4,8 +4,6 @@ The readers are our own where the common ones guess: no `NA` becomes a missing v
 opens a field.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 import os

@@ -3,8 +3,6 @@
 Source: Wang et al. 2018; the files of gluebenchmark.com, of its download script, and of `nyu-mll/glue` on the Hub.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections import Counter

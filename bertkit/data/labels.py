@@ -1,7 +1,5 @@
 """Class names and their numbers, decided once from the best authority there is."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Where rows are kept: in a file (its ending names the reader), a folder, a Hub data set, or in memory."""
 
-from __future__ import annotations
-
 import csv
 import importlib.util
 import json

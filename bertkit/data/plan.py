@@ -1,7 +1,5 @@
 """Which windows each step sees: a pure function of (seed, epoch), whatever the devices."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """What makes a row right for a task, column by column, whatever kind of source it comes from."""
 
-from __future__ import annotations
-
 import ast
 import math
 import re

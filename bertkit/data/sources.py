@@ -4,8 +4,6 @@ Files end in .csv .tsv .jsonl .ndjson .json .parquet .conllu .conll .txt, maybe 
 data sets are read as well.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence

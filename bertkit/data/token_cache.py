@@ -4,8 +4,6 @@ Files are plain numpy archives, read without pickles, which only their owner can
 cannot be read is made again, and what cannot be written is left.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

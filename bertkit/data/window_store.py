@@ -1,7 +1,5 @@
 """Windows of many rows, as flat arrays."""
 
-from __future__ import annotations
-
 from array import array
 from dataclasses import dataclass
 from functools import cached_property

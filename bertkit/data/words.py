@@ -1,7 +1,5 @@
 """Running text as words, and entities as annotation tools write them: spans of characters become tags of words."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Answers beside what they were asked of, written as the name of a file says: csv, tsv, JSON or JSON lines."""
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping

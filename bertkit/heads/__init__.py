@@ -1,7 +1,5 @@
 """The heads by name, a file each: what a model is trained on, what it puts out and what of it counts."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from pkgutil import iter_modules
 

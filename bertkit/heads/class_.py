@@ -1,7 +1,5 @@
 """One class a text: a linear layer on [CLS], through the pooler where the architecture has one."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from bertkit.heads.base import CERTAIN, IGNORED, Head, add_up, label_weights

@@ -1,7 +1,5 @@
 """Any number of labels a text: a yes or no for each, on [CLS]."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from bertkit.heads.base import CERTAIN, Head, add_up, given

@@ -1,7 +1,5 @@
 """A number a text, such as a similarity: squared error, on [CLS]."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from bertkit.heads.base import Head, add_up, given

@@ -1,7 +1,5 @@
 """A span of the document, by its first and last token (Devlin et al. 2019, section 4.2)."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from bertkit.heads.base import CERTAIN, Head

@@ -1,7 +1,5 @@
 """A label a word: a linear layer on each token, of which the first piece of each word counts."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from bertkit.heads.base import CERTAIN, label_weights

@@ -5,8 +5,6 @@ found before anything is started (`plan`), a failure is told once and not by eve
 end with the one that started them. This file knows what this process is among those of a launch.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

@@ -1,7 +1,5 @@
 """Why processes end: each records its error as torch elastic does, and the launcher tells the cause before echoes."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys

@@ -1,7 +1,5 @@
 """Turns launch options into a command of accelerate's launcher, after every mistake that this host can find."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import socket

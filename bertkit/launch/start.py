@@ -3,8 +3,6 @@
 The latter run `python -m bertkit.launch.start CALL RESULT`.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import pickle

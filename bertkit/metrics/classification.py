@@ -3,8 +3,6 @@
 Computed from counts with numpy: importing scikit-learn for them costs a second of every run. Tests hold them to it.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Sequence
 

@@ -4,8 +4,6 @@ Source: Wang et al. 2018 (an unweighted mean over nine tasks; a task with severa
 diagnostic set AX is reported on its own and enters no average.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal, NamedTuple

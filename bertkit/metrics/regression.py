@@ -1,7 +1,5 @@
 """How well predicted numbers follow the true ones."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Sequence
 

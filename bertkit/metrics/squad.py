@@ -1,7 +1,5 @@
 """How well answer texts agree with gold texts, by the rules of SQuAD 1.1 and 2.0."""
 
-from __future__ import annotations
-
 import math
 import re
 import string

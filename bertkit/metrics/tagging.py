@@ -1,7 +1,5 @@
 """How many words have the right tag, or how many entities are found whole."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from itertools import chain

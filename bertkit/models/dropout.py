@@ -1,7 +1,5 @@
 """Dropout on a CPU, several times faster than torch's, which draws its numbers one by one."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """Encoders that compute tokens and no padding: unpadded before the layer stack, padded again after it."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

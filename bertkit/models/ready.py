@@ -1,7 +1,5 @@
 """A loaded model made ready, for training or to answer: what its device asks for is decided here alone."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

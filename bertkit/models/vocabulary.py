@@ -1,6 +1,6 @@
 """Train the rows of the word embeddings that the training data use: the others only ever decay."""
 
-from __future__ import annotations
+from typing import Self
 
 import numpy as np
 import torch
@@ -41,7 +41,7 @@ class UsedEmbedding(nn.Embedding):
             return functional.embedding(self.place[ids], self.rows, self.padding)
         return functional.embedding(ids, self.weight)
 
-    def train(self, mode: bool = True) -> UsedEmbedding:
+    def train(self, mode: bool = True) -> Self:
         """Switch; what is read outside of training is up to date."""
         if not mode:
             self.bring_up_to_date()

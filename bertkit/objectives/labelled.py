@@ -1,7 +1,5 @@
 """Rows with answers: the task says what is right, its head what to learn from it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """What a run concludes: findings for people to look at, and predictions beside what is right."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from operator import eq

@@ -1,7 +1,5 @@
 """Which labels are mistaken for which, how far probabilities can be trusted, and the rows that are most wrong."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from itertools import chain

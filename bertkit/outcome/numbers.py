@@ -1,7 +1,5 @@
 """How far predicted numbers are from the true ones, and where."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from bertkit.findings import Finding, Passage, Table, worst_first

@@ -1,7 +1,5 @@
 """One split, answered and scored: what the findings of every task are made from."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence, Set
 from itertools import chain
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Which questions are answered well, and the wrong answers that the model is surest of."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterable

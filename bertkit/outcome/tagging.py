@@ -1,7 +1,5 @@
 """Which tags are mistaken for which, how new and ambiguous words fare, and the sentences that are most wrong."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set

@@ -1,7 +1,5 @@
 """A run or a study, read from its folder, and findings as self-contained HTML: `write_report("runs/reviews")`."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

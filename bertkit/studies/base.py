@@ -1,7 +1,5 @@
 """The folder of a study, which is several runs or measurements: where what it comes to is written, and its tables."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

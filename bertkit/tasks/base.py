@@ -1,7 +1,5 @@
 """What a task is: labels, head, inputs, target, decode and score."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar, NamedTuple, Self
 

@@ -1,7 +1,5 @@
 """Which class, which labels or what number has a text, or a pair of texts? The windows of long texts are averaged."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal, Self
 

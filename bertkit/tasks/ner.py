@@ -1,7 +1,5 @@
 """Which names stand in a text, and of what type? Tags stay as they are: IOB1, IOB2, BIOES, BILOU or BMES."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Sequence
 from itertools import accumulate

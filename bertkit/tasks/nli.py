@@ -1,7 +1,5 @@
 """Does a hypothesis follow from a premise? The same adapter reads stance: article and comment -> agree or disagree."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from bertkit.tasks.classification import Classification

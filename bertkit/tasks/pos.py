@@ -1,7 +1,5 @@
 """Which part of speech is each word? One tag a word, whatever the number of pieces or windows."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Which span of a document answers a question? Windows slide over the document; the best span of all windows wins."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal, Self
 

@@ -1,7 +1,5 @@
 """Is a text positive or negative? Two or more classes; long texts are read in windows and averaged."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from bertkit.tasks.classification import Classification

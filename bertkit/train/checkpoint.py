@@ -1,7 +1,5 @@
 """Resumable checkpoints: weights, optimiser state and the step, written whole or not at all, never pickled."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress

@@ -5,8 +5,6 @@ known again by its shapes and constants: so what changes from step to step must 
 before the next shape begins.
 """
 
-from __future__ import annotations
-
 from contextlib import AbstractContextManager
 
 import torch

@@ -1,7 +1,5 @@
 """What several processes must settle together: the first one's word holds for all, and all see the same."""
 
-from __future__ import annotations
-
 import signal
 from collections import deque
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """What a turn of a benchmark took and what was computed in it: seconds, tokens, floating-point operations."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from typing import NamedTuple

@@ -1,12 +1,11 @@
 """Time and memory as data grow: of a training step and of evaluation with the rows, of an answer with its document."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import cycle, islice
+from typing import Self
 
 import psutil
 
@@ -75,7 +74,7 @@ def long_row(bench: Bench, length: int) -> Row:
 class Memory:
     """The most memory that this process holds during a block, in bytes."""
 
-    def __enter__(self) -> Memory:
+    def __enter__(self) -> Self:
         self.process, self.ended = psutil.Process(), threading.Event()
         self.most = self.process.memory_info().rss
         self.thread = threading.Thread(target=self._watch, daemon=True)

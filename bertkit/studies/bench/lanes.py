@@ -1,7 +1,5 @@
 """One process, many variants of one recipe: each is a lane that trains and answers with the toolkit's own parts."""
 
-from __future__ import annotations
-
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,5 @@
 """How fast this machine trains, evaluates and predicts with a recipe, and what each switch does to that."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Each switch of a recipe put the other way, in turns with the recipe as given, and the tables of what that takes."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Is one checkpoint better than another on GLUE? Paired over seeds and rows, with a bootstrap interval."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path

@@ -5,8 +5,6 @@ their `sources.json`), `recipes/JOB.yaml`, `runs/JOB/` (run directories), `logs/
 predicts for rows without labels), `results.json`, `findings.json`, `report.html`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal

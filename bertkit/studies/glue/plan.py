@@ -1,7 +1,5 @@
 """What a GLUE study is asked to do, checked; and its jobs, which are `bertkit train` and `bertkit predict`."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from itertools import chain

@@ -1,7 +1,5 @@
 """What a GLUE study came to: read from its folder, averaged over seeds, set beside people."""
 
-from __future__ import annotations
-
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

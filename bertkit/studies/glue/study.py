@@ -5,8 +5,6 @@ A job is one task with one seed: `bertkit train recipes/JOB.yaml --out runs/JOB`
 Source: Wang et al. 2018.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path

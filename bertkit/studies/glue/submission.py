@@ -3,8 +3,6 @@
 Source: gluebenchmark.com (FAQ), and the file names of its baseline code (Wang et al. 2018).
 """
 
-from __future__ import annotations
-
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path

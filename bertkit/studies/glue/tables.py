@@ -1,7 +1,5 @@
 """What a reader sees of a GLUE study: notes, tables and the figure beside people."""
 
-from __future__ import annotations
-
 from bertkit.findings import Dots, Finding, Note, Table
 from bertkit.metrics import glue
 from bertkit.metrics.glue import TASKS, TITLES, glue_score, is_complete, task_score

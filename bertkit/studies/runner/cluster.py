@@ -6,8 +6,6 @@ process, and on a disk that is shared also with its node; that locks reach from 
 job. Nodes keep their own environment: none of ours is sent, because tokens may be in it.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import signal

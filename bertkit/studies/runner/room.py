@@ -1,7 +1,5 @@
 """Where the jobs of a study run: on the GPUs or the CPU of this machine, or on a Ray cluster."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

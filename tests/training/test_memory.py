@@ -17,7 +17,7 @@ from bertkit.run import finetune, load
 from bertkit.rundir import RunDir, checkpoints_of
 from bertkit.train import checkpoint, loop, memory
 from bertkit.train.loop import TrainState
-from tests.unit.train.test_loop_laws import kill_after, losses, recipe, run_and_kill
+from tests.training.test_loop_laws import kill_after, losses, recipe, run_and_kill
 
 CPU = "[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes."
 ERRORS = (torch.OutOfMemoryError("CUDA out of memory. Tried"), RuntimeError(CPU), MemoryError("Unable to allocate"))

@@ -20,7 +20,7 @@ from bertkit.inference import Predictor
 from bertkit.run import finetune
 from bertkit.rundir import RunDir, checkpoints_of
 from bertkit.train import checkpoint, keep
-from tests.unit.train.test_loop_laws import Killed, kill_after, recipe
+from tests.training.test_loop_laws import Killed, kill_after, recipe
 
 WRITES = (
     (os, "fsync"),

@@ -17,7 +17,7 @@ from bertkit.recipe import HardwareConfig, TrainConfig
 from bertkit.run import finetune
 from bertkit.rundir import RunDir
 from bertkit.train import device_setup, optim
-from tests.unit.train.test_loop_laws import losses, recipe, run_and_kill
+from tests.training.test_loop_laws import losses, recipe, run_and_kill
 
 LARGE = 2.0**24
 
