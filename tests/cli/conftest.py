@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import pytest
 
-BUNDLED = {"sentiment": "sentiment.csv", "nli": "nli.jsonl", "pos": "pos.conllu", "ner": "ner.jsonl", "qa": "qa.json"}
+from tests.rows import BUNDLED
+
 SMALL = ("-m", "bundled:tiny", "model.init=scratch", "hardware.precision=fp32", "windows.max_length=64")
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import BUNDLED, SMALL, check
+from tests.cli.conftest import SMALL, check
+from tests.rows import BUNDLED
 
 ASSETS = Path(__file__).parents[2] / "bertkit" / "assets"
 TASKS = tuple(BUNDLED)

@@ -7,7 +7,8 @@ import shutil
 
 import pytest
 
-from tests.cli.conftest import BUNDLED, SMALL, Done, check
+from tests.cli.conftest import SMALL, Done, check
+from tests.rows import BUNDLED
 
 CSV = "text,label\ngood,positive\nbad,negative\nfine,positive\npoor,negative\n"
 FIRST = "1\tI\tI\tPRON\t_\t_\t0\troot\t_\t_\n"

@@ -7,7 +7,8 @@ import shlex
 import pytest
 
 from bertkit import Findings
-from tests.cli.conftest import BUNDLED, SMALL
+from tests.cli.conftest import SMALL
+from tests.rows import BUNDLED
 
 DETAILS = ("device: ", "model: ")
 

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from tests.cli.conftest import BUNDLED, check
+from tests.cli.conftest import check
+from tests.rows import BUNDLED
 
 
 @pytest.mark.parametrize("task", BUNDLED)

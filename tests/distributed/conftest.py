@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.distributed.work import BUNDLED, ROWS
+from tests.distributed.work import ROWS
+from tests.rows import BUNDLED, TASKS
 
 ROOT = Path(__file__).parents[2]
 ASSETS = ROOT / "bertkit" / "assets"
@@ -46,9 +47,9 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Files of seven, eight and nine rows of each task, and one whose first row is very long."""
     folder = tmp_path_factory.mktemp("distributed") / "asked"
     folder.mkdir()
-    for task, bundled in BUNDLED.items():
+    for task in TASKS:
         for count in ROWS:
-            write_rows(task, count, folder / f"{task}-{count}{Path(bundled).suffix}")
+            write_rows(task, count, folder / f"{task}-{count}{Path(BUNDLED[task]).suffix}")
     long = [{"text": "very good " * 600, "label": "positive"}, {"text": "bad", "label": "negative"}]
     (folder / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in long))
     return folder

@@ -11,9 +11,8 @@ from safetensors.torch import load_file
 
 from bertkit.rundir import RunDir
 from tests.distributed.conftest import start
-from tests.distributed.work import BUNDLED, ROWS
-
-TASKS = tuple(BUNDLED)
+from tests.distributed.work import ROWS
+from tests.rows import TASKS
 
 
 @pytest.mark.parametrize("world", ["2", "3"])

@@ -6,9 +6,10 @@ import json
 import sys
 from pathlib import Path
 
+from tests.rows import BUNDLED, TASKS
+
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-BUNDLED = {"sentiment": "sentiment.csv", "nli": "nli.jsonl", "pos": "pos.conllu", "qa": "qa.json"}
 ROWS = (7, 8, 9)
 WORLDS = (1, 2, 3)  # first in this process itself, as in a notebook that has trained before
 
@@ -36,14 +37,14 @@ def train_and_ask(out: Path, asked: Path, trained: Path) -> None:
     from bertkit.run import finetune, load
     from bertkit.splits import read_split
 
-    for task in BUNDLED:
+    for task in TASKS:
         finetune(recipe(task), out / task, quiet=True)
     # two rows a step for three ranks; and a step whose one long row is dealt as windows to all
     finetune(recipe("sentiment", batch_size=2, steps=6), out / "few", quiet=True)
     long = recipe("sentiment", batch_size=1, steps=4)
     long["data"] = {"train": str(asked / "long.jsonl"), "validation": str(asked / "long.jsonl")}
     finetune(long, out / "long", quiet=True)
-    for task in BUNDLED:
+    for task in TASKS:
         predictor = load(trained / task)
         for rows in ROWS:
             name = next(asked.glob(f"{task}-{rows}.*"))

@@ -14,9 +14,9 @@ import pytest
 
 from bertkit.run import finetune
 from bertkit.rundir import RunDir
+from tests.rows import BUNDLED
 
 FILE = Path(__file__).with_name("losses.json")
-BUNDLED = {"sentiment": "sentiment.csv", "nli": "nli.jsonl", "pos": "pos.conllu", "ner": "ner.jsonl", "qa": "qa.json"}
 
 
 def losses(task: str, out: Path) -> list[float]:

@@ -12,24 +12,24 @@ from pathlib import Path
 import pytest
 
 from bertkit.run import evaluate, finetune, predict
+from tests.rows import BUNDLED
 
-TASKS = {"sentiment": "sentiment.csv", "nli": "nli.jsonl", "pos": "pos.conllu", "qa": "qa.json"}
 ASSETS = Path(__file__).parents[2] / "bertkit" / "assets"
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", BUNDLED)
 def test_train_evaluate_and_predict_ask_for_no_connection(tiny, tmp_path, no_network, task):
     recipe = {
         "task": task,
         "model": {"checkpoint": str(tiny("bert"))},
         "windows": {"max_length": 64, "stride": 8},
-        "data": {"train": str(ASSETS / TASKS[task]), "train_rows": 8, "validation_rows": 2},
+        "data": {"train": str(ASSETS / BUNDLED[task]), "train_rows": 8, "validation_rows": 2},
         "train": {"steps": 1, "batch_size": 4},
         "hardware": {"precision": "fp32"},
     }
     finetune(recipe, tmp_path / "run", quiet=True)
-    evaluate(tmp_path / "run", str(ASSETS / TASKS[task]), quiet=True)
-    assert next(predict(tmp_path / "run", str(ASSETS / TASKS[task])))
+    evaluate(tmp_path / "run", str(ASSETS / BUNDLED[task]), quiet=True)
+    assert next(predict(tmp_path / "run", str(ASSETS / BUNDLED[task])))
     assert no_network == []
 
 

@@ -21,10 +21,8 @@ from bertkit.run import finetune, load
 from bertkit.rundir import RunDir, checkpoints_of
 from bertkit.train import checkpoint, keep, loop
 from bertkit.train.loop import TrainState
+from tests.rows import BUNDLED, TASKS
 from tests.tiny import ASSETS
-
-BUNDLED = {"sentiment": "sentiment.csv", "nli": "nli.jsonl", "pos": "pos.conllu", "qa": "qa.json"}
-TASKS = tuple(BUNDLED)
 
 
 def recipe(task: str, **train: object) -> dict:

@@ -30,9 +30,9 @@ from bertkit.train import device, device_setup, loop, optim
 from bertkit.train.checkpoint import load_weights, save_checkpoint
 from bertkit.train.loop import TrainState
 from bertkit.train.optim import LossScale
+from tests.rows import BUNDLED, TASKS
 
 XLA, CPU = torch.device("xla"), torch.device("cpu")
-BUNDLED = {"sentiment": "sentiment.csv", "nli": "nli.jsonl", "pos": "pos.conllu", "qa": "qa.json"}
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def recorded(
     return graphs, device.graphs_at_most(training, evaluation)
 
 
-@pytest.mark.parametrize("task", BUNDLED)
+@pytest.mark.parametrize("task", TASKS)
 def test_a_run_compiles_a_bounded_number_of_graphs(tmp_path, monkeypatch, task):
     """Over two epochs with short last batches, evaluations in between, a warm-up and a decay, with dropout."""
     graphs, most = recorded(task, tmp_path / "run", monkeypatch)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import tomllib
+from importlib import import_module
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,3 +29,12 @@ def test_the_tests_and_the_demo_run_with_the_torch_of_the_constraints() -> None:
     import torch
 
     assert torch.__version__.split("+")[0] == pinned.removeprefix("torch==")
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "recipes").glob("*.py")), ids=lambda path: path.name)
+def test_what_a_script_takes_from_the_package_is_there(script: Path) -> None:
+    for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("bertkit"):
+            module = import_module(node.module)
+            for name in node.names:
+                assert hasattr(module, name.name) or import_module(f"{node.module}.{name.name}"), name.name

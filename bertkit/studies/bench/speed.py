@@ -12,7 +12,7 @@ from bertkit.recipe import Recipe, load_recipe
 from bertkit.rundir import RunDir
 from bertkit.studies.base import Study
 
-BUNDLED_ROWS = {"sentiment": "sentiment.csv", "nli": "nli.jsonl", "pos": "pos.conllu", "qa": "qa.json"}
+BUNDLED = {"sentiment": "sentiment.csv", "nli": "nli.jsonl", "pos": "pos.conllu", "ner": "ner.jsonl", "qa": "qa.json"}
 
 
 def run(
@@ -61,9 +61,9 @@ def complete(recipe: Recipe) -> tuple[Recipe, list[str]]:
     """The recipe with what comes along where it names no rows or no checkpoint; and what a reader must know of that."""
     tree, notes, task = recipe.tree(), [], str(recipe.task["name"])
     if recipe.data.train is None and recipe.data.source is None:
-        if task not in BUNDLED_ROWS:
+        if task not in BUNDLED:
             raise BertkitError("data.train: no rows are given", hint="add --train FILE")
-        tree["data"]["train"] = f"bundled:{BUNDLED_ROWS[task]}"
+        tree["data"]["train"] = f"bundled:{BUNDLED[task]}"
         notes.append(f"These are the few short rows of {tree['data']['train']}; with --train the figures are yours.")
     if "checkpoint" not in recipe.model.model_fields_set:
         tree["model"] |= {"checkpoint": "bundled:tiny", "init": "scratch"}

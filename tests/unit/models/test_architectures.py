@@ -7,9 +7,8 @@ import json
 import pytest
 
 from bertkit.run import finetune, load
+from tests.rows import BUNDLED, TASKS
 from tests.tiny import ARCHITECTURES
-
-TASKS = {"sentiment": "sentiment.csv", "nli": "nli.jsonl", "pos": "pos.conllu", "qa": "qa.json"}
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -19,7 +18,7 @@ def test_what_was_trained_answers_the_same_when_loaded(tiny, tmp_path, architect
         {
             "task": task,
             "model": {"checkpoint": str(tiny(architecture))},
-            "data": {"train": f"bundled:{TASKS[task]}", "train_rows": 8, "validation_rows": 4},
+            "data": {"train": f"bundled:{BUNDLED[task]}", "train_rows": 8, "validation_rows": 4},
             "train": {"steps": 2, "batch_size": 4, "learning_rate": 1e-3},
             "windows": {"max_length": 64, "stride": 8},
             "hardware": {"precision": "fp32"},

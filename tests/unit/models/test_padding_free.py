@@ -24,6 +24,7 @@ from bertkit.run import evaluate, finetune
 from bertkit.rundir import RunDir
 from bertkit.train import keep
 from tests.families import dense_attention
+from tests.rows import BUNDLED
 from tests.tiny import ARCHITECTURES
 
 LABELS = {"class": ("a", "b", "c"), "multilabel": ("a", "b", "c"), "number": (), "token": ("a", "b", "c"), "span": ()}
@@ -35,7 +36,6 @@ BATCHES = {
     "a single row": (17,),
 }
 DEVICES = {name: torch.device(name) for name in ("cpu", "cuda")}
-BUNDLED = {"sentiment": "sentiment.csv", "pos": "pos.conllu", "qa": "qa.json"}
 
 
 def model_of(folder: Path, head: str = "class", **settings: object) -> PreTrainedModel:
