@@ -13,7 +13,7 @@ DEMO := runs/demo
 XLA := .venv-xla
 XLA_PIP := $(XLA)/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-fast test-laws check audit real glue-smoke faults xla bench-peers clean
+.PHONY: demo test test-fast test-laws check audit real glue-smoke faults xla gpu bench-peers clean
 
 ## fine-tune a pretrained BERT on the bundled reviews and ask it about new ones
 demo: $(VENV)/installed $(MINILM)/config.json
@@ -63,6 +63,10 @@ faults: $(VENV)/installed
 ## train on an XLA device, here the CPU, and compare with the CPU without XLA: make xla [ARGS="qa --out runs/xla"]
 xla: $(XLA)/installed
 	PJRT_DEVICE=$${PJRT_DEVICE:-CPU} $(XLA)/bin/python recipes/xla_check.py $(ARGS)
+
+## laws of training on this machine's GPU, at base size: make gpu [ARGS="--size tiny"]
+gpu: $(VENV)/installed
+	$(BIN)/python recipes/gpu_check.py $(ARGS)
 
 ## speed and accuracy beside plain transformers code: BERTKIT_DATA=FOLDER make bench-peers [ARGS="--only sst2"]
 bench-peers: $(VENV)/installed $(MINILM)/config.json
