@@ -31,12 +31,6 @@ class Study:
         RunDir(self.path).write_json("findings.json", to_json(found))
         self.begin(runs, **more)
 
-    def report(self) -> None:
-        """Write the page, from the files."""
-        from bertkit.pages.html import write_report
-
-        write_report(self.path)
-
 
 def aligned(found: Table | Series) -> list[str]:
     """A table, or the points of lines, as aligned lines: fractions times 100, undefined ones as `-`."""

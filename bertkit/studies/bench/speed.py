@@ -8,6 +8,7 @@ from bertkit.errors import BertkitError, Interrupted
 from bertkit.findings import Note, to_json
 from bertkit.launch import Say, settle_xla
 from bertkit.metrics.shown import short_name
+from bertkit.pages.html import write_report
 from bertkit.recipe import Recipe, load_recipe
 from bertkit.rundir import RunDir
 from bertkit.studies.base import Study
@@ -51,9 +52,8 @@ def run(
         results = {"schema": 1, "facts": facts, **results}
         found = [*(Note(title="Caveat", text=text) for text in notes), *found]
         title = f"{'Growth' if growth else 'Speed'}: {bench.material.task.name}, {short_name(recipe.model.checkpoint)}"
-        study = Study(folder.path, "speed", title)
-        study.conclude(found, results, headline=headline, facts=facts)
-        study.report()
+        Study(folder.path, "speed", title).conclude(found, results, headline=headline, facts=facts)
+        write_report(folder.path)
     return {**results, "findings": to_json(found)}
 
 

@@ -5,7 +5,7 @@ A job is one task with one seed: `bertkit train recipes/JOB.yaml --out runs/JOB`
 Source: Wang et al. 2018.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,8 +13,10 @@ from bertkit.config import Tree
 from bertkit.data.glue import LAYOUTS, find_tasks, read_glue
 from bertkit.disk import LOCK, TEMPORARY, held, remove
 from bertkit.errors import BertkitError
+from bertkit.launch import Say
 from bertkit.metrics.glue import TASKS, TITLES
 from bertkit.metrics.shown import counted, describe_scores
+from bertkit.pages.html import write_report
 from bertkit.rundir import RunDir
 from bertkit.splits import path_of
 from bertkit.studies.base import Study
@@ -26,8 +28,6 @@ from bertkit.studies.glue.tables import findings
 from bertkit.studies.runner.board import make_board
 from bertkit.studies.runner.jobs import Job, Runner, check_done
 from bertkit.studies.runner.room import Room
-
-Say = Callable[[str], None]
 
 
 def run(
@@ -86,7 +86,7 @@ def run(
                 Runner(jobs, slots, make_board(describe_job, quiet), update).run()
             finally:
                 update()
-        study.report()
+        write_report(study.path)
         check_done(jobs, "--resume tries the failed ones again, and only those")
         return gather(study.path)
 

@@ -4,13 +4,14 @@ Source: gluebenchmark.com (FAQ), and the file names of its baseline code (Wang e
 """
 
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from bertkit.data.glue import LAYOUTS
 from bertkit.disk import disk_errors, held, written_atomically
 from bertkit.errors import BertkitError, Interrupted
+from bertkit.launch import Say
 from bertkit.metrics.glue import task_score
 from bertkit.recipe import load_recipe
 from bertkit.rundir import RunDir
@@ -49,7 +50,7 @@ def submit(
     assignments: Sequence[str] = (),
     room: Room | None = None,
     quiet: bool = False,
-    say: Callable[[str], None] = lambda text: None,
+    say: Say = lambda text: None,
 ) -> Path:
     """Predict the test sets with each task's best seed, and zip the files that the server wants.
 
