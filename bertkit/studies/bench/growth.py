@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import cycle, islice
+from itertools import chain, cycle, islice
 from typing import Self
 
 import psutil
@@ -58,10 +58,7 @@ def long_row(bench: Bench, length: int) -> Row:
     """A row whose long text has `length` characters: the texts of the given rows, one after the other."""
     reads, rows = bench.material.task.reads, bench.material.splits.train
     column = reads.words[0] if reads.words else reads.text[-1]
-    if reads.words:
-        given = (word for row in cycle(rows) for word in row[column])
-    else:
-        given = (str(row[column]) or "." for row in cycle(rows))
+    given = chain.from_iterable(row[column] if reads.words else [str(row[column]) or "."] for row in cycle(rows))
     taken, total = [], 0  # with a space behind each
     while total <= length:
         taken.append(next(given))

@@ -163,19 +163,9 @@ def difference(name: str, scores: Sequence[Sequence[float | None]], drawn: np.nd
     defined = drawn[~np.isnan(drawn)]
     has_interval = paired.mean is not None and len(defined)
     low, high = np.percentile(defined, (2.5, 97.5)).tolist() if has_interval else (None, None)
-    return Difference(
-        name=name,
-        first=mean(scores[0]),
-        second=mean(scores[1]),
-        difference=paired.mean,
-        deviation=paired.deviation,
-        low=low,
-        high=high,
-        better=sum(value is not None and value > 0 for value in differences),
-        seeds=len(differences),
-        rows=rows,
-        undefined=int(np.isnan(drawn).sum()),
-    )
+    better, undefined = sum(value is not None and value > 0 for value in differences), len(drawn) - len(defined)
+    first, second = map(mean, scores)
+    return Difference(name, first, second, *paired[:2], low, high, better, len(differences), rows, undefined)
 
 
 def table(found: Sequence[Difference], names: tuple[str, str]) -> Table:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partialmethod
 from pathlib import Path
 
 from bertkit import __version__
@@ -94,8 +95,7 @@ class Remote:
                 self.returncode, self.lost = 1, LOST
         return self.returncode
 
-    def wait(self) -> int | None:
-        return self.poll(seconds=None)
+    wait = partialmethod(poll, seconds=None)
 
     def terminate(self, number: int = signal.SIGTERM) -> None:
         if ray.wait([self.begun], timeout=0)[0]:
@@ -103,8 +103,7 @@ class Remote:
         else:
             ray.kill(self.worker)  # it waits for room, and has nothing to save
 
-    def kill(self) -> None:
-        self.terminate(signal.SIGKILL)
+    kill = partialmethod(terminate, number=signal.SIGKILL)
 
     def release(self) -> None:
         ray.kill(self.worker)
