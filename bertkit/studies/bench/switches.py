@@ -82,9 +82,7 @@ def measure(bench: Bench, default: Lane, rounds: int, steps: int, say: Say) -> t
         some = {name: samples[work, name] for name in kinds if (work, name) in samples}
         lines[work] = compare(some, {name: rates[kind] for name, kind in kinds.items()}, mean_length)
     found: list[Finding] = [Note(title="Left out", text="; ".join(skipped) + ".")] if skipped else []
-    if busy := noise(peaks, device):
-        found.append(Note(title="Noise", text=busy))
-    found += [*(table(work, some) for work, some in lines.items()), peak_table(peaks)]
+    found += [*noise(peaks, device), *(table(work, some) for work, some in lines.items()), peak_table(peaks)]
     results = {
         "rounds": rounds, "steps": steps, "skipped": skipped, "shape": bench.shape._asdict(),
         "peaks": [{"precision": precision, "threads": threads, "operations_per_second": value}
@@ -243,13 +241,14 @@ def peak_table(peaks: Mapping[Kind, Sequence[Sample]]) -> Table:
     )
 
 
-def noise(peaks: Mapping[Kind, Sequence[Sample]], device: torch.device) -> str:
-    """A sentence where threads that compute did not get the processor they were to have; else empty."""
+def noise(peaks: Mapping[Kind, Sequence[Sample]], device: torch.device) -> list[Note]:
+    """A note where threads that compute did not get the processor they were to have."""
     wanted = sum(sample.wall * threads for (_, threads), some in peaks.items() for sample in some)
     share = sum(sample.cpu for some in peaks.values() for sample in some) / max(wanted, 1e-9)
     if device.type != "cpu" or share >= BUSY:
-        return ""
-    return (
+        return []
+    text = (
         f"The threads of the matrix products had {100 * share:.0f} % of the processor: something else was running. "
         "Trust the CPU ratios rather than the others, or measure again in a quiet moment."
     )
+    return [Note(title="Noise", text=text)]

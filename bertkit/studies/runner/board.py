@@ -7,9 +7,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from rich import box
+from rich.console import Console
+from rich.live import Live as RichLive
+from rich.table import Table
+from rich.text import Text
 
+if TYPE_CHECKING:
     from bertkit.studies.runner.jobs import Job
 
 SETTLING = 15.0  # seconds before an estimate is worth a look: processes start first
@@ -77,9 +81,6 @@ class Live(Board):
     seconds_between = 0.5
 
     def __init__(self, describe: Callable[[Job], str]) -> None:
-        from rich.console import Console
-        from rich.live import Live as RichLive
-
         super().__init__(describe)
         self._live = RichLive(console=Console(stderr=True), auto_refresh=False)
 
@@ -93,10 +94,6 @@ class Live(Board):
         self._live.stop()
 
     def _table(self, jobs: Sequence[Job], left: str) -> Table:
-        from rich import box
-        from rich.table import Table
-        from rich.text import Text
-
         table = Table(box=box.SIMPLE, caption=left, caption_justify="left")
         for name in ("job", "state", "done", "loss", "result"):
             table.add_column(name, justify="right" if name in ("done", "loss") else "left")
