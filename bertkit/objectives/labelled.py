@@ -1,51 +1,35 @@
 """Rows with answers: the task says what is right, its head what to learn from it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from bertkit.data.collate import Collator
 from bertkit.encode import Part
 from bertkit.errors import BertkitError, did_you_mean
-from bertkit.heads import HEADS, Head, LossSettings, balanced_weights
-from bertkit.inference import Predictor
+from bertkit.heads import HEADS, LossSettings, balanced_weights
 from bertkit.metrics.shown import LOWER_IS_BETTER
 from bertkit.objectives.base import Objective
 from bertkit.recipe import TrainConfig
 from bertkit.tasks.base import Row, Task
 
 
-@dataclass(frozen=True, kw_only=True)
 class Labelled(Objective):
     """The objective of fine-tuning."""
 
-    head: Head
-    collate: Collator
-    settings: LossSettings
-    weights: np.ndarray  # (N,) float64 of all training windows
-    best_by: str
-    lower_is_better: bool
-    has_scores: bool
-    predictor: Predictor
-    scored: Sequence[Part]  # the validation rows as windows; empty where there are none
+    def __init__(self, material, recipe, predictor):
+        """Arguments as of `of`."""
+        task, targets, store = material.task, material.targets, material.train.store
+        self.head, self.settings = HEADS[task.head], loss_settings(recipe.train, task, material.train, targets)
+        self.collate = predictor.collator(store, targets)
+        self.weights = self.head.weights(targets, store, self.settings)  # (N,) float64 of all training windows
+        self.predictor = predictor
+        self.scored = material.scored.get("validation", ())  # as windows; empty where there are none
+        self.has_scores, self.best_by = bool(self.scored), material.best_by
+        self.lower_is_better = self.best_by in LOWER_IS_BETTER
 
     @classmethod
     def of(cls, material, recipe, predictor):
-        task, targets, store = material.task, material.targets, material.train.store
-        head, settings = HEADS[task.head], loss_settings(recipe.train, task, material.train, targets)
-        scored = material.scored.get("validation", ())
-        return cls(
-            head=head,
-            collate=predictor.collator(store, targets),
-            settings=settings,
-            weights=head.weights(targets, store, settings),
-            best_by=material.best_by,
-            lower_is_better=material.best_by in LOWER_IS_BETTER,
-            has_scores=bool(scored),
-            predictor=predictor,
-            scored=scored,
-        )
+        return cls(material, recipe, predictor)
 
     def batch(self, step, windows, budget):
         return self.collate(windows, budget)
