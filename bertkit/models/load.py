@@ -1,12 +1,10 @@
 """A checkpoint becomes a tokenizer and a model with the head that the task needs."""
 
-from __future__ import annotations
-
 import json
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 import transformers
@@ -18,9 +16,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from bertkit.errors import BertkitError
 from bertkit.heads import HEADS
 from bertkit.models.source import check_folder, reading
-
-if TYPE_CHECKING:
-    from bertkit.recipe import ModelConfig
+from bertkit.recipe import ModelConfig
 
 UNLIMITED = 10**9  # tokenizers without a declared length say 1e30
 POSITIONS_BEHIND_PADDING = frozenset({

@@ -1,11 +1,8 @@
 """Where a checkpoint comes from, a folder or the Hub: looked at before anything is read, and read quietly."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from huggingface_hub import get_hf_file_metadata, hf_hub_url
 from huggingface_hub.constants import is_offline_mode
@@ -14,9 +11,7 @@ from transformers.utils import logging
 
 from bertkit.disk import parse, read_whole
 from bertkit.errors import BertkitError
-
-if TYPE_CHECKING:
-    from bertkit.recipe import ModelConfig
+from bertkit.recipe import ModelConfig
 
 PATIENCE = 5.0  # seconds for the Hub to answer
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")  # and other kinds that are not read

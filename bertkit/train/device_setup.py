@@ -1,7 +1,5 @@
 """Where a run runs: device, threads and precision, chosen once and said."""
 
-from __future__ import annotations
-
 import os
 import timeit
 import warnings
@@ -10,9 +8,12 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
+from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs, GradScalerKwargs, ProjectConfiguration
 from torch.distributed import PrefixStore, TCPStore
 from torch.nn import functional
 
@@ -21,14 +22,10 @@ from bertkit.errors import BertkitError
 from bertkit.launch import is_told_cpu, process_count, restarts
 from bertkit.machine import take_threads
 from bertkit.metrics.shown import counted
+from bertkit.recipe import HardwareConfig, Recipe
 from bertkit.train.device import Device
 from bertkit.train.optim import LossScale
 from bertkit.train.ranks import of_first
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
-
-    from bertkit.recipe import HardwareConfig, Recipe
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -77,10 +74,6 @@ def set_up_device(
         before: the precision that a run was started with, which a resumed one keeps where it is `auto`.
         autocast: false for a model whose weights themselves will have the precision, as for prediction.
     """
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-    from accelerate.utils import DistributedDataParallelKwargs, GradScalerKwargs, ProjectConfiguration
-
     # in worker processes the tokenizer's own threads would only warn
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     take_threads(config.threads)
@@ -120,8 +113,6 @@ def set_up_device(
 
 def join(config: HardwareConfig) -> str:
     """Meet the other processes of this launch, where there are any; returns the device."""
-    from accelerate import PartialState
-
     device = _device(config)
     if process_count() > 1 and not PartialState._shared_state:
         PartialState(cpu=device == "cpu", **_meeting_point())
@@ -180,8 +171,6 @@ def way_back() -> Callable[[], None]:
 
     accelerate keeps one precision for the whole process; whoever works with several in turn needs this.
     """
-    from accelerate.state import AcceleratorState
-
     state, threads = dict(AcceleratorState._shared_state), torch.get_num_threads()
 
     def go() -> None:

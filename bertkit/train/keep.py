@@ -1,12 +1,11 @@
 """What is kept of a run while it trains: its history, the last checkpoints, the best weights."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import torch
 
 from bertkit.disk import discard
 from bertkit.metrics.shown import describe_scores
@@ -15,9 +14,6 @@ from bertkit.train import checkpoint, memory
 from bertkit.train.loop import Step, StepObserver, TrainState
 from bertkit.train.observe import Progress
 from bertkit.train.ranks import of_first
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(kw_only=True)

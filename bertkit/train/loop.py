@@ -10,24 +10,21 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from bertkit.data.plan import Budget, Plan, deal
 from bertkit.errors import BertkitError, Interrupted
 from bertkit.launch import signals_to
 from bertkit.machine import bound_threads
+from bertkit.recipe import TrainConfig
 from bertkit.train import memory
-from bertkit.train.device import at_hand
-from bertkit.train.optim import learning_rate_at
+from bertkit.train.device import Device, at_hand
+from bertkit.train.optim import LossScale, learning_rate_at
 from bertkit.train.ranks import Stop
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
-
     from bertkit.objectives.base import Objective
-    from bertkit.recipe import TrainConfig
-    from bertkit.train.device import Device
-    from bertkit.train.optim import LossScale
 
 
 class Step(NamedTuple):

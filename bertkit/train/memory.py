@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import psutil
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
 
 from bertkit.errors import BertkitError
 
@@ -30,8 +31,6 @@ class OutOfMemory(Exception):
 
 def is_exhausted(error: BaseException) -> bool:
     """Whether an error says that memory ran out: a GPU's, torch's on a CPU, or numpy's."""
-    from accelerate.utils.memory import should_reduce_batch_size
-
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     is_told = should_reduce_batch_size(error) or any(words in str(error) for words in WORDS)

@@ -1,22 +1,17 @@
 """Who is told how the run goes: a progress bar on a terminal, plain lines in a log, trackers by name."""
 
-from __future__ import annotations
-
 import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+
+from accelerate import Accelerator
 
 from bertkit.errors import BertkitError, did_you_mean
 from bertkit.launch import SPAWNED
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
-
-    from bertkit.recipe import LogConfig
-    from bertkit.train.loop import Step
+from bertkit.recipe import LogConfig
+from bertkit.train.loop import Step
 
 
 class Progress:

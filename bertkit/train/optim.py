@@ -1,16 +1,12 @@
 """How weights change: AdamW with weight-decay groups, the learning rate of a step, and the scale of losses in fp16."""
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
 
-if TYPE_CHECKING:
-    from bertkit.recipe import TrainConfig
+from bertkit.recipe import TrainConfig
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
