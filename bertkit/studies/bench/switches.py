@@ -120,12 +120,10 @@ def variants(recipe: Recipe, device: str, has_bf16: bool, cores: int, longest: i
         found.append(Variant(name or settings[0], settings, works))
 
     add(f"train.order={'random' if recipe.train.order == 'length' else 'length'}", works=("train",))
-    if hardware.precision != "fp32":
-        add("hardware.precision=fp32")
-    elif has_bf16:
-        add("hardware.precision=bf16")
-    else:
+    if hardware.precision == "fp32" and not has_bf16:
         skipped.append("hardware.precision=bf16: this device has no native bf16")
+    else:
+        add(f"hardware.precision={'bf16' if hardware.precision == 'fp32' else 'fp32'}")
     asked = hardware.padding_free
     if device == "cpu":
         # auto: on in training with batches in random order

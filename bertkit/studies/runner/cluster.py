@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partialmethod
 from pathlib import Path
 
@@ -109,12 +109,12 @@ class Remote:
         ray.kill(self.worker)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class RemoteSlot(Slot):
     """Room for one job somewhere on the cluster."""
 
-    gpus: float = field(kw_only=True)
-    cpus: int = field(kw_only=True)
+    gpus: float
+    cpus: int
 
     def start(self, job: Job) -> Remote | None:
         free = ray.available_resources()
