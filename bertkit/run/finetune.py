@@ -158,14 +158,8 @@ def _train(run: RunDir, prepared: Prepared, marks: Mapping[str, object], resume:
     optimizer = make_optimizer(bare, recipe.train)
     follow_decay(bare, optimizer)
     state = prepared.train_state(*accelerator.prepare(bare, optimizer))
-    keeper = keep.Keeper(
-        run=run,
-        state=state,
-        model=bare,
-        optimizer=optimizer,
-        asked=recipe.hardware.micro_batch_tokens or 0,
-        fingerprint=marks,
-    )
+    asked = recipe.hardware.micro_batch_tokens or 0
+    keeper = keep.Keeper(run=run, state=state, model=bare, optimizer=optimizer, asked=asked, fingerprint=marks)
     # a checkpoint of other settings is refused before anything is written
     start = keeper.resume(sayer(quiet)) if resume else 0
     if is_main:
@@ -178,10 +172,8 @@ def _train(run: RunDir, prepared: Prepared, marks: Mapping[str, object], resume:
         )
     keeper.progress = make_progress(plan.step_count, start, quiet or not is_main)
     # where it is neither in a forward nor in a backward pass, smaller batches would not help
-    exhausted = memory.or_else(
-        lambda: f"out of memory; {keeper.saved}",
-        hint="free some memory, then go on with --resume",
-    )
+    way_on = "free some memory, then go on with --resume"
+    exhausted = memory.or_else(lambda: f"out of memory; {keeper.saved}", hint=way_on)
     with tracked(accelerator, recipe.log, flatten(recipe.tree())), closing(keeper.progress), exhausted:
         if not keeper.stopped:
             if setup.finds_tokens and not keeper.token_budget:

@@ -6,7 +6,7 @@ import ctypes
 import gc
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -136,7 +136,5 @@ def held() -> dict[str, int]:
 
 def give_back() -> None:
     """Give freed memory back to the system, where the C library is glibc; elsewhere nothing happens."""
-    try:
+    with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
-    except (AttributeError, OSError, TypeError):
-        return
