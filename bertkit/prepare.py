@@ -163,7 +163,7 @@ def assemble(material: Material, recipe: Recipe, setup: DeviceSetup, built: Buil
         built=built,
         scored=material.scored,
         predictor=predictor,
-        objective=objective_of(recipe).of(material, recipe, predictor),
+        objective=objective_of(recipe)(material, recipe, predictor),
         plan=plan,
     )
 

@@ -110,6 +110,7 @@ def start(arguments: Sequence[object], log: Path, before: Callable[[], None] = l
         before()
         sys.argv = ["bertkit", *map(str, arguments)]
         cli.main()
+        code = 0
     except SystemExit as ended:
         code = int(ended.code or 0)
     except BaseException:

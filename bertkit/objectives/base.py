@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -30,9 +30,8 @@ class Objective:
     lower_is_better: bool = False  # whether a low one is
     has_scores: bool = False  # whether there is anything to evaluate on
 
-    @classmethod
-    def of(cls, material: Material, recipe: Recipe, predictor: Predictor) -> Self:
-        """The objective of a run; the recipe is that of `prepare.build`, the predictor holds the model that trains."""
+    def __init__(self, material: Material, recipe: Recipe, predictor: Predictor) -> None:
+        """Of a run: the recipe is that of `prepare.build`, the predictor holds the model that trains."""
         raise NotImplementedError
 
     @classmethod

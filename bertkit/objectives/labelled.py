@@ -17,7 +17,6 @@ class Labelled(Objective):
     """The objective of fine-tuning."""
 
     def __init__(self, material, recipe, predictor):
-        """Arguments as of `of`."""
         task, targets, store = material.task, material.targets, material.train.store
         self.head, self.settings = HEADS[task.head], loss_settings(recipe.train, task, material.train, targets)
         self.collate = predictor.collator(store, targets)
@@ -26,10 +25,6 @@ class Labelled(Objective):
         self.scored = material.scored.get("validation", ())  # as windows; empty where there are none
         self.has_scores, self.best_by = bool(self.scored), material.best_by
         self.lower_is_better = self.best_by in LOWER_IS_BETTER
-
-    @classmethod
-    def of(cls, material, recipe, predictor):
-        return cls(material, recipe, predictor)
 
     def batch(self, step, windows, budget):
         return self.collate(windows, budget)
