@@ -39,7 +39,7 @@ from bertkit.outcome import curves
 from bertkit.pages.html import write_report
 from bertkit.rundir import PACE, RunDir, checkpoints_of, latest
 from bertkit.train import checkpoint, keep, loop
-from bertkit.train.loop import TrainState
+from bertkit.train.loop import StepObserver, TrainState
 
 ROOT = Path(__file__).parents[1]
 BUNDLED = {"sentiment": "sentiment.csv", "nli": "nli.jsonl", "pos": "pos.conllu", "qa": "qa.json"}
@@ -423,12 +423,12 @@ def starve(mebibytes: int) -> None:
     """Refuse this process more than so much memory beyond what it has when training begins."""
     learn = loop.train
 
-    def train(state: TrainState, begin: int) -> int:
+    def train(state: TrainState, observer: StepObserver, begin: int) -> int:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         limit = pages * resource.getpagesize() + (mebibytes << 20)
         resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
         try:
-            return learn(state, begin)
+            return learn(state, observer, begin)
         finally:
             resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 

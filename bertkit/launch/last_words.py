@@ -11,6 +11,7 @@ from pathlib import Path
 from subprocess import CalledProcessError
 from typing import NamedTuple
 
+import torch.distributed as dist
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ErrorHandler, record
 
@@ -64,7 +65,10 @@ def recorded(work: Callable[[], int | None]) -> int:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 for the life of this process
         warnings.simplefilter("ignore")
     try:
-        return record(work, LastWord())() or 0
+        code = record(work, LastWord())() or 0
+        if dist.is_initialized():
+            dist.destroy_process_group()  # whose threads, left to the end of the process, now and then abort it
+        return code
     except Exception as error:
         if RANKS not in os.environ:
             raise
