@@ -1,7 +1,8 @@
-"""What a recipe names: a class of bertkit's own, by the name of its module, or one of a dotted module of your own."""
+"""What is imported by name: a class that a recipe names, of bertkit's own or of a module of yours; an optional package."""
 
 import importlib
 import pkgutil
+from types import ModuleType
 from typing import TypeVar
 
 from bertkit.errors import BertkitError, did_you_mean
@@ -42,3 +43,19 @@ def module_names(package: str) -> list[str]:
     """Names of the modules of a package, without the one that says what they share."""
     path = importlib.import_module(package).__path__
     return sorted(module.name for module in pkgutil.iter_modules(path) if module.name != "base")
+
+
+def library(name: str, extra: str, where: str) -> ModuleType:
+    """A module of an optional package.
+
+    Args:
+        extra: the extra of bertkit that brings it.
+        where: what asks for it, such as an option, to say in the message.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if not f"{name}.".startswith(f"{error.name}."):
+            raise  # the module is there; something that it imports is not
+        package = name.partition(".")[0]
+        raise BertkitError(f"{where}: {package} is not installed", hint=f"pip install 'bertkit[{extra}]'") from None
