@@ -14,6 +14,7 @@ import numpy as np
 from bertkit import __version__
 from bertkit.data.plan import Plan
 from bertkit.data.windows import WindowMaker
+from bertkit.depth import frozen_sum
 from bertkit.encode import Part, cover, cut_parts, cut_rows, stack_targets
 from bertkit.errors import BertkitError
 from bertkit.inference import Predictor
@@ -113,7 +114,8 @@ def build(material: Material, recipe: Recipe, setup: DeviceSetup) -> Built:
     ids = objective_of(recipe).ids_of(material)
     device, order = setup.accelerator.device, recipe.train.order
     ready = make_trainable(loaded.model, recipe.model, recipe.hardware, device, setup.precision, ids, order)
-    return Built(loaded.model, ready, f"{loaded.summary}; {ready.padding}")
+    trained = sum(weight.numel() for weight in loaded.model.parameters() if weight.requires_grad)
+    return Built(loaded.model, ready, f"{loaded.summary}; {trained:,} are trained; {ready.padding}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +184,7 @@ def marks_of(material: Material, prepared: Prepared) -> dict[str, object]:
         "precision": prepared.setup.precision,
         "dropout": ready.dropout,
         "embeddings": ready.embeddings,
+        "frozen": frozen_sum(prepared.built.model),
         "model": prepared.built.model.config.model_type,
         "train_windows": windows.hexdigest()[:16],
         # another validation set would be compared with the best score on this one

@@ -51,6 +51,9 @@ class ModelConfig(Section):
     attention: Literal["auto", "sdpa", "eager"] = knob(
         "auto", "transformers' attention implementation; auto: sdpa, and on a CPU a faster dropout than torch's"
     )
+    freeze: Literal["embeddings", "encoder"] | PositiveInt | None = knob(
+        None, "weights that stay as they are: embeddings, a number of layers from below (and embeddings), or encoder"
+    )
     trust_remote_code: bool = knob(False, "run Python code from a Hub repository")
 
 
@@ -100,6 +103,12 @@ class TrainConfig(Section):
     )
     batch_size: PositiveInt = knob(32, "windows of one optimiser step, over all devices")
     learning_rate: PositiveFloat = knob(3e-5, "peak learning rate")
+    layer_decay: Annotated[float, Field(gt=0, lt=1)] | None = knob(
+        None, "factor of the learning rate from each layer to the one below, such as 0.9; the head has the full rate"
+    )
+    head_learning_rate: PositiveFloat | None = knob(
+        None, "peak learning rate of the head and the pooler; null: as all others"
+    )
     epochs: PositiveInt = knob(3, "passes over the training windows")
     steps: PositiveInt | None = knob(None, "stop after this many steps, also in mid-epoch")
     schedule: Literal["linear", "cosine", "constant"] = knob("linear", "learning rate after the warm-up")

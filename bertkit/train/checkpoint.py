@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from types import SimpleNamespace
@@ -128,8 +127,20 @@ def _unflatten(model: nn.Module, optimizer: torch.optim.Optimizer, flat: Mapping
 
 
 def _at_hand(model: nn.Module) -> SimpleNamespace:
-    """A model as safetensors takes it, which asks every weight where it lies: on XLA they cannot tell."""
-    return SimpleNamespace(state_dict=partial(weights_at_hand, model), load_state_dict=model.load_state_dict)
+    """A model as safetensors takes it, which asks every weight where it lies: on XLA they cannot tell.
+
+    Without `model.frozen`, the weights that never change: a run that goes on has them from its checkpoint of origin.
+    """
+    frozen = getattr(model, "frozen", frozenset())
+
+    def trained() -> dict[str, torch.Tensor]:
+        return {name: weight for name, weight in weights_at_hand(model).items() if name not in frozen}
+
+    def load(state: dict[str, torch.Tensor], strict: bool) -> tuple[list[str], list[str]]:
+        missing, unexpected = model.load_state_dict(state, strict=False)
+        return [name for name in missing if name not in frozen], unexpected
+
+    return SimpleNamespace(state_dict=trained, load_state_dict=load)
 
 
 @contextmanager

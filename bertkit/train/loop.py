@@ -192,7 +192,7 @@ def _update(state: TrainState, observer: StepObserver, step: int, rate: float) -
     is_update = state.loss_scale.is_update(norm)
     if is_update:
         for group in state.optimizer.param_groups:
-            group["lr"] = state.device.number(rate)
+            group["lr"] = state.device.number(rate * group.get("factor", 1.0))
         with memory.or_else(
             lambda: f"out of memory as step {step + 1} changed the weights; {observer.saved}",
             hint="AdamW holds two numbers beside each weight: take a smaller model, or a device with more memory",

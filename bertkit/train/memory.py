@@ -83,7 +83,7 @@ def find_token_budget(state: TrainState) -> int:
     """
     longest_first = np.argsort(-state.plan.lengths, kind="stable")
     most = -(-state.plan.batch_size // state.accelerator.num_processes)
-    weights = state.model.parameters()
+    weights = [weight for weight in state.model.parameters() if weight.requires_grad]
     moments = [] if state.optimizer.state else [torch.empty_like(weight) for weight in weights for _ in "mv"]
     best, speed = 1, 0.0
     state.model.train()

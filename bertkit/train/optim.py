@@ -6,19 +6,24 @@ import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
 
+from bertkit.depth import rate_factors
 from bertkit.recipe import TrainConfig
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019), without decay on biases and norms (Devlin et al. 2019, appendix A.2)."""
-    decayed, free = [], []
-    for parameter in model.parameters():
+    """AdamW (Loshchilov and Hutter 2019), without decay on biases and norms (Devlin et al. 2019, appendix A.2).
+
+    A group's `factor` is that of its learning rate; a frozen weight is in none.
+    """
+    factors, groups = rate_factors(model, config), {}
+    for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             # biases and the gains of norms are vectors, everything else is a matrix
-            (decayed if parameter.ndim >= 2 else free).append(parameter)
-    device = next(model.parameters()).device.type
+            decay = config.weight_decay if parameter.ndim >= 2 else 0.0
+            groups.setdefault((decay, factors.get(name, 1.0)), []).append(parameter)
+    device = next(iter(groups.values()))[0].device.type
     return torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": config.weight_decay}, {"params": free, "weight_decay": 0.0}],
+        [{"params": some, "weight_decay": decay, "factor": factor} for (decay, factor), some in groups.items()],
         lr=config.learning_rate,
         betas=config.adam_betas,
         eps=config.adam_epsilon,

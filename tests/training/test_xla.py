@@ -102,8 +102,8 @@ def test_the_optimizer_counts_on_the_device_and_is_not_fused(monkeypatch):
     monkeypatch.setattr(optim.torch.optim, "AdamW", lambda groups, **settings: settings)
     for where, chosen in ((XLA, (False, True)), (CPU, (True, False))):
         weight = SimpleNamespace(device=where, ndim=2, requires_grad=True)
-        # anew each time, for the parameters of a model are an iterator
-        settings = optim.make_optimizer(SimpleNamespace(parameters=lambda one=weight: iter([one])), TrainConfig())
+        model = SimpleNamespace(named_parameters=lambda one=weight: [("weight", one)])
+        settings = optim.make_optimizer(model, TrainConfig())
         assert (settings["fused"], settings["capturable"]) == chosen
 
 

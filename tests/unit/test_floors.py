@@ -37,6 +37,7 @@ FLOORS = {  # room -> floor
     "disk": 1.5,
     "heads": 1,
     "machine": 1,
+    "depth": 1,
     "findings": 1,
     "metrics": 1,
     "named": 1,
