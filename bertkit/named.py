@@ -1,4 +1,4 @@
-"""What is imported by name: a class that a recipe names, of bertkit's own or of a module of yours; an optional package."""
+"""What is imported by name: a class that a recipe names, of bertkit or of a module of yours; an optional package."""
 
 import importlib
 import pkgutil
