@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bertkit.recipe import Recipe as Recipe
     from bertkit.recipe import load_recipe as load_recipe
     from bertkit.run import evaluate as evaluate
+    from bertkit.run import explain as explain
     from bertkit.run import finetune as finetune
     from bertkit.run import load as load
     from bertkit.run import predict as predict
@@ -29,7 +30,7 @@ _NAMES = {
     "launch.start": "spawn",
     "pages.notebook": "Findings report",
     "recipe": "Recipe load_recipe",
-    "run": "evaluate finetune load predict",
+    "run": "evaluate explain finetune load predict",
     "tasks.base": "Task",
     "watching": "watch",
 }

@@ -93,9 +93,10 @@ class Heatmap(Finding):
 class Span(Frozen):
     """A part of a text, from character `start` up to, not including, `end`."""
 
-    kind: Literal["gold", "predicted"]
+    kind: Literal["gold", "predicted", "for", "against"]
     start: int
     end: int
+    strength: float = 1.0  # of a word that speaks for an answer or against it, as a share of the strongest one's
 
 
 class Passage(Frozen):

@@ -57,6 +57,19 @@ class Predictor:
         for part in self.parts(map(self._as_row, rows)):
             yield from self._answer(part)
 
+    def explain(self, rows: Iterable[Row | str | Sequence[str]], steps: int = 50) -> Iterator[Prediction]:
+        """Predictions with their texts and what `bertkit.attribution` adds, one a row; `rows` as `predict` takes them.
+
+        Args:
+            steps: points of the integral; more make the sum of the weights more exact.
+        """
+        from bertkit.attribution import attributed
+
+        for part in self.parts(map(self._as_row, rows)):
+            for row, prediction in zip(part.rows, self._answer(part), strict=True):
+                texts = {name: row[name] for name in (*self.task.reads.text, *self.task.reads.words)}
+                yield {**texts, **prediction, **attributed(self, row, prediction, steps)}
+
     def evaluate(self, parts: Iterable[Part]) -> tuple[Scores, list[Prediction]]:
         """Scores on rows with gold answers, and the predictions.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from itertools import chain, islice
 from pathlib import Path
@@ -17,7 +17,6 @@ from bertkit.errors import BertkitError
 from bertkit.launch import is_first, say
 
 if TYPE_CHECKING:
-    from bertkit.inference import Predictor
     from bertkit.tasks.base import Task
 
 
@@ -94,6 +93,7 @@ def predict(
     context_file: Annotated[Path | None, typer.Option(help="A text file that holds the document.")] = None,
     split: Annotated[str | None, typer.Option(help="Split of a folder or a Hub id that --input names; default: test.",
                                               show_default=False)] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Add what each word adds to the answer; slow.")] = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
     *,
@@ -101,7 +101,7 @@ def predict(
 ) -> None:  # fmt: skip
     """Answer new rows: bertkit predict runs/reviews --text "I would go again" """
     from bertkit.data.writing import as_json, check_out, write_records
-    from bertkit.run import load, predict
+    from bertkit.run import FINELY, load, predict
 
     texts = _texts(text, second, question, context, context_file)
     if (source is None) == (not texts):
@@ -117,9 +117,10 @@ def predict(
         return
     assignments = [*settings, *_aloud(verbose)]
     if source is None:
-        found = _ask(load(run, assignments, quiet), texts)
+        predictor = load(run, [*assignments, *(FINELY if explain else ())], quiet)
+        found = _ask(predictor.task, predictor.explain if explain else predictor.predict, texts)
     else:
-        found = predict(run, source, assignments=assignments, split=split or "test", quiet=quiet)
+        found = predict(run, source, assignments=assignments, split=split or "test", explain=explain, quiet=quiet)
     # anything wrong with the run or the rows shows with the first answer, before a file is begun
     found = chain(list(islice(found, 1)), found)
     if not is_first():
@@ -180,9 +181,8 @@ def _flags_of(task: Task) -> tuple[str, ...]:
     return ("--question", "--context") if columns == ("question", "context") else ("--text", "--second")[: len(columns)]
 
 
-def _ask(predictor: Predictor, texts: dict[str, str]) -> Iterator[dict[str, object]]:
+def _ask(task: Task, answer: Callable, texts: dict[str, str]) -> Iterator[dict[str, object]]:
     """Answer the texts of the options, once they are known to be what the run reads."""
-    task = predictor.task
     flags, columns = _flags_of(task), task.reads.text or ("text",)
     if tuple(texts) != flags:
         raise BertkitError(
@@ -192,17 +192,23 @@ def _ask(predictor: Predictor, texts: dict[str, str]) -> Iterator[dict[str, obje
     if flags[0] == "--question" and not (texts["--question"].strip() and texts["--context"].strip()):
         raise BertkitError("--question and --context must hold some text", hint="one of them is empty")
     given = tuple(texts.values())
-    return predictor.predict([given if len(given) > 1 else given[0]])
+    return answer([given if len(given) > 1 else given[0]])
 
 
 def report(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run or a study.", show_default=False)],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; default: DIR/report.html.")] = None,
+    explained: Annotated[int, typer.Option("--explain", min=0, help="So many rows with the words that count.")] = 0,
 ) -> None:
     """Write a page with scores, figures and rows to read: bertkit report runs/reviews"""
     from bertkit.pages.html import write_report
 
-    print(write_report(directory, out))
+    more = []
+    if explained:
+        from bertkit.run import explain
+
+        more.append(explain(directory, explained))
+    print(write_report(directory, out, more))
 
 
 def watch(run: RunFolder, as_json: Json = False) -> None:

@@ -38,6 +38,7 @@ class WindowStore:
     pieceless: int  # words without any piece, over all rows (empty, zero-width and the like)
     spans: np.ndarray | None = None  # (T, 2) int32; see `Window`
     words: np.ndarray | None = None  # (T,) int32; see `Window`
+    origins: np.ndarray | None = None  # (T,) int32 index among the pieces of the row's texts; -1 of special tokens
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -75,7 +76,8 @@ class Side(NamedTuple):
 class Builder:
     """Grows the flat arrays of a store."""
 
-    def __init__(self) -> None:
+    def __init__(self, origins: bool = False) -> None:
+        self.origins = array("i") if origins else None
         self.ids, self.types, self.offsets = array("i"), array("b"), array("q", [0])
         self.rows, self.numbers, self.counts = array("i"), array("i"), array("i")
         self.shortened, self.crowded, self.pieceless = array("i"), array("i"), 0
@@ -108,4 +110,5 @@ class Builder:
             pieceless=self.pieceless,
             spans=np.concatenate(self.spans) if self.spans else None,
             words=np.concatenate(self.words) if self.words else None,
+            origins=None if self.origins is None else np.asarray(self.origins),
         )

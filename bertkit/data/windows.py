@@ -60,14 +60,16 @@ class WindowMaker:
         letter = next(one for one in letters if tokenizer.encode(one, add_special_tokens=False).ids)
         self._frames = {1: _frame(tokenizer.encode(letter)), 2: _frame(tokenizer.encode(letter, letter))}
 
-    def __call__(self, inputs: Iterable[Inputs], spans: bool = False) -> WindowStore:
-        """Cut all rows, one entry each and all of one type; `spans` keeps character offsets, for answers that are text.
+    def __call__(self, inputs: Iterable[Inputs], spans: bool = False, origins: bool = False) -> WindowStore:
+        """Cut all rows, one entry each and all of one type.
+
+        `spans` keeps character offsets, for answers that are text; `origins` says which piece each token is.
 
         Raises:
             BertkitError: an overlap, or a text, that no row has room for.
         """
         self._read_whole()
-        build = Builder()
+        build = Builder(origins)
         for batch in batched(inputs, size_of, _BATCH_ROWS, _BATCH_CHARACTERS):
             kind = type(batch[0])
             assert all(type(entry) is kind for entry in batch), "the inputs of one task are of one type"
@@ -119,7 +121,7 @@ class WindowMaker:
         encodings = encode(list(texts), add_special_tokens=False)
         for number, text in enumerate(texts):
             encoding, encodings[number] = encodings[number], None  # a large document is let go as soon as it is read
-            yield Side(encoding.ids, _trimmed_spans(encoding, text) if spans else None)
+            yield Side(encoding.ids, trimmed_spans(encoding, text) if spans else None)
 
     def _words(self, words: Sequence[str]) -> Side:
         encoding = self.tokenizer.encode(list(words), is_pretokenized=True, add_special_tokens=False)
@@ -142,6 +144,7 @@ class WindowMaker:
                 pieces[1 - long] = pieces[1 - long][:limit]
                 short_count = limit
         room = total - short_count
+        begins = 0, len(sides[0].ids)  # where each text begins among the pieces of the row
         overlap = min(config.stride, room - 1)
         if overlap < config.stride and len(side.ids) > room:
             build.crowded.append(row)
@@ -153,6 +156,9 @@ class WindowMaker:
                 lead = len(ids) if text == long else lead
                 ids += piece
                 types += [kind] * len(piece)
+                if build.origins is not None:
+                    begin = -1 if text is None else begins[text] + (start if text == long else 0)
+                    build.origins.extend(range(begin, begin + len(piece)))
             build.add_window(ids, types, side, slice(start, stop), slice(own_start, own_stop), lead)
 
 
@@ -179,7 +185,7 @@ def _frame(encoding: Encoding) -> list[tuple[int, int, int | None]]:
     return [(token, kind, text) for token, kind, text, before in tokens if text is None or text != before]
 
 
-def _trimmed_spans(encoding: Encoding, text: str) -> np.ndarray:
+def trimmed_spans(encoding: Encoding, text: str) -> np.ndarray:
     """(S, 2) character offsets of what a reader would call the piece.
 
     Some tokenizers count the white space before a piece to it. Others drop combining marks (accents apart from their

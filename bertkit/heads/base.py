@@ -59,6 +59,17 @@ class Head:
         """The summed loss of a batch, a float32 scalar, by its targets and `outputs`, (B, ...) or (B, S, ...) each."""
         raise NotImplementedError
 
+    def evidence(self, logits: Sequence[Tensor], targets: Mapping[str, Tensor]) -> Tensor:
+        """What a batch says for its targets, summed, a float32 scalar: the log-odds of each, where it is a class.
+
+        Odds go on to grow where a probability is as good as 1, so that a sure answer has reasons, too.
+        """
+        return -self.loss(logits, targets, LossSettings())
+
+    def holders(self, targets: Mapping[str, np.ndarray], store: WindowStore) -> np.ndarray:
+        """(N,) bool: which windows of one row say its answer; all of them, for most heads."""
+        return np.ones(len(store), bool)
+
     def kept(self, logits: np.ndarray, window: Window) -> np.ndarray:
         """What decoding needs of the logits of one window, without padding."""
         return logits.copy()
@@ -72,6 +83,13 @@ def add_up(each: Tensor, targets: Mapping[str, Tensor]) -> Tensor:
     """The sum of the (B,) losses of windows, each with its share; rows that only fill a batch have none."""
     share = targets.get("share")
     return each.sum() if share is None else (each * share.nan_to_num()).sum()
+
+
+def log_odds(scores: Tensor, classes: Tensor) -> Tensor:
+    """(...) log-odds of each class of (...) against all others, by logits (..., C); 0 where it is IGNORED."""
+    index = classes.clamp(min=0)[..., None]
+    others = scores.scatter(-1, index, float("-inf")).logsumexp(-1)
+    return (scores.gather(-1, index).squeeze(-1) - others).masked_fill(classes == IGNORED, 0.0)
 
 
 def given(numbers: Tensor) -> tuple[Tensor, Tensor]:

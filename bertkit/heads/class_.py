@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bertkit.heads.base import CERTAIN, IGNORED, Head, add_up, label_weights
+from bertkit.heads.base import CERTAIN, IGNORED, Head, add_up, label_weights, log_odds
 
 
 class ClassHead(Head):
@@ -29,6 +29,9 @@ class ClassHead(Head):
             label_smoothing=settings.label_smoothing,
         )
         return add_up(each, targets) if has_shares else each
+
+    def evidence(self, logits, targets):
+        return add_up(log_odds(logits[0].float(), targets["labels"]), targets)
 
     def oracle(self, target, window, class_count):
         return (CERTAIN * np.eye(class_count, dtype=np.float32)[target[0]],)

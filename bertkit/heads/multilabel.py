@@ -18,5 +18,8 @@ class MultilabelHead(Head):
         each = functional.binary_cross_entropy_with_logits(logits[0].float(), wanted, reduction="none")
         return add_up((each * is_given).mean(-1), targets)
 
+    def evidence(self, logits, targets):
+        return add_up((logits[0].float() * (2 * targets["labels"] - 1)).mean(-1), targets)
+
     def oracle(self, target, window, class_count):
         return (CERTAIN * (2 * np.asarray(target[0], np.float32) - 1),)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bertkit.heads.base import CERTAIN, Head
+from bertkit.heads.base import CERTAIN, Head, log_odds
 
 
 class SpanHead(Head):
@@ -29,6 +29,15 @@ class SpanHead(Head):
             functional.cross_entropy(start, targets["start_positions"], reduction="sum")
             + functional.cross_entropy(end, targets["end_positions"], reduction="sum")
         )
+
+    def evidence(self, logits, targets):
+        closed = ~targets["answerable"]
+        scores = (one.float().masked_fill(closed, float("-inf")) for one in logits)
+        return sum(log_odds(one, targets[name]).sum() for one, name in zip(scores, self.targets, strict=True))
+
+    def holders(self, targets, store):
+        held = targets["start_positions"] > 0  # position 0 stands for no answer in this window
+        return held if held.any() else ~held
 
     def kept(self, logits, window):
         return logits[: len(window.spans)].copy()

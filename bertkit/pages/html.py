@@ -71,19 +71,20 @@ NOTHING = View(title="", headline=("", ""), facts={}, findings=[], settings="", 
 Entry = tuple[Part, View | None, str]  # a run of a study, what the page says of it, or else why it says nothing
 
 
-def write_report(directory: str | Path, out: str | Path | None = None) -> Path:
-    """Write the page of a run or a study, and return its file; see `notebook.report`."""
+def write_report(directory: str | Path, out: str | Path | None = None, more: Sequence[Finding] = ()) -> Path:
+    """Write the page of a run or a study, with `more` findings at its end, and return its file."""
     target = Path(out) if out is not None else Path(directory) / "report.html"
     if target.is_dir():
         raise BertkitError(f"--out: {target} is a folder", hint="give the name of an .html file")
-    write_atomically(target, render(directory))
+    write_atomically(target, render(directory, more))
     return target
 
 
-def render(directory: str | Path) -> str:
+def render(directory: str | Path, more: Sequence[Finding] = ()) -> str:
     """The page of a run or a study; the same folder gives the same characters."""
     directory = Path(directory)
     view, entries = view_of(directory)
+    view = view._replace(findings=[*view.findings, *more])
     return _fill("page.html", "figure", view=view, entries=entries, folder=directory.resolve().name)
 
 
@@ -242,14 +243,16 @@ def point(value: float | None, is_share: bool) -> str:
     return show_score("", value) if is_share or _is_missing(value) else f"{value:,g}"
 
 
-def pieces(text: str, spans: Sequence[Span], begin: int = 0, end: int | None = None) -> list[tuple[str, str]]:
-    """`text[begin:end]` cut where a mark begins or ends, as (piece, marks such as `gold predicted`)."""
+def pieces(text: str, spans: Sequence[Span], begin: int = 0, end: int | None = None) -> list[tuple[str, str, float]]:
+    """`text[begin:end]` cut where a mark begins or ends, as (piece, marks such as `gold predicted`, strength)."""
     end = len(text) if end is None else end
     cuts = {begin, end, *(cut for span in spans for cut in (span.start, span.end) if begin < cut < end)}
-    return [
-        (text[a:b], " ".join(sorted({span.kind for span in spans if span.start <= a and b <= span.end})))
-        for a, b in pairwise(sorted(cuts))
-    ]
+    found = []
+    for a, b in pairwise(sorted(cuts)):
+        there = [span for span in spans if span.start <= a and b <= span.end]
+        strength = max((span.strength for span in there), default=0.0)
+        found.append((text[a:b], " ".join(sorted({span.kind for span in there})), strength))
+    return found
 
 
 def excerpts(text: str, spans: Sequence[Span]) -> list[tuple[int, int]]:

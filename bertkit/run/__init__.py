@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from heapq import nsmallest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,9 @@ from bertkit.data.labels import check_labels
 from bertkit.data.opening import is_table
 from bertkit.data.writing import beside
 from bertkit.errors import BertkitError
+from bertkit.findings import Passages
 from bertkit.launch import Say, sayer, settle_xla
+from bertkit.pages.html import read_findings
 from bertkit.recipe import ModelConfig, Recipe, check_windows, digest, load_recipe
 from bertkit.run.finetune import finetune as finetune
 from bertkit.rundir import RunDir
@@ -21,6 +24,8 @@ from bertkit.tasks.base import Prediction, Row, Task, task_class
 if TYPE_CHECKING:
     from bertkit.data.sources import Rows
     from bertkit.inference import Predictor
+
+FINELY = ("hardware.precision=fp32",)  # sums of gradients need it
 
 
 def evaluate(
@@ -56,6 +61,7 @@ def predict(
     *,
     assignments: Sequence[str] = (),
     split: str = "test",
+    explain: bool = False,
     quiet: bool = True,
 ) -> Iterator[Prediction]:
     """Predictions of a finished run, one a row, in order.
@@ -66,15 +72,38 @@ def predict(
             `Predictor.predict` takes them.
         assignments: settings that differ from the run's, such as `data.columns.text=review`.
         split: of a folder or a Hub id.
+        explain: add what each word adds to the answer; see `bertkit.attribution`. Takes about 100 times as long.
     """
     say = sayer(quiet)
-    recipe, predictor = _open(run, assignments, say)
+    recipe, predictor = _open(run, [*assignments, *(FINELY if explain else ())], say)
+    answer = predictor.explain if explain else predictor.predict
     if not (isinstance(rows, str | Path) or is_table(rows)):
-        yield from predictor.predict(rows)
+        yield from answer(rows)
         return
     found, _ = _read(recipe, predictor.task, rows, split, say, require_gold=False)
-    for row, given, prediction in zip(found.rows, found.given, predictor.predict(found.rows), strict=True):
+    for row, given, prediction in zip(found.rows, found.given, answer(found.rows), strict=True):
         yield beside(given, {"id": row["id"], **prediction})
+
+
+def explain(run: str | Path, rows: int | Sequence[Row | str] = 10, *, assignments: Sequence[str] = ()) -> Passages:
+    """Which words the answers of a finished run stand on, as rows to read; a notebook draws them.
+
+    Args:
+        rows: texts or rows, as `Predictor.predict` takes them; or so many of the rows that the run was scored on, of
+            which those come first that its report shows as most wrong.
+        assignments: settings that differ from the run's.
+    """
+    from bertkit.outcome.reasons import reasons
+
+    _, predictor = _open(run, [*assignments, *FINELY], sayer(quiet=True))
+    if isinstance(rows, int):
+        folder = RunDir(run)
+        shown = [found for found in read_findings(folder["findings.json"]) if isinstance(found, Passages)]
+        rank = {passage.title: number for found in shown for number, passage in enumerate(found.passages)}
+        records = folder.read_jsonl("predictions.jsonl")
+        rows = nsmallest(rows, records, key=lambda record: rank.get(str(record["id"]), len(rank)))
+    pairs = zip(rows, predictor.explain(rows), strict=True)
+    return reasons(predictor.task, [{**(row if isinstance(row, Mapping) else {}), **one} for row, one in pairs])
 
 
 def load(run: str | Path, assignments: Sequence[str] = (), quiet: bool = True) -> Predictor:

@@ -104,6 +104,10 @@ class Task(Section):
         """A prediction that is right, as far as `score` reads one."""
         return {self.answer: row[self.gold]}
 
+    def as_if_right(self, row: Row, prediction: Prediction) -> Row:
+        """The row with what was answered in place of what is right."""
+        return {**row, self.gold: prediction[self.answer]}
+
     def alternatives(self, row: Row) -> Sequence[Row]:
         """The row once for each answer that counts as right, for the oracle; `target` then aims at that one."""
         return (row,)

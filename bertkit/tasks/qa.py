@@ -119,6 +119,10 @@ class QA(Task):
     def right_answer(self, row: Row) -> Prediction:
         return {"answer": "", "no_answer_score": 0.0, "best_span": ""}
 
+    def as_if_right(self, row: Row, prediction: Prediction) -> Row:
+        text, start = prediction["answer"], prediction["start"]
+        return {**row, "answers": [] if start is None else [{"text": text, "start": start}]}
+
     def alternatives(self, row: Row) -> Sequence[Row]:
         return [{**row, "answers": [answer]} for answer in row["answers"]] or [row]
 

@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from tests.cli.conftest import check
+from tests.rows import BUNDLED
 
 ROWS = 'id,customer,text\nr1,Ann,A fine day\nr2,Bob,"Cold, and dull"\n'
 
@@ -68,3 +69,26 @@ def shell(command: list[str], content: str = "") -> subprocess.CompletedProcess:
     done = subprocess.run(command, input=content, capture_output=True, text=True, env=os.environ)
     assert done.returncode == 0, done.stderr
     return done
+
+
+TEXTS = {
+    "sentiment": ("--text", "The soup was cold."),
+    "nli": ("--text", "A dog sleeps.", "--second", "An animal rests."),
+    "pos": ("--text", "The dog sleeps."),
+    "ner": ("--text", "Ada Lind lives in Oslo."),
+    "qa": ("--question", "Who sleeps?", "--context", "The old dog sleeps by the door."),
+}
+
+
+@pytest.mark.parametrize("task", BUNDLED)
+def test_an_answer_comes_with_its_reasons(bertkit, finished, tmp_path, task):
+    """The same answers, and a page that marks the words that count."""
+    code, out, _ = bertkit("predict", finished(task), *TEXTS[task], "--explain", "--quiet")
+    explained = json.loads(out)
+    plain = json.loads(bertkit("predict", finished(task), *TEXTS[task], "--quiet").out)
+    assert code == 0
+    assert {key: explained[key] for key in plain} == plain
+    assert all(word["weight"] for words in explained["attributions"].values() for word in words)
+    page = tmp_path / "page.html"
+    assert bertkit("report", finished(task), "--explain", "3", "--out", page).code == 0
+    assert page.read_text(encoding="utf-8").count('class="for"') > 3

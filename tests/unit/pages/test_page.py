@@ -249,13 +249,13 @@ def test_marks_overlap():
         Span(kind="gold", start=2, end=6),
     ]
     assert pieces("0123456789", spans) == [
-        ("01", ""), ("23", "gold"), ("45", "gold predicted"), ("67", "predicted"), ("89", ""),
+        ("01", "", 0), ("23", "gold", 1), ("45", "gold predicted", 1), ("67", "predicted", 1), ("89", "", 0),
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("start", "end"), [(-5, 3), (8, 50), (3, 3), (7, 2), (90, 99)])
 def test_pieces_are_the_text_whatever_the_marks(start, end):
-    assert "".join(text for text, _ in pieces("0123456789", [Span(kind="gold", start=start, end=end)])) == "0123456789"
+    assert "".join(text for text, *_ in pieces("0123456789", [Span(kind="gold", start=start, end=end)])) == "0123456789"
 
 
 @pytest.mark.parametrize("text", ["word " * 2000, "漢" * 10000, "x" * 10000])
