@@ -10,7 +10,7 @@ import os
 import reprlib
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import MappingProxyType
@@ -58,6 +58,7 @@ class Table(NamedTuple):
     names: list[str]
     records: Iterator[tuple[int, object]]  # a dict; else it is a BadRow, or what stands where an object is due
     class_names: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    notes: Sequence[str] = ()  # what was left out or read otherwise, a sentence each; whole once all records are read
 
 
 def name_parts(path: str) -> tuple[str, str, str]:

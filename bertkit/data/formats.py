@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import chain, groupby, islice, repeat
 
 from bertkit.data import files
+from bertkit.data.exports import unwrapped
 from bertkit.data.files import BadRow, File, Table, decoded, decoded_lines, no_rows, read_all, shorten, show
 from bertkit.errors import BertkitError
 
@@ -139,6 +140,8 @@ def not_an_object(value: object) -> BadRow:
 
 
 def from_objects(file: File, records: Iterator[tuple[int, object]]) -> Table:
+    notes: list[str] = []
+    records = unwrapped(file, records, notes)
     first = list(islice(records, PEEKED_ROWS))
     objects = [record for _, record in first if isinstance(record, dict)]
     if not first:
@@ -147,7 +150,7 @@ def from_objects(file: File, records: Iterator[tuple[int, object]]) -> Table:
         line, reason = first[0][0], not_an_object(first[0][1])
         where = f"{file.name}:{line}" if line else f"{file.name}: row 0"
         raise BertkitError(f"{where}: {reason}", hint=reason.hint)
-    return Table(list(dict.fromkeys(chain.from_iterable(objects))), chain(first, records))
+    return Table(list(dict.fromkeys(chain.from_iterable(objects))), chain(first, records), notes=notes)
 
 
 def squad_questions(file: File, articles: list[object]) -> Iterator[object]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import chain, repeat
 
 from bertkit.data import formats
+from bertkit.data.exports import is_brat, read_brat
 from bertkit.data.files import File, Table, check_size, name_parts, read_all, shorten, unreadable
 from bertkit.data.words import ENTITY_NAMES
 from bertkit.errors import BertkitError, did_you_mean, nearest
@@ -90,6 +91,8 @@ def open_table(file: File, split: str, config: str | None) -> Table:
             except (OSError, ValueError):
                 hint = f"there is no folder {folder!r} to be read either"
             raise BertkitError(f"{file.name}: there is no such file", hint=hint)
+        if is_folder and is_brat(file.path):
+            return read_brat(file)
         return from_dataset(file, load_folder(file, split, config) if is_folder else load_hub(file, split, config))
     if file.ending not in READERS:
         hint = f"name it {' '.join(READERS)}"

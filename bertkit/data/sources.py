@@ -41,6 +41,8 @@ class Rows(NamedTuple):
     empty: tuple[str, ...]  # `FILE:LINE` of each row left out because a text is empty or white space
     notes: tuple[str, ...]  # what else was done to the rows, a sentence each
     unused: frozenset[str] = frozenset()  # keys of `data.labels` that no row has
+    columns: Mapping[str, str | None] = MappingProxyType({})  # task column -> column of the source
+    unread: tuple[str, ...] = ()  # the source's other columns
 
 
 def read_rows(
@@ -145,11 +147,14 @@ def collect(file: File, table: Table, rules: Rules, located: Mapping[str, str | 
             if rules.columns.answers:
                 where = f"{where if line else file.name}: question {cut(row.get('id') or str(number))}"
             bad.append(one_line(f"{where}: column {name!r} {reason}" if name else f"{where}: {reason}"))
-    notes = ()
+    notes = tuple(table.notes)
     if rules.trimmed:
         some = ", ".join(map(repr, islice(rules.trimmed, 3))) + (", ..." if len(rules.trimmed) > 3 else "")
-        notes = (f"{rules.trimmed.total():,} labels are read without their extra white space: {some}",)
-    return Rows(rows, rules.class_names, tuple(bad), ignored, given, hint, tuple(empty), notes)
+        notes += (f"{rules.trimmed.total():,} labels are read without their extra white space: {some}",)
+    unread = tuple(name for name in table.names if name not in located.values())
+    return Rows(
+        rows, rules.class_names, tuple(bad), ignored, given, hint, tuple(empty), notes, columns=located, unread=unread
+    )
 
 
 def check_rows(file: File, found: Rows, label: str | None, skip_bad_rows: bool) -> None:

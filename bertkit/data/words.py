@@ -89,6 +89,7 @@ def words_and_tags(text: str, spans: list[object]) -> tuple[list[str], list[str]
 
 def flat(spans: list[object]) -> Iterator[object]:
     """Spans without what Label Studio puts around them."""
+    spans = [item for item in spans if not (isinstance(item, dict) and item.get("was_cancelled"))]
     for item in spans:
         if isinstance(item, dict) and isinstance(item.get("result"), list):
             if len(spans) > 1:

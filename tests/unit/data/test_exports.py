@@ -175,10 +175,10 @@ def test_a_column_of_labels_names_both_settings(write):
     assert "task.kind=labels" in hint
 
 
-def test_a_full_export_of_label_studio_says_which_export_is_read(write):
+def test_an_export_of_label_studio_says_what_is_to_be_named(write):
     task = {"id": 7, "data": {"text": "a"}, "annotations": [{"result": [{"value": {"choices": ["x"]}}]}]}
-    message, hint = fault_of(write("a.json", json.dumps([task])), CLASS)
-    assert "no column 'label'" in message
+    message, hint = fault_of(write("a.json", json.dumps([task])), POS)
+    assert "no column 'tags'" in message
     assert "JSON-MIN or CSV" in hint
     path = write("b.json", json.dumps([{"id": 7, "text": "a", "mood": "x", "annotator": 1, "lead_time": 2.5}]))
     assert fault_of(path, CLASS)[1] == "add data.columns.label=NAME"
