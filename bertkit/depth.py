@@ -50,11 +50,16 @@ def freeze(model: PreTrainedModel, what: str | int | None) -> None:
         weight.requires_grad_(weight.requires_grad and depths[name] > highest)
 
 
+def mark_frozen(model: PreTrainedModel) -> None:
+    """Note the weights that no step changes, as they are now, in `model.frozen`."""
+    model.frozen = frozenset(name for name, weight in model.named_parameters() if not weight.requires_grad)
+
+
 def frozen_sum(model: PreTrainedModel) -> str | None:
     """A short hash of the weights that no step changes, which a checkpoint leaves out; None where all learn."""
-    found = hashlib.sha256()
+    found, (depths, top) = hashlib.sha256(), depths_of(model)
     for name, weight in model.named_parameters():
-        if name in model.frozen and "original_module" not in name:  # a head that peft trains a copy of
+        if name in model.frozen and depths[name] <= top:  # of a head peft trains a copy
             found.update(memoryview(weight.detach().cpu().numpy()).cast("B"))
     return found.hexdigest()[:16] if model.frozen else None
 

@@ -26,6 +26,7 @@ from bertkit.objectives.base import Objective
 from bertkit.objectives.labelled import check_settings
 from bertkit.outcome import Background, tags_seen
 from bertkit.recipe import ModelConfig, Recipe, check_windows, digest, fingerprint
+from bertkit.rundir import RunDir
 from bertkit.splits import Splits, bind_labels, path_of
 from bertkit.tasks.base import Task
 from bertkit.train.device_setup import DeviceSetup, without_padding
@@ -81,7 +82,10 @@ def read_material(
     windows = check_windows(recipe.windows, longest_input(architecture, tokenizer))
     if windows.max_length < recipe.windows.max_length:
         say(f"windows: this model reads {windows.max_length} tokens at once, not {recipe.windows.max_length}")
-    task = bind_labels(recipe, task, splits, label_names, getattr(architecture, "id2label", None))
+    known = getattr(architecture, "id2label", None) or {}
+    if checkpoint.checkpoint != path_of(recipe.model.checkpoint) and "LABEL_0" not in known.values():
+        _check_kept(recipe, task, splits, tuple(known.values()))
+    task = bind_labels(recipe, task, splits, label_names, known)
     return Material(
         recipe=recipe.model_copy(update={"windows": windows, "task": task.model_dump(mode="json")}),
         task=task,
@@ -92,9 +96,22 @@ def read_material(
     )
 
 
+def _check_kept(recipe: Recipe, task: Task, splits: Splits, known: Sequence[str]) -> None:
+    """Refuse rows that would give the outputs of a run other meanings, unless its head is to be another anyway."""
+    new = [label for label in splits.labels if label not in known]
+    if new and not task.labels and not recipe.model.replace_head:
+        raise BertkitError(
+            f"model.checkpoint: {recipe.model.checkpoint} has learned the labels {', '.join(known)}, and train has "
+            f"{', '.join(map(repr, new[:5]))} (row {splits.labels[new[0]]})",
+            hint="join them with data.labels, leave them out with data.ignore_labels, or name all in task.labels",
+        )
+
+
 def local(model: ModelConfig) -> ModelConfig:
-    """The settings of a model whose checkpoint may come with bertkit."""
-    return model.model_copy(update={"checkpoint": path_of(model.checkpoint)})
+    """The settings of a model whose checkpoint may come with bertkit, or be a finished run."""
+    path = path_of(model.checkpoint)
+    run = RunDir(path)
+    return model.model_copy(update={"checkpoint": str(run.trained()) if run["recipe.yaml"].exists() else path})
 
 
 class Built(NamedTuple):

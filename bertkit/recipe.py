@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -54,7 +54,25 @@ class ModelConfig(Section):
     freeze: Literal["embeddings", "encoder"] | PositiveInt | None = knob(
         None, "weights that stay as they are: embeddings, a number of layers from below (and embeddings), or encoder"
     )
+    adapter: Literal["lora", "dora", "ia3"] | None = knob(
+        None, "train a small adapter and the head, and keep the checkpoint's weights as they are (needs peft)"
+    )
+    adapter_rank: PositiveInt | None = knob(None, "rank of the matrices of LoRA and DoRA; null: 8")
+    adapter_alpha: PositiveFloat | None = knob(
+        None, "LoRA and DoRA add their product times alpha / rank; null: twice the rank"
+    )
     trust_remote_code: bool = knob(False, "run Python code from a Hub repository")
+
+    @model_validator(mode="after")
+    def _adapter_settings_fit(self) -> Self:
+        for name in ("adapter_rank", "adapter_alpha") if self.adapter not in ("lora", "dora") else ():
+            if getattr(self, name) is not None:
+                raise ValueError(f"{name}: would change nothing: adapter is {self.adapter or 'null'}")
+        if self.adapter and self.freeze:
+            raise ValueError(f"freeze: {self.freeze} would change nothing: an adapter keeps all but the head as it is")
+        if self.adapter and self.init == "scratch":
+            raise ValueError("adapter: it adapts what was learned before, and init is scratch")
+        return self
 
 
 class DataConfig(Section):

@@ -88,6 +88,12 @@ class RunDir:
         """Folder that any Hugging Face program loads."""
         return self.path / "model"
 
+    def trained(self) -> Path:
+        """The folder `model`; a BertkitError where the run is not finished."""
+        if not self.model.is_dir():
+            raise BertkitError(f"{self.path} has no model yet", hint="finish it with `bertkit train ... --resume`")
+        return self.model
+
     @contextmanager
     def claim(self, resume: bool) -> Iterator[Self]:
         """Hold the folder for this process while the block runs; a new folder that stays empty is removed.

@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from bertkit.errors import BertkitError
 from bertkit.heads import HEADS
+from bertkit.models.adapters import add_adapter, base_of, merge_adapter
 from bertkit.models.source import check_folder, reading
 from bertkit.recipe import ModelConfig
 
@@ -124,6 +125,7 @@ def load_model(config: ModelConfig, head: str, labels: Sequence[str], seed: int)
     """
     architecture = load_config(config)
     before = tuple(architecture.id2label.values())
+    vars(architecture).pop("frozen_weights", None)  # of an adapter
     _fit(architecture, config, head, labels)
     auto_class = getattr(transformers, HEADS[head].auto_class)
     settings: dict[str, object] = {"dtype": torch.float32}  # bf16 weights would otherwise be trained as such
@@ -135,33 +137,61 @@ def load_model(config: ModelConfig, head: str, labels: Sequence[str], seed: int)
             model = auto_class.from_config(architecture, trust_remote_code=config.trust_remote_code, **settings)
         millions = model.num_parameters() / 1e6
         return Loaded(model, f"{architecture.model_type}: all {millions:.1f} M weights are new (init=scratch)")
-    with reading(config) as options:
-        model, info = auto_class.from_pretrained(
-            config.checkpoint,
-            config=architecture,
-            use_safetensors=True,  # never unpickle
-            ignore_mismatched_sizes=True,  # checked below, with an error of our own
-            output_loading_info=True,
-            **options,
-            **settings,
-        )
-    mismatched = sorted(name for name, *_ in info["mismatched_keys"])
+    model, missing, mismatched = _read(auto_class, config, architecture, settings)
     # only the head may be new; a pooler as well, for many checkpoints were saved without one
-    _refuse_inner(model, config, "missing", (name for name in info["missing_keys"] if ".pooler." not in name))
+    _refuse_inner(model, config, "missing", (name for name in missing if ".pooler." not in name))
     _refuse_inner(model, config, "of another shape", mismatched)
     if mismatched and not config.replace_head:
         raise BertkitError(
-            f"model.checkpoint: {config.checkpoint} has {mismatched[0]} for another number of labels than "
+            f"model.checkpoint: {config.checkpoint} has {min(mismatched)} for another number of labels than "
             f"{model.config.num_labels}",
             hint="set task.labels as the checkpoint has them, or allow a new head with model.replace_head=true",
         )
-    new = sorted({*info["missing_keys"], *mismatched})
+    new = sorted(missing | mismatched)
     fresh = sum(weight.numel() for name, weight in model.named_parameters() if name in new)
     news = f"new: {', '.join(new)} ({fresh:,})" if new else "nothing new"
     if labels and not new and before != tuple(labels):
         news += f", the head of {', '.join(before)} now says {', '.join(labels)}"
     millions = (model.num_parameters() - fresh) / 1e6
+    add_adapter(model, config)
     return Loaded(model, f"{architecture.model_type}: {millions:.1f} M weights from {config.checkpoint}; {news}")
+
+
+def _read(
+    auto_class: type,
+    config: ModelConfig,
+    architecture: PretrainedConfig,
+    settings: Mapping[str, object],
+    above: tuple[str, ...] = (),
+) -> tuple[PreTrainedModel, set[str], set[str]]:
+    """A model with a checkpoint's weights; names of those that it lacks, and of those that have another shape there.
+
+    An adapter's are put into those of its base, so that what follows is a model like any other.
+    """
+    if base := base_of(config):
+        if base.checkpoint in above:
+            raise BertkitError(f"model.checkpoint: {config.checkpoint} is an adapter for itself")
+        check_folder(base, with_model=True)
+        model, missing, mismatched = _read(auto_class, base, architecture, settings, (*above, base.checkpoint))
+        beside, weights = merge_adapter(model, config, base), model.state_dict()
+        for name, weight in beside.items():
+            if name in weights and weights[name].shape == weight.shape:
+                weights[name].copy_(weight)
+                missing, mismatched = missing - {name}, mismatched - {name}
+            elif name in weights:
+                mismatched = mismatched | {name}
+        return model, missing, mismatched
+    with reading(config) as options:
+        model, info = auto_class.from_pretrained(
+            config.checkpoint,
+            config=architecture,
+            use_safetensors=True,  # never unpickle
+            ignore_mismatched_sizes=True,  # the caller says what is wrong
+            output_loading_info=True,
+            **options,
+            **settings,
+        )
+    return model, set(info["missing_keys"]), {name for name, *_ in info["mismatched_keys"]}
 
 
 def _fit(architecture: PretrainedConfig, config: ModelConfig, head: str, labels: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from bertkit.depth import freeze
+from bertkit.depth import freeze, mark_frozen
 from bertkit.errors import BertkitError
 from bertkit.models.dropout import speed_up
 from bertkit.models.load import DTYPES, replace_attention
@@ -45,7 +45,7 @@ def make_trainable(
         order: of the training batches, as the recipe has it.
     """
     freeze(model, config.freeze)
-    model.frozen = frozenset(name for name, weight in model.named_parameters() if not weight.requires_grad)
+    mark_frozen(model)
     dropout = "xla" if device.type == "xla" else "torch"
     # dropout first: a padding-free stack keeps the attention that the model had
     if device.type == "cpu" and config.attention == "auto" and not hardware.compile:

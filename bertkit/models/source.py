@@ -14,6 +14,7 @@ from bertkit.errors import BertkitError
 from bertkit.recipe import ModelConfig
 
 PATIENCE = 5.0  # seconds for the Hub to answer
+ADAPTER = "adapter_config.json"  # in a folder that holds an adapter, as peft writes it
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")  # and other kinds that are not read
 
 
@@ -78,6 +79,11 @@ def check_folder(config: ModelConfig, with_model: bool) -> None:
                 hint="give a folder with config.json, model.safetensors and a tokenizer, or a Hub id",
             )
         return
+    if with_model and (path / ADAPTER).exists() and not (path / "config.json").exists():
+        raise BertkitError(
+            f"model.checkpoint: {path} is an adapter for another checkpoint ({ADAPTER}), and none of bertkit's",
+            hint="put it into that one: peft's merge_and_unload, then save_pretrained",
+        )
     if with_model and not (path / "config.json").exists():
         raise BertkitError(
             f"model.checkpoint: {path} has no config.json", hint="give the folder that holds the checkpoint itself"
@@ -86,11 +92,6 @@ def check_folder(config: ModelConfig, with_model: bool) -> None:
     odd = [entry for entry in sorted(path.iterdir()) if entry.exists() and not entry.is_file() and not entry.is_dir()]
     if odd:
         raise BertkitError(f"model.checkpoint: {odd[0]} is a pipe or a device, not a file", hint="remove it")
-    if (path / "adapter_config.json").exists():
-        raise BertkitError(
-            f"model.checkpoint: {path} is an adapter for another checkpoint (adapter_config.json)",
-            hint="put it into that one: peft's merge_and_unload, then save_pretrained",
-        )
     for name in () if config.trust_remote_code else ("config.json", "tokenizer_config.json"):
         if _has_code(path / name):
             raise BertkitError(

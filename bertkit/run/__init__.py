@@ -126,8 +126,6 @@ def _read(
 def _open(run: str | Path, assignments: Sequence[str], say: Say) -> tuple[Recipe, Predictor]:
     folder = RunDir(run).open()
     recipe = load_recipe(folder["recipe.yaml"], assignments)
-    if not folder.model.is_dir():
-        raise BertkitError(f"{folder.path} has no model yet", hint="finish it with `bertkit train ... --resume`")
     name, here = str(recipe.task["name"]), Path.cwd().resolve()
     if "." in name and here.is_relative_to(folder.path.resolve()):
         # a run that someone else made must not bring the module along that it names
@@ -138,7 +136,7 @@ def _open(run: str | Path, assignments: Sequence[str], say: Say) -> tuple[Recipe
     # what a run's own recipe trusts is not what its reader does
     asked = load_recipe({"task": {"name": name}}, assignments)
     trusts, attention = asked.model.trust_remote_code, recipe.model.attention
-    config = ModelConfig(checkpoint=str(folder.model), attention=attention, trust_remote_code=trusts)
+    config = ModelConfig(checkpoint=str(folder.trained()), attention=attention, trust_remote_code=trusts)
     task = validate(task_class(name), folder.read_json("task.json"), where=str(folder["task.json"]))
 
     settle_xla(recipe.hardware.device)

@@ -209,6 +209,7 @@ def _open(run: RunDir, prepared: Prepared) -> None:
 
 def _finish(run: RunDir, prepared: Prepared, keeper: Keeper, background: Background, say: Say) -> dict[str, object]:
     """Score the best weights, and write what a reader of the run needs; metrics.json last, for it says "finished"."""
+    from bertkit.models.adapters import save_model
     from bertkit.models.source import quiet
     from bertkit.outcome import findings, records
     from bertkit.train.device import weights_at_hand
@@ -244,7 +245,7 @@ def _finish(run: RunDir, prepared: Prepared, keeper: Keeper, background: Backgro
             if isinstance(note, Note):
                 say(f"{note.title}: {note.text}")
         with written_atomically(run.model) as temporary, quiet():
-            model.save_pretrained(temporary, state_dict=weights_at_hand(model))
+            save_model(model, weights_at_hand(model), temporary)
             prepared.predictor.tokenizer.save_pretrained(temporary)
         run.write_json("metrics.json", metrics)
         run.sweep()

@@ -18,8 +18,8 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     factors, groups = rate_factors(model, config), {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            # biases and the gains of norms are vectors, everything else is a matrix
-            decay = config.weight_decay if parameter.ndim >= 2 else 0.0
+            # biases and the gains of norms are vectors, everything else is a matrix; IA3's factors begin at 1
+            decay = config.weight_decay if parameter.ndim >= 2 and ".ia3_" not in name else 0.0
             groups.setdefault((decay, factors.get(name, 1.0)), []).append(parameter)
     device = next(iter(groups.values()))[0].device.type
     return torch.optim.AdamW(

@@ -43,8 +43,9 @@ def test_weights_that_are_no_safetensors_are_refused_with_the_way_out(refused, t
     )  # fmt: skip
 
 
-def test_an_adapter_is_no_checkpoint(refused, tiny, tmp_path):
+def test_an_adapter_of_another_program_is_no_checkpoint(refused, tiny, tmp_path):
     folder = Path(shutil.copytree(tiny("bert"), tmp_path / "checkpoint"))
+    (folder / "config.json").unlink()
     (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "somebody/else"}')
     refused(
         "sentiment", "-m", folder, "--train", "bundled:sentiment.csv",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,8 @@ from safetensors.torch import load_file
 from bertkit.depth import depths_of, freeze, rate_factors
 from bertkit.errors import BertkitError
 from bertkit.models.load import load_model
-from bertkit.recipe import ModelConfig, TrainConfig
-from bertkit.run import finetune
+from bertkit.recipe import ModelConfig, TrainConfig, load_recipe
+from bertkit.run import finetune, load
 from bertkit.rundir import RunDir, latest
 from tests.rows import BUNDLED
 from tests.tiny import ARCHITECTURES, save_tiny
@@ -34,6 +36,13 @@ def recipe(checkpoint: Path, task: str = "sentiment", model: dict | None = None,
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:
     """By the names that they have below a head."""
     return {f"bert.{name}": weight for name, weight in load_file(folder / "model.safetensors").items()}
+
+
+def numbers(value: object) -> list[float]:
+    """Every fraction within plain values."""
+    if isinstance(value, dict | list | tuple):
+        return [found for part in (value.values() if isinstance(value, dict) else value) for found in numbers(part)]
+    return [value] if isinstance(value, float) else []
 
 
 def model_of(folder: Path) -> torch.nn.Module:
@@ -105,6 +114,114 @@ def test_a_frozen_run_goes_on_to_the_same_bytes_and_from_the_same_weights_only(t
     finetune(plan, tmp_path / "cut", resume=True, quiet=True)
     for name in ("history.jsonl", "model/model.safetensors", "predictions.jsonl"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora", "ia3"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_an_adapter_of_any_family_answers_merged_as_it_did_apart(kind, architecture, tiny, tmp_path):
+    task = {"lora": "sentiment", "dora": "pos", "ia3": "qa"}[kind]
+    plan = recipe(tiny(architecture), task, model={"adapter": kind}, steps=6)
+    finetune(plan, tmp_path / "run", quiet=True)
+    predictor = load(tmp_path / "run")
+    assert not any("lora" in name or "ia3" in name for name, _ in predictor.model.named_modules())
+    noted = list(RunDir(tmp_path / "run").read_jsonl("predictions.jsonl"))
+    for before, after in zip(noted, predictor.predict(noted), strict=True):
+        assert numbers({name: before[name] for name in after}) == pytest.approx(numbers(after), abs=1e-6)
+    assert numbers(noted)
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora", "ia3"])
+def test_a_run_with_an_adapter_is_small_and_goes_on_to_the_same_bytes(kind, tiny, tmp_path):
+    plan = recipe(tiny("bert"), model={"adapter": kind}, checkpoint_every=2)
+    finetune(plan, tmp_path / "whole", quiet=True)
+    run_and_kill(plan, tmp_path / "cut", 2)
+    finetune(plan, tmp_path / "cut", resume=True, quiet=True)
+    names = {path.name for path in (tmp_path / "whole" / "model").iterdir()}
+    assert names == {"adapter_config.json", "adapter_model.safetensors", "config.json", "tokenizer.json",
+                     "tokenizer_config.json"}  # fmt: skip
+    for name in ("history.jsonl", "predictions.jsonl", *(f"model/{name}" for name in sorted(names))):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes(), name
+    checkpoint = latest(RunDir(tmp_path / "whole").checkpoints)
+    for file in (checkpoint / "model.safetensors", checkpoint / "optimizer.safetensors"):
+        assert not any("embeddings" in name or "base_layer" in name for name in load_file(file))
+
+
+def test_an_adapter_learns_the_same_without_padding_and_with_activations_computed_again(tiny, tmp_path):
+    for name, setting in {
+        "padded": {},
+        "free": {"padding_free": True},
+        "again": {"gradient_checkpointing": True},
+    }.items():
+        plan = recipe(tiny("bert"), model={"adapter": "lora", "dropout": 0.0})
+        plan["hardware"] |= {"padding_free": False, **setting}
+        finetune(plan, tmp_path / name, quiet=True)
+    found = [[one["loss"] for one in RunDir(tmp_path / name).read_history() if "loss" in one]
+             for name in ("padded", "free", "again")]  # fmt: skip
+    assert found[1] == pytest.approx(found[0], abs=1e-6)
+    assert found[2] == pytest.approx(found[0], abs=1e-6)
+
+
+def test_a_run_goes_on_from_another_whatever_either_trained(tiny, tmp_path):
+    """A checkpoint, an adapter to it, an adapter to that, and all weights from there."""
+    before = str(tiny("bert"))
+    for name, model in {"first": {"adapter": "lora"}, "second": {"adapter": "ia3"}, "all": {}}.items():
+        finetune(recipe(before, model=model), tmp_path / name, quiet=True)
+        before = str(tmp_path / name)
+    first, second = (load(tmp_path / name).model.state_dict() for name in ("first", "second"))
+    plan = recipe(tmp_path / "second", learning_rate=1e-12, weight_decay=0.0)
+    finetune(plan, tmp_path / "still", quiet=True)
+    still = load(tmp_path / "still").model.state_dict()
+    assert still.keys() == first.keys() == second.keys()
+    for name in still:
+        torch.testing.assert_close(still[name], second[name], rtol=0, atol=1e-6)
+    assert any(not torch.allclose(first[name], second[name]) for name in first)
+
+
+def test_labels_that_a_run_has_not_learned_are_named(tiny, tmp_path):
+    finetune(recipe(tiny("bert")), tmp_path / "run", quiet=True)
+    rows = [{"text": f"text {number}", "label": label} for number in range(8) for label in ("negative", "new")]
+    with pytest.raises(BertkitError, match="has learned the labels negative, positive, and train has 'new'") as caught:
+        finetune(recipe(tmp_path / "run"), tmp_path / "on", rows={"train": rows}, quiet=True)
+    assert "data.labels" in caught.value.hint
+    plan = recipe(tmp_path / "run")
+    plan["data"] = {"labels": {"new": "positive"}, "group_by": "none"}
+    finetune(plan, tmp_path / "on", rows={"train": rows}, quiet=True)
+    assert load(tmp_path / "on").task.labels == ("negative", "positive")
+
+
+def test_an_adapter_is_refused_without_the_weights_that_it_was_trained_on(tiny, tmp_path):
+    base = Path(shutil.copytree(tiny("bert"), tmp_path / "base"))
+    finetune(recipe(base, model={"adapter": "lora"}), tmp_path / "run", quiet=True)
+    shutil.copytree(save_tiny("bert", tmp_path / "other", seed=1), base, dirs_exist_ok=True)
+    with pytest.raises(BertkitError, match="is an adapter for other weights than"):
+        load(tmp_path / "run")
+    shutil.rmtree(base)
+    with pytest.raises(BertkitError, match=f"there is no folder {base}"):
+        load(tmp_path / "run")
+
+
+def test_an_adapter_that_was_altered_is_refused(tiny, tmp_path):
+    finetune(recipe(tiny("bert"), model={"adapter": "lora"}), tmp_path / "run", quiet=True)
+    notes = tmp_path / "run" / "model" / "adapter_config.json"
+    whole = json.loads(notes.read_text())
+    for change, message in {
+        "base_model_name_or_path": ("is an adapter for itself", str(notes.parent)),
+        "r": ("cannot be loaded", 16),
+        "peft_type": ("is an adapter of other parts than bertkit's, such as", "IA3"),
+        "lora_alpha": (r"cannot be loaded \(lora_alpha", "much"),
+    }.items():
+        notes.write_text(json.dumps({**whole, change: message[1]}))
+        with pytest.raises(BertkitError, match=message[0]):
+            load(tmp_path / "run")
+
+
+@pytest.mark.parametrize("model", [
+    {"adapter_rank": 4}, {"adapter": "ia3", "adapter_alpha": 4}, {"adapter": "lora", "freeze": 1},
+    {"adapter": "lora", "init": "scratch"},
+])  # fmt: skip
+def test_settings_of_adapters_that_change_nothing_are_refused(model):
+    with pytest.raises(BertkitError, match=r"model(\.\w+)?: "):
+        load_recipe({"task": "sentiment", "model": model})
 
 
 def test_a_depth_that_is_not_there_is_refused(tiny):
