@@ -97,7 +97,7 @@ class Predictor:
         return frozenset(name for name in self.tokenizer.model_input_names if name in accepted)
 
     def _answer(self, part: Part) -> Iterator[Prediction]:
-        for row, outputs in zip(part.rows, self._outputs(part.store), strict=True):
+        for row, outputs in zip(part.rows, self.outputs(part.store), strict=True):
             yield self.task.decode(row, outputs)
 
     def _as_row(self, given: Row | str | Sequence[str]) -> Row:
@@ -132,7 +132,7 @@ class Predictor:
                 raise BertkitError(f"a row's {name!r} is {shown}, not words", hint="give a list of str, or one str")
         return {"id": "0", **row}
 
-    def _outputs(self, store: WindowStore) -> Iterator[list[Output]]:
+    def outputs(self, store: WindowStore) -> Iterator[list[Output]]:
         """What the model says of every window, row by row, each row's windows in order.
 
         Only what decoding needs is kept: class logits, the logits of owned first pieces, or two numbers a token.

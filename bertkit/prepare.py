@@ -15,6 +15,7 @@ from bertkit import __version__
 from bertkit.data.plan import Plan
 from bertkit.data.windows import WindowMaker
 from bertkit.depth import frozen_sum
+from bertkit.disk import checksum
 from bertkit.encode import Part, cover, cut_parts, cut_rows, stack_targets
 from bertkit.errors import BertkitError
 from bertkit.inference import Predictor
@@ -26,6 +27,7 @@ from bertkit.objectives.base import Objective
 from bertkit.objectives.labelled import check_settings
 from bertkit.outcome import Background, tags_seen
 from bertkit.recipe import ModelConfig, Recipe, check_windows, digest, fingerprint
+from bertkit.reopen import lessons
 from bertkit.rundir import RunDir
 from bertkit.splits import Splits, bind_labels, path_of
 from bertkit.tasks.base import Task
@@ -176,13 +178,16 @@ def assemble(material: Material, recipe: Recipe, setup: DeviceSetup, built: Buil
             f"train.warmup: {train.warmup:g} steps of warm-up do not end within the {plan.step_count:,} of the run",
             hint="take fewer; below 1 it is a share of all steps, such as 0.1",
         )
+    objective = objective_of(recipe)(material, recipe, predictor)
+    if train.teacher is not None:
+        objective.follow(lessons(train.teacher, task, material.train, recipe.hardware, setup))
     return Prepared(
         recipe=recipe,
         setup=setup,
         built=built,
         scored=material.scored,
         predictor=predictor,
-        objective=objective_of(recipe)(material, recipe, predictor),
+        objective=objective,
         plan=plan,
     )
 
@@ -201,6 +206,7 @@ def marks_of(material: Material, prepared: Prepared) -> dict[str, object]:
         "precision": prepared.setup.precision,
         "dropout": ready.dropout,
         "embeddings": ready.embeddings,
+        "teacher": _sums_of(prepared.recipe.train.teacher),
         "frozen": frozen_sum(prepared.built.model),
         "model": prepared.built.model.config.model_type,
         "train_windows": windows.hexdigest()[:16],
@@ -211,6 +217,11 @@ def marks_of(material: Material, prepared: Prepared) -> dict[str, object]:
             "bertkit": __version__, "torch": version("torch").split("+")[0], "transformers": version("transformers"),
         },
     })  # fmt: skip
+
+
+def _sums_of(run: str | None) -> list[str] | None:
+    """Of the weights of a run, where there is one."""
+    return None if run is None else [checksum(path) for path in sorted(RunDir(run).model.glob("*.safetensors"))]
 
 
 def _hash_of_rows(parts: Sequence[Part]) -> str:

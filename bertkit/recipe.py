@@ -139,6 +139,11 @@ class TrainConfig(Section):
     class_weights: Literal["balanced"] | dict[str, PositiveFloat] | None = knob(
         None, "weight of each class in the loss: balanced (inverse frequency), or label: weight"
     )
+    teacher: Folder | None = knob(None, "a finished run, of another model perhaps, whose outputs are learned as well")
+    distillation_temperature: PositiveFloat = knob(2.0, "what logits are divided by before they are compared")
+    distillation_share: Annotated[float, Field(gt=0, le=1)] = knob(
+        0.5, "share of the loss that is the distance from the teacher's outputs; the rest is that from the labels"
+    )
     order: Literal["random", "length"] = knob(
         "random", "rows of a step: drawn at random, or of similar length (shuffled buckets)"
     )
@@ -147,6 +152,15 @@ class TrainConfig(Section):
     keep: PositiveInt = knob(1, "resumable checkpoints kept, beside the best weights")
     best_by: str | None = knob(None, "metric that picks the best checkpoint; null: the task's headline")
     early_stopping: PositiveInt | None = knob(None, "stop after this many evaluations without a better one")
+
+    @model_validator(mode="after")
+    def _teacher_is_there(self) -> Self:
+        for name in ("distillation_temperature", "distillation_share") if self.teacher is None else ():
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name}: would change nothing without teacher")
+        if self.distillation_share == 1 and self.label_smoothing:
+            raise ValueError("label_smoothing: would change nothing: distillation_share=1 leaves the labels out")
+        return self
 
 
 class HardwareConfig(Section):
@@ -260,7 +274,7 @@ def fingerprint(recipe: Recipe, resolved: Mapping[str, object]) -> dict[str, obj
         "hardware": True,
         "log": True,
         "model": {"checkpoint", "revision"},
-        "train": {"keep", "checkpoint_every"},
+        "train": {"keep", "checkpoint_every", "teacher"},
     }
     tree = recipe.model_dump(mode="json", exclude=left_out)
     tree["data"] = {key: tree["data"][key] for key in ("train_rows", "validation_rows")}

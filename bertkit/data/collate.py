@@ -65,10 +65,14 @@ class Collator:
         targets = {}
         for name in self.targets:
             values = there[name]
-            targets[name] = torch.where(is_token, values[position], IGNORED) if self.per_token else values[chosen]
+            nothing = torch.nan if values.is_floating_point() else IGNORED
+            if self.per_token:
+                is_inside = is_token.view(*is_token.shape, *[1] * (values.dim() - 1))
+                targets[name] = torch.where(is_inside, values[position], nothing)
+            else:
+                targets[name] = values[chosen]
             if budget.widths:
                 is_given = sent[1].bool().view(-1, *[1] * (targets[name].dim() - 1))
-                nothing = torch.nan if values.is_floating_point() else IGNORED
                 targets[name] = torch.where(is_given, targets[name], nothing)
         if "answerable" in there:
             targets["answerable"] = is_token & there["answerable"][position]

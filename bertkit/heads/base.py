@@ -21,6 +21,12 @@ class LossSettings(NamedTuple):
 
     label_smoothing: float = 0.0  # share of the target spread over all classes
     class_weights: Sequence[float] | None = None  # one a class; the weight of an example is that of its class
+    teacher: str | None = None  # the run whose outputs are learned as well
+    distillation_temperature: float = 2.0
+    distillation_share: float = 0.5  # of the teacher's part in the loss
+
+
+TAUGHT = frozenset({"teacher", "distillation_temperature", "distillation_share"})
 
 
 class Head:
@@ -70,6 +76,10 @@ class Head:
         """(N,) bool: which windows of one row say its answer; all of them, for most heads."""
         return np.ones(len(store), bool)
 
+    def distance(self, logits: Sequence[Tensor], taught: Tensor, temperature: float) -> Tensor:
+        """(B,) or (B, S): how far each output is from a teacher's, (B, C) or (B, S, C)."""
+        raise NotImplementedError
+
     def kept(self, logits: np.ndarray, window: Window) -> np.ndarray:
         """What decoding needs of the logits of one window, without padding."""
         return logits.copy()
@@ -90,6 +100,15 @@ def log_odds(scores: Tensor, classes: Tensor) -> Tensor:
     index = classes.clamp(min=0)[..., None]
     others = scores.scatter(-1, index, float("-inf")).logsumexp(-1)
     return (scores.gather(-1, index).squeeze(-1) - others).masked_fill(classes == IGNORED, 0.0)
+
+
+def divergence(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
+    """(...) the divergence of (..., C) logits from a teacher's, both softened; gradients keep their size.
+
+    Source: Hinton et al. 2015, Distilling the Knowledge in a Neural Network, section 2.
+    """
+    ours, its = ((scores.float() / temperature).log_softmax(-1) for scores in (logits, taught))
+    return temperature**2 * (its.exp() * (its - ours)).sum(-1)
 
 
 def given(numbers: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from bertkit.heads.base import CERTAIN, IGNORED, Head, add_up, label_weights, log_odds
+from bertkit.heads.base import CERTAIN, IGNORED, TAUGHT, Head, add_up, divergence, label_weights, log_odds
 
 
 class ClassHead(Head):
     """Logits (B, C), labels (B,)."""
 
     name = "class"
-    honours = frozenset({"label_smoothing", "class_weights"})
+    honours = frozenset({"label_smoothing", "class_weights"}) | TAUGHT
 
     def weights(self, targets, store, settings):
         return label_weights(targets["labels"], settings) * super().weights(targets, store, settings)
@@ -32,6 +32,9 @@ class ClassHead(Head):
 
     def evidence(self, logits, targets):
         return add_up(log_odds(logits[0].float(), targets["labels"]), targets)
+
+    def distance(self, logits, taught, temperature):
+        return divergence(logits[0], taught, temperature)
 
     def oracle(self, target, window, class_count):
         return (CERTAIN * np.eye(class_count, dtype=np.float32)[target[0]],)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bertkit.heads.base import CERTAIN, Head, add_up, given
+from bertkit.heads.base import CERTAIN, TAUGHT, Head, add_up, divergence, given
 
 
 class MultilabelHead(Head):
@@ -10,6 +10,7 @@ class MultilabelHead(Head):
 
     name = "multilabel"
     dtype = np.float32
+    honours = TAUGHT
 
     def loss(self, logits, targets, settings):
         from torch.nn import functional
@@ -20,6 +21,11 @@ class MultilabelHead(Head):
 
     def evidence(self, logits, targets):
         return add_up((logits[0].float() * (2 * targets["labels"] - 1)).mean(-1), targets)
+
+    def distance(self, logits, taught, temperature):
+        # a yes or no is a choice between its logit and 0
+        ours, its = (scores[..., None] * scores.new_tensor([1.0, 0.0]) for scores in (logits[0], taught))
+        return divergence(ours, its, temperature).mean(-1)
 
     def oracle(self, target, window, class_count):
         return (CERTAIN * (2 * np.asarray(target[0], np.float32) - 1),)

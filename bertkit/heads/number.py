@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bertkit.heads.base import Head, add_up, given
+from bertkit.heads.base import TAUGHT, Head, add_up, given
 
 
 class NumberHead(Head):
@@ -10,6 +10,7 @@ class NumberHead(Head):
 
     name = "number"
     dtype = np.float32
+    honours = TAUGHT - {"distillation_temperature"}
 
     def loss(self, logits, targets, settings):
         wanted, is_given = given(targets["labels"])
@@ -17,6 +18,9 @@ class NumberHead(Head):
 
     def evidence(self, logits, targets):
         return add_up(logits[0].float().squeeze(-1), targets)  # the number itself
+
+    def distance(self, logits, taught, temperature):
+        return (logits[0].float() - taught).square().squeeze(-1)
 
     def oracle(self, target, window, class_count):
         return (np.array([target[0]], np.float32),)

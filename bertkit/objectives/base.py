@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bertkit.errors import BertkitError
 from bertkit.tasks.base import Prediction, Scores
 
 if TYPE_CHECKING:
@@ -38,6 +39,10 @@ class Objective:
     def ids_of(cls, material: Material) -> np.ndarray:
         """Every token id that `batch` may feed, repeats allowed: the embeddings of others are not trained."""
         return np.append(material.train.store.input_ids, material.tokenizer.pad_token_id)
+
+    def follow(self, taught: np.ndarray) -> None:
+        """Learn from what a teacher says of the training windows as well; see `bertkit.reopen.lessons`."""
+        raise BertkitError(f"train.teacher: {type(self).__name__} learns from no teacher", hint="leave it out")
 
     def batch(self, step: int, windows: np.ndarray, budget: Budget) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Inputs (B, S) and targets (B, ...) or (B, S) of windows of step `step` (from 0), in the budget's shapes."""

@@ -1,12 +1,14 @@
 """Rows with answers: the task says what is right, its head what to learn from it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from bertkit.encode import Part
 from bertkit.errors import BertkitError, did_you_mean
 from bertkit.heads import HEADS, LossSettings, balanced_weights
+from bertkit.heads.base import label_weights
 from bertkit.metrics.shown import LOWER_IS_BETTER
 from bertkit.objectives.base import Objective
 from bertkit.recipe import TrainConfig
@@ -26,6 +28,13 @@ class Labelled(Objective):
         self.has_scores, self.best_by = bool(self.scored), material.best_by
         self.lower_is_better = self.best_by in LOWER_IS_BETTER
 
+    def follow(self, taught):
+        # as much as the label beside it; a word that the teacher has no piece of has nothing to follow
+        labels = self.collate.targets["labels"]
+        worth = label_weights(labels, self.settings) if self.head.per_token_targets else self.weights
+        worth = np.where(np.isnan(taught).any(-1), 0.0, worth).astype(np.float32)
+        self.collate = replace(self.collate, targets={**self.collate.targets, "taught": taught, "worth": worth})
+
     def batch(self, step, windows, budget):
         return self.collate(windows, budget)
 
@@ -33,7 +42,13 @@ class Labelled(Objective):
         return self.weights[windows]
 
     def loss(self, outputs, targets):
-        return self.head.loss([getattr(outputs, name) for name in self.head.outputs], targets, self.settings)
+        logits, settings = [getattr(outputs, name) for name in self.head.outputs], self.settings
+        loss = self.head.loss(logits, targets, settings)
+        if settings.teacher is None:
+            return loss
+        taught, share = targets["taught"].nan_to_num(), settings.distillation_share
+        each = self.head.distance(logits, taught, settings.distillation_temperature)
+        return (1 - share) * loss + share * (each * targets["worth"].nan_to_num()).sum()
 
     def evaluate(self):
         return self.predictor.evaluate(self.scored)
@@ -75,4 +90,5 @@ def loss_settings(train: TrainConfig, task: Task, part: Part, targets: Mapping[s
         raise BertkitError(f"train.class_weights: no label {unknown[0]!r}", hint=did_you_mean(unknown[0], task.labels))
     else:
         weights = [float(asked.get(label, 1.0)) for label in task.labels]
-    return LossSettings(train.label_smoothing, weights)
+    return LossSettings(train.label_smoothing, weights, train.teacher,
+                        train.distillation_temperature, train.distillation_share)  # fmt: skip

@@ -7,19 +7,18 @@ from heapq import nsmallest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bertkit.config import validate
 from bertkit.data.labels import check_labels
 from bertkit.data.opening import is_table
 from bertkit.data.writing import beside
-from bertkit.errors import BertkitError
 from bertkit.findings import Passages
 from bertkit.launch import Say, sayer, settle_xla
 from bertkit.pages.html import read_findings
-from bertkit.recipe import ModelConfig, Recipe, check_windows, digest, load_recipe
+from bertkit.recipe import Recipe, digest
+from bertkit.reopen import answering, read_run
 from bertkit.run.finetune import finetune as finetune
 from bertkit.rundir import RunDir
 from bertkit.splits import called, labels_in, read_split, say_left_out
-from bertkit.tasks.base import Prediction, Row, Task, task_class
+from bertkit.tasks.base import Prediction, Row, Task
 
 if TYPE_CHECKING:
     from bertkit.data.sources import Rows
@@ -124,38 +123,14 @@ def _read(
 
 
 def _open(run: str | Path, assignments: Sequence[str], say: Say) -> tuple[Recipe, Predictor]:
-    folder = RunDir(run).open()
-    recipe = load_recipe(folder["recipe.yaml"], assignments)
-    name, here = str(recipe.task["name"]), Path.cwd().resolve()
-    if "." in name and here.is_relative_to(folder.path.resolve()):
-        # a run that someone else made must not bring the module along that it names
-        raise BertkitError(
-            f"{folder.path}: its task is a module of its own, {name}, which is not looked for in the run itself",
-            hint="go to the folder that holds the module",
-        )
-    # what a run's own recipe trusts is not what its reader does
-    asked = load_recipe({"task": {"name": name}}, assignments)
-    trusts, attention = asked.model.trust_remote_code, recipe.model.attention
-    config = ModelConfig(checkpoint=str(folder.trained()), attention=attention, trust_remote_code=trusts)
-    task = validate(task_class(name), folder.read_json("task.json"), where=str(folder["task.json"]))
-
-    settle_xla(recipe.hardware.device)
-    from bertkit.data.windows import WindowMaker
-    from bertkit.inference import Predictor
-    from bertkit.models.load import load_model, load_tokenizer, longest_input
-    from bertkit.models.ready import make_answering
-    from bertkit.train.device_setup import set_up_device, with_shapes
+    opened, is_aloud = read_run(run, assignments)
+    settle_xla(opened.recipe.hardware.device)
+    from bertkit.train.device_setup import set_up_device
 
     # half the weights to read, and no casts: autocast is for training, whose weights stay float32
-    setup = set_up_device(recipe.hardware, autocast=False)
-    detail = say if asked.log.verbose else sayer(quiet=True)
-    detail(f"device: {setup.summary}")
-    tokenizer = load_tokenizer(config, words=bool(task.reads.words))
-    model = load_model(config, task.head, task.labels, recipe.seed).model
-    windows = check_windows(recipe.windows, longest_input(model.config, tokenizer))  # the recipe may have been edited
-    recipe = recipe.model_copy(update={"windows": windows})
-    setup = with_shapes(setup, recipe)
-    chosen = make_answering(model, recipe.hardware, setup.accelerator.device, setup.precision)
-    detail(f"model: {model.config.model_type}, {chosen}")
-    maker = WindowMaker(tokenizer.backend_tokenizer, windows, recipe.hardware.token_cache)
-    return recipe, Predictor(task, model, maker, tokenizer, setup.accelerator, setup.evaluation)
+    setup = set_up_device(opened.recipe.hardware, autocast=False)
+    predictor, chosen = answering(opened, setup)
+    if is_aloud:
+        say(f"device: {setup.summary}")
+        say(f"model: {predictor.model.config.model_type}, {chosen}")
+    return opened.recipe, predictor

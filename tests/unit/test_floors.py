@@ -22,6 +22,7 @@ FLOORS = {  # room -> floor
     "objectives": 6.5,
     "inference": 6,
     "attribution": 5.7,
+    "reopen": 6.2,
     "splits": 6,
     "outcome": 6,
     "encode": 5.5,

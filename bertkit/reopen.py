@@ -1,0 +1,107 @@
+"""A finished run opened again, to answer or to teach another model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from bertkit.config import validate
+from bertkit.errors import BertkitError
+from bertkit.heads import HEADS
+from bertkit.recipe import HardwareConfig, ModelConfig, Recipe, check_windows, load_recipe
+from bertkit.rundir import RunDir
+from bertkit.tasks.base import Task, task_class
+
+if TYPE_CHECKING:
+    from bertkit.encode import Part
+    from bertkit.inference import Predictor
+    from bertkit.train.device_setup import DeviceSetup
+
+
+class Opened(NamedTuple):
+    """What the files of a finished run say."""
+
+    recipe: Recipe
+    task: Task  # with its labels bound
+    model: ModelConfig
+
+
+def read_run(run: str | Path, assignments: Sequence[str] = ()) -> tuple[Opened, bool]:
+    """A finished run with settings that differ from its own; and whether `log.verbose` is among them."""
+    folder = RunDir(run).open()
+    recipe = load_recipe(folder["recipe.yaml"], assignments)
+    name, here = str(recipe.task["name"]), Path.cwd().resolve()
+    if "." in name and here.is_relative_to(folder.path.resolve()):
+        # a run that someone else made must not bring the module along that it names
+        raise BertkitError(
+            f"{folder.path}: its task is a module of its own, {name}, which is not looked for in the run itself",
+            hint="go to the folder that holds the module",
+        )
+    # what a run's own recipe trusts is not what its reader does
+    asked = load_recipe({"task": {"name": name}}, assignments)
+    trusts, attention = asked.model.trust_remote_code, recipe.model.attention
+    model = ModelConfig(checkpoint=str(folder.trained()), attention=attention, trust_remote_code=trusts)
+    task = validate(task_class(name), folder.read_json("task.json"), where=str(folder["task.json"]))
+    return Opened(recipe, task, model), asked.log.verbose
+
+
+def answering(opened: Opened, setup: DeviceSetup) -> tuple[Predictor, str]:
+    """A run's model on a device, with weights of the setup's precision; and how it treats padding, in words."""
+    from bertkit.data.windows import WindowMaker
+    from bertkit.inference import Predictor
+    from bertkit.models.load import load_model, load_tokenizer, longest_input
+    from bertkit.models.ready import make_answering
+    from bertkit.train.device_setup import with_shapes
+
+    recipe, task, config = opened
+    tokenizer = load_tokenizer(config, words=bool(task.reads.words))
+    model = load_model(config, task.head, task.labels, recipe.seed).model
+    windows = check_windows(recipe.windows, longest_input(model.config, tokenizer))  # the recipe may have been edited
+    setup = with_shapes(setup, recipe.model_copy(update={"windows": windows}))
+    chosen = make_answering(model, recipe.hardware, setup.accelerator.device, setup.precision)
+    maker = WindowMaker(tokenizer.backend_tokenizer, windows, recipe.hardware.token_cache)
+    return Predictor(task, model, maker, tokenizer, setup.accelerator, setup.evaluation), chosen
+
+
+def lessons(run: str, task: Task, part: Part, hardware: HardwareConfig, setup: DeviceSetup) -> np.ndarray:
+    """What a finished run says of rows, once for all steps: float32 logits in the order of the task's labels.
+
+    Returns:
+        (N, C), for each window the mean of its row, as in decoding; or (T, C), at the first piece of each word, else
+        NaN. Rows and words are what both models have in common, whatever their tokenizers.
+    Raises:
+        BertkitError: it does not answer what this task asks.
+    """
+    from dataclasses import replace
+
+    opened, _ = read_run(run)
+    theirs = opened.task
+    for what, ours, its in (
+        ("head", [task.head], [theirs.head]),
+        ("columns", task.reads.text + task.reads.words, theirs.reads.text + theirs.reads.words),
+        ("labels", sorted(task.labels), sorted(theirs.labels)),
+    ):
+        if ours != its:
+            raise BertkitError(f"train.teacher: {run} has the {what} {', '.join(its)}, and this run {', '.join(ours)}",
+                               hint="take a run of the same task and labels")  # fmt: skip
+    recipe = opened.recipe.model_copy(update={"hardware": hardware.model_copy(update={"compile": False})})
+    predictor, _ = answering(opened._replace(recipe=recipe), replace(setup, precision="fp32"))
+    order = [theirs.labels.index(label) for label in task.labels] or [0]
+    found = chain.from_iterable(predictor.outputs(some.store) for some in predictor.parts(part.rows))
+    store, is_per_token, said = part.store, HEADS[task.head].per_token, []
+    for row, outputs in zip(part.rows, found, strict=True):
+        if is_per_token:  # one more than words, for the pieces that begin none: -1 reads the last
+            logits = np.full((len(row[task.reads.words[0]]) + 1, len(order)), np.nan, np.float32)
+            for output in outputs:
+                logits[output.window.words[output.window.words >= 0]] = output.logits[0][:, order]
+        else:
+            logits = np.mean([output.logits[0][order] for output in outputs], axis=0, dtype=np.float64)
+        said.append(logits)
+    rows = store.rows.tolist()
+    if is_per_token:
+        return np.concatenate([said[row][store[window].words] for window, row in enumerate(rows)])
+    return np.stack([said[row] for row in rows]).astype(np.float32)
