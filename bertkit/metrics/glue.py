@@ -4,9 +4,11 @@ Source: Wang et al. 2018 (an unweighted mean over nine tasks; a task with severa
 diagnostic set AX is reported on its own and enters no average.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple
+
+from bertkit.metrics.shown import mean
 
 TITLES = MappingProxyType({
     "cola": "CoLA", "sst2": "SST-2", "mrpc": "MRPC", "stsb": "STS-B", "qqp": "QQP", "mnli": "MNLI", "qnli": "QNLI",
@@ -55,44 +57,29 @@ def glue_score(scores: Mapping[str, Scores]) -> Average:
     return Average(f"mean of {len(there)} of 9 tasks", value, rule)
 
 
+# What else is printed as a GLUE average: (name, what it is the mean of, rule). A task stands for its score, the mean of
+# all its metrics; `task.metric` for that metric alone.
+OTHER_AVERAGES = (
+    ("without WNLI", "cola sst2 mrpc stsb qqp mnli qnli rte", "unweighted mean of the other eight task scores"),
+    ("BERT paper", "cola sst2 mrpc.f1 stsb.spearman qqp.f1 mnli.matched mnli.mismatched qnli rte",
+     "nine columns without WNLI: MNLI twice, F1 for MRPC and QQP, Spearman for STS-B (Devlin et al. 2019)"),
+    ("BERT paper, eight tasks", "cola sst2 mrpc.f1 stsb.spearman qqp.f1 mnli qnli rte",
+     "as above, with MNLI counted once"),
+    ("one metric each", "cola sst2 mrpc.accuracy stsb.pearson qqp.accuracy mnli.matched qnli rte",
+     "eight tasks without WNLI: accuracy for MRPC and QQP, Pearson for STS-B, MNLI matched (Liu et al. 2019)"),
+    ("flat mean", " ".join(f"{task}.{metric}" for task in TASKS for metric in OFFICIAL[task]),
+     "mean of all metric columns; differs from GLUE by one to three points"),
+)  # fmt: skip
+
+
 def other_averages(scores: Mapping[str, Scores]) -> list[Average]:
-    """What else is printed as a GLUE average, by name; None where a part is missing or undefined."""
+    """The averages of `OTHER_AVERAGES`; None where a part is missing or undefined."""
 
-    def columns(names: str) -> list[float | None]:
-        pairs = [name.split(".") for name in names.split()]
-        return [scores.get(task, {}).get(metric) for task, metric in pairs]
+    def value(field: str) -> float | None:
+        task, _, metric = field.partition(".")
+        return mean([scores.get(task, {}).get(name) for name in ([metric] if metric else OFFICIAL[task])])
 
-    eight = [task for task in TASKS if task != "wnli"]
-    complete = [task_score(task, scores[task]) if is_complete(task, scores.get(task, {})) else None for task in eight]
-    single = columns("sst2.accuracy qnli.accuracy rte.accuracy")
-    paper = columns("cola.matthews mrpc.f1 stsb.spearman qqp.f1") + single
-    mnli = columns("mnli.matched mnli.mismatched")
-    one_each = columns("cola.matthews mrpc.accuracy stsb.pearson qqp.accuracy") + single + mnli[:1]
-    seven, mnli_once = mean(paper), mean(mnli)
-    return [
-        Average("without WNLI", mean(complete), "unweighted mean of the other eight task scores"),
-        Average(
-            "BERT paper", mean(paper + mnli),
-            "nine columns without WNLI: MNLI twice, F1 for MRPC and QQP, Spearman for STS-B (Devlin et al. 2019)",
-        ),
-        Average(
-            "BERT paper, eight tasks", None if None in (seven, mnli_once) else (seven * len(paper) + mnli_once) / 8,
-            "as above, with MNLI counted once",
-        ),
-        Average(
-            "one metric each", mean(one_each),
-            "eight tasks without WNLI: accuracy for MRPC and QQP, Pearson for STS-B, MNLI matched (Liu et al. 2019)",
-        ),
-        Average(
-            "flat mean", mean([scores.get(task, {}).get(metric) for task in TASKS for metric in OFFICIAL[task]]),
-            "mean of all metric columns; differs from GLUE by one to three points",
-        ),
-    ]  # fmt: skip
-
-
-def mean(values: Sequence[float | None]) -> float | None:
-    """The mean; None when a value is None, or there is none."""
-    return None if not values or None in values else sum(values) / len(values)
+    return [Average(name, mean([*map(value, fields.split())]), rule) for name, fields, rule in OTHER_AVERAGES]
 
 
 class Published(NamedTuple):

@@ -24,10 +24,9 @@ def regression(predictions: Sequence[float], references: Sequence[float]) -> dic
 
     guesses, truths = np.asarray(predictions, dtype=np.float64), np.asarray(references, dtype=np.float64)
     pearson, spearman = correlation(pearsonr, guesses, truths), correlation(spearmanr, guesses, truths)
-    both = None if pearson is None or spearman is None else (pearson + spearman) / 2
     with np.errstate(all="ignore"):
         mse = mean((guesses - truths) ** 2)
-    return {"pearson_spearman": both, "pearson": pearson, "spearman": spearman, "mse": mse}
+    return {"pearson_spearman": mean([pearson, spearman]), "pearson": pearson, "spearman": spearman, "mse": mse}
 
 
 def correlation(measure: Callable, guesses: np.ndarray, truths: np.ndarray) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 LOWER_IS_BETTER = frozenset({"mse"})
 
 
-def mean(values: np.ndarray) -> float | None:
-    """The mean of a column; None when it is empty or not finite."""
-    value = float(values.mean()) if len(values) else math.nan
+def mean(values: np.ndarray | Sequence[float | None]) -> float | None:
+    """The mean; None when there is no value, when one is None, or when it is not finite."""
+    import numpy as np
+
+    value = float(np.asarray(values, np.float64).mean()) if len(values) else math.nan
     return value if math.isfinite(value) else None
 
 

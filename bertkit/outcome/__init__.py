@@ -7,7 +7,7 @@ from operator import eq
 from bertkit.encode import coverage_table
 from bertkit.findings import Finding, Note, Passages, Series
 from bertkit.metrics.shown import LOWER_IS_BETTER
-from bertkit.outcome import classes, numbers, spans, tagging
+from bertkit.outcome import classes, spans, tagging
 from bertkit.outcome.scored import Background, Scored, percent
 from bertkit.outcome.tagging import tags_seen
 from bertkit.tasks.base import Prediction, Row, Task
@@ -17,7 +17,7 @@ __all__ = ("Background", "Scored", "findings", "records", "tags_seen")
 OF_HEAD = {
     "class": classes.findings,
     "multilabel": classes.label_set_findings,
-    "number": numbers.findings,
+    "number": classes.number_findings,
     "token": tagging.findings,
     "span": spans.findings,
 }
@@ -88,17 +88,12 @@ def validation_curves(history: Sequence[Mapping], names: Sequence[str]) -> list[
     """The named scores of every evaluation; those that are better when low are apart, for their unit is another."""
     records = [{"step": record["step"], **record["validation"]} for record in history if "validation" in record]
     known = [name for name in names if any(name in record for record in records)]
-    shares = [name for name in known if name not in LOWER_IS_BETTER]
-    errors = [name for name in known if name in LOWER_IS_BETTER]
-
-    def of(group: Sequence[str], **look: object) -> list[Series]:
-        unit = group[0] if len(group) == 1 else "score"
-        return curves(f"Validation {' and '.join(group)}", unit, records, {name: name for name in group}, **look)
-
-    return [
-        *of(shares, caption="Times 100.", shares=("y",)),
-        *of(errors, caption="In the square of the unit of the gold numbers."),
-    ]
+    found = []
+    for is_error, caption in ((False, "Times 100."), (True, "In the square of the unit of the gold numbers.")):
+        group = {name: name for name in known if (name in LOWER_IS_BETTER) == is_error}
+        title, unit = f"Validation {' and '.join(group)}", "score" if len(group) > 1 else "".join(group)
+        found += curves(title, unit, records, group, caption=caption, shares=() if is_error else ("y",))
+    return found
 
 
 def curves(title: str, unit: str, records: Sequence[Mapping], keys: Mapping[str, str], **look: object) -> list[Series]:

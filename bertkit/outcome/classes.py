@@ -1,4 +1,4 @@
-"""Which labels are mistaken for which, how far probabilities can be trusted, and the rows that are most wrong."""
+"""Of classes, labels and numbers: which are mistaken for which, how far to trust them, and the rows most wrong."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,12 +6,15 @@ from itertools import chain
 
 import numpy as np
 
-from bertkit.findings import Finding, Heatmap, Series, Table, label_table, worst_first
+from bertkit.findings import Finding, Heatmap, Passage, Series, Table, label_table, worst_first
+from bertkit.metrics.shown import mean
 from bertkit.outcome.scored import Scored, equal_parts, percent
 
 MATRIX_LABELS = 40  # a larger matrix cannot be read
 CONFUSIONS = 30
 BINS, BIN_ROWS = 10, 10  # at most so many bins of at least so many rows
+GROUPS = 5  # of gold numbers
+FEW = 10  # so many different gold numbers are shown one by one
 
 
 def findings(scored: Scored) -> list[Finding]:
@@ -119,3 +122,32 @@ def label_set_findings(scored: Scored) -> list[Finding]:
             lambda number: scored.passage(number, {"gold": shown(golds[number]), "predicted": shown(answers[number])}),
         ),
     ]
+
+
+def number_findings(scored: Scored) -> list[Finding]:
+    """Of a task with a number a row: means by gold number, equal ones in one group, and the rows most wrong."""
+    golds, given = np.array(scored.golds, np.float64), np.array(scored.answers, np.float64)
+    errors, values = given - golds, np.unique(golds)
+    groups = [np.flatnonzero(golds == value) for value in values] if len(values) <= FEW else equal_parts(golds, GROUPS)
+    names = [dict.fromkeys(f"{edge:g}" for edge in (golds[group].min(), golds[group].max())) for group in groups]
+    plain = ("mean gold", "mean predicted", "mean absolute error")
+    table = Table(
+        title="By gold number",
+        caption=(
+            "Any imperfect prediction is drawn towards the mean: too high for low gold numbers, too low for high ones. "
+            f"On {scored.where}."
+        ),
+        columns=("gold", "count", *plain),
+        rows=tuple(
+            (" to ".join(name), len(group), mean(golds[group]), mean(given[group]), mean(np.abs(errors[group])))
+            for name, group in zip(names, groups, strict=True)
+        ),
+        plain=plain,
+    )
+
+    def passage(number: int) -> Passage:
+        gold, answer, error = golds[number], given[number], errors[number]
+        return scored.passage(number, {"gold": f"{gold:g}", "predicted": f"{answer:.3f}", "error": f"{error:+.3f}"})
+
+    caption = f"rows ({scored.where}), the largest errors first."
+    return [table, worst_first(caption, dict(enumerate(np.abs(errors).tolist())), passage, title="Largest errors")]

@@ -10,6 +10,7 @@ from bertkit.config import knob
 from bertkit.data.sources import Columns
 from bertkit.data.windows import Inputs, Pair, Window
 from bertkit.metrics import classification, regression
+from bertkit.metrics.shown import mean
 from bertkit.tasks.base import Output, Prediction, Row, Scores, Target, Task, softmax
 
 
@@ -102,7 +103,6 @@ class Classification(Task):
         if self.positive is not None:
             scores |= classification.binary_f1(given, right, self.positive)
         if self.metric == "accuracy_f1":
-            both = scores["accuracy"], scores.pop("f1")
-            mean = None if None in both else sum(both) / 2
-            return {"accuracy_f1": mean, "accuracy": scores.pop("accuracy"), "f1": both[1], **scores}
+            both = {name: scores.pop(name) for name in ("accuracy", "f1")}
+            return {"accuracy_f1": mean([*both.values()]), **both, **scores}
         return {self.headline: scores.pop(self.headline), **scores}

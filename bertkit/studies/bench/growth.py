@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain, cycle, islice
 from typing import Self
 
@@ -19,7 +20,6 @@ from bertkit.tasks.base import Row
 SMALLEST = 1000
 STEPS, WARM_UP = 20, 3
 SECONDS = 300.0  # of each of the three; the next size is left out when it would take longer
-EVALUATED = 0.1  # evaluation goes up to this share of the largest size: it computes on every row
 MEGABYTE = 1e6
 
 Point = dict[str, float]  # what one size came to: `size`, and a value for each line
@@ -89,11 +89,12 @@ class Memory:
         self.thread.join()
 
 
-def train_on(bench: Bench, lane: Lane, count: int) -> Point:
+def train_on(lane: Lane, count: int) -> Point:
     """Seconds of a step, and of making the windows, with this many training rows."""
-    splits = bench.material.splits
+    material = lane.bench.material
     with Memory() as memory:
-        material = replace(bench.material, splits=splits._replace(train=repeated(splits.train, count)))
+        splits = material.splits._replace(train=repeated(material.splits.train, count))
+        material = replace(material, splits=splits)
         cutting = timed(lambda: material.targets)  # windows and targets are made when they are first asked for
         prepared = assemble(material, lane.prepared.recipe, lane.prepared.setup, lane.prepared.built)
         state = replace(lane.state, plan=endless(prepared), objective=prepared.objective)
@@ -110,15 +111,16 @@ def train_on(bench: Bench, lane: Lane, count: int) -> Point:
     }  # fmt: skip
 
 
-def evaluate_on(bench: Bench, lane: Lane, count: int) -> Point:
+def evaluate_on(lane: Lane, count: int) -> Point:
     """Memory and seconds of an evaluation of this many rows; windows are made and let go part by part."""
-    rows = repeated(bench.material.splits.validation or bench.material.splits.train, count)
+    splits = lane.bench.material.splits
+    rows = repeated(splits.validation or splits.train, count)
     return _answering(lane, lambda: lane.answerer.evaluate(lane.answerer.parts(rows)))
 
 
-def answer(bench: Bench, lane: Lane, length: int) -> Point:
+def answer(lane: Lane, length: int) -> Point:
     """Memory and seconds of predicting for one document of this many characters."""
-    row = long_row(bench, length)
+    row = long_row(lane.bench, length)
     return _answering(lane, lambda: list(lane.answerer.predict([row])))
 
 
@@ -129,42 +131,40 @@ def _answering(lane: Lane, work: Callable[[], object]) -> Point:
     return {"memory": memory.most / MEGABYTE, "wall": wall, "CPU": cpu}
 
 
-def measure(bench: Bench, lane: Lane, largest: int, say: Say) -> tuple[dict[str, object], list[Finding]]:
-    """All three, smallest sizes first, after one turn of each as a warm-up."""
-    asked = sizes(largest)
-    evaluated = sizes(max(1, int(largest * EVALUATED)))
-    for work in (train_on, evaluate_on, answer):
-        work(bench, lane, asked[0])
-    answered, long = until(asked, lambda size: answer(bench, lane, size), say, "characters of a document")
-    scored, many = until(evaluated, lambda size: evaluate_on(bench, lane, size), say, "rows of evaluation")
-    trained, most = until(asked, lambda size: train_on(bench, lane, size), say, "rows of training")
-    found: list[Finding] = [
-        Note(title="Left out", text=f"{what}: {', '.join(f'{size:,}' for size in left)}, which would take too long.")
-        for what, left in (("training rows", most), ("evaluation rows", many), ("characters", long))
-        if left
-    ]
-    found += [
-        series("A training step", "rows", "seconds", trained, ("step wall", "step CPU"),
-               f"The mean of {STEPS} steps of {lane.state.plan.batch_size} windows of average length; rows are the "
-               "given ones, repeated."),
-        series("Making windows and targets", "rows", "seconds", trained, ("windows wall", "windows CPU"),
-               "Once a run, before its first step."),
-        series("Memory of training", "rows", "MB", trained, ("memory",),
-               "The most that the process held, model and rows included."),
-        series("Memory of evaluation", "rows", "MB", scored, ("memory",),
-               "The most that the process held. It has the model, and what earlier and smaller sizes left behind."),
-        series("Time of evaluation", "rows", "seconds", scored, ("wall", "CPU"), "Windows included."),
-        series("One document", "characters", "seconds", answered, ("wall", "CPU"),
-               "Predicting for one text, windows included."),
-        series("Memory of one document", "characters", "MB", answered, ("memory",),
-               "The most that the process held."),
-    ]  # fmt: skip
-    return {"growth": {"train": trained, "evaluate": scored, "document": answered}}, found
+# name in the results -> what grows, up to which share of the largest size, and the measurement; evaluation computes on
+# every row
+WORKS = {
+    "document": ("characters of a document", 1, answer),
+    "evaluate": ("rows of evaluation", 0.1, evaluate_on),
+    "train": ("rows of training", 1, train_on),
+}
+MOST = "The most that the process held"
+FIGURES = (  # title, work, unit of y, lines, caption
+    ("A training step", "train", "seconds", ("step wall", "step CPU"),
+     f"The mean of {STEPS} steps, their windows of average length; rows are the given ones, repeated."),
+    ("Making windows and targets", "train", "seconds", ("windows wall", "windows CPU"),
+     "Once a run, before its first step."),
+    ("Memory of training", "train", "MB", ("memory",), f"{MOST}, model and rows included."),
+    ("Memory of evaluation", "evaluate", "MB", ("memory",),
+     f"{MOST}. It has the model, and what earlier and smaller sizes left behind."),
+    ("Time of evaluation", "evaluate", "seconds", ("wall", "CPU"), "Windows included."),
+    ("One document", "document", "seconds", ("wall", "CPU"), "Predicting for one text, windows included."),
+    ("Memory of one document", "document", "MB", ("memory",), f"{MOST}."),
+)  # fmt: skip
 
 
-def series(title: str, x: str, y: str, points: Sequence[Point], lines: Sequence[str], caption: str) -> Series:
-    """Some values of the points as lines over their sizes."""
-    return Series(
-        title=title, caption=caption, x_label=x, y_label=y, x=tuple(float(point["size"]) for point in points),
-        lines={line: tuple(point[line] for point in points) for line in lines}, log_x=True,
-    )  # fmt: skip
+def measure(lane: Lane, largest: int, say: Say) -> tuple[dict[str, object], list[Finding]]:
+    """All works, smallest sizes first, after one turn of each as a warm-up."""
+    for _, _, work in WORKS.values():
+        work(lane, sizes(largest)[0])
+    points, found = {}, []
+    for name, (what, share, work) in WORKS.items():
+        points[name], left = until(sizes(max(1, int(largest * share))), partial(work, lane), say, what)
+        if left:
+            text = f"{what}: {', '.join(f'{size:,}' for size in left)}, which would take too long."
+            found.append(Note(title="Left out", text=text))
+    for title, name, unit, lines, caption in FIGURES:
+        x, values = WORKS[name][0].split()[0], {line: tuple(point[line] for point in points[name]) for line in lines}
+        at = tuple(float(point["size"]) for point in points[name])
+        found.append(Series(title=title, caption=caption, x_label=x, y_label=unit, x=at, lines=values, log_x=True))
+    return {"growth": points}, found

@@ -41,7 +41,7 @@ def run(
             default = lanes.open_lane(bench, (), steps)
             facts = {"model": recipe.model.checkpoint, **lanes.facts(bench, default), "bertkit": __version__}
             if growth:
-                results, found = growing.measure(bench, default, largest, say)
+                results, found = growing.measure(default, largest, say)
             else:
                 results, found = switches.measure(bench, default, rounds, steps, say)
                 tokens = results["lines"]["train"][0]["tokens"]

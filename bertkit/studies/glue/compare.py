@@ -10,8 +10,9 @@ import numpy as np
 from bertkit.errors import BertkitError
 from bertkit.findings import Table
 from bertkit.metrics.classification import accuracy, f1_of, matthews
-from bertkit.metrics.glue import OFFICIAL, TASKS, TITLES, mean, task_score
+from bertkit.metrics.glue import OFFICIAL, TASKS, TITLES, task_score
 from bertkit.metrics.regression import regression
+from bertkit.metrics.shown import mean
 from bertkit.studies.glue.folder import ScoredShape, run_of
 from bertkit.studies.glue.results import gather, spread
 

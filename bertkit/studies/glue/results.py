@@ -11,8 +11,8 @@ from bertkit.data.glue import LAYOUTS
 from bertkit.errors import BertkitError
 from bertkit.metrics import glue
 from bertkit.metrics.classification import classification
-from bertkit.metrics.glue import OFFICIAL, TITLES, Average, Scores, glue_score, mean, task_score
-from bertkit.metrics.shown import counted
+from bertkit.metrics.glue import OFFICIAL, TITLES, Average, Scores, glue_score, task_score
+from bertkit.metrics.shown import counted, mean
 from bertkit.rundir import RunDir
 from bertkit.studies.glue.folder import (
     Asked,

@@ -3,7 +3,7 @@
 from bertkit.findings import Dots, Finding, Note, Table
 from bertkit.metrics import glue
 from bertkit.metrics.glue import TASKS, TITLES, glue_score, is_complete, task_score
-from bertkit.metrics.shown import short_name, show_score
+from bertkit.metrics.shown import mean, short_name, show_score
 from bertkit.studies.base import aligned, without
 from bertkit.studies.glue.results import Results, spread
 
@@ -87,7 +87,7 @@ def tasks_table(results: Results) -> Table:
         rows.append((name, *results.spread(task), people[task], relative[task], " / ".join(scores),
                      results.rows[task], len(results.seeds[task])))  # fmt: skip
     average = results.average_spread._replace(mean=results.average.value)
-    rows.append((results.average.name, *average, glue.mean(list(people.values())), relative["average"],
+    rows.append((results.average.name, *average, mean(list(people.values())), relative["average"],
                  "mean of the above", None, len(results.whole_seeds)))  # fmt: skip
     table = Table(
         title="Scores by task",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bertkit.outcome.numbers import findings
+from bertkit.outcome.classes import number_findings as findings
 from bertkit.tasks.classification import Classification
 from tests.unit.outcome.made import scored
 
