@@ -30,6 +30,7 @@ class Splits(NamedTuple):
     test: list[Row]
     labels: dict[str, str]  # label -> id of the first training row that has it, before any were held back or drawn
     notes: tuple[Note, ...]  # what a reader of the scores must know of the rows
+    found: Mapping[str, Rows]  # split -> what its source held beside the rows
 
 
 def read_splits(
@@ -87,7 +88,8 @@ def read_splits(
             say(f"{split}: {text}")
     caveats["Rows left out"] = ["These rows are not part of any figure. " + "; ".join(left_out)] if left_out else []
     notes = tuple(Note(title=title, text="; ".join(texts) + ".") for title, texts in caveats.items() if texts)
-    return Splits(**rows, labels=labels, notes=notes), found["train"].label_names
+    beside = {split: some._replace(rows=[]) for split, some in found.items()}
+    return Splits(**rows, labels=labels, notes=notes, found=beside), found["train"].label_names
 
 
 def sources_of(data: DataConfig) -> dict[str, tuple[str, str]]:

@@ -175,7 +175,7 @@ def facts(look: Look) -> dict[str, str]:
         "loss": look.losses and f"{look.losses[-1]:.4f}",
         "learning rate": look.learning_rate is not None and f"{look.learning_rate:.3g}",
         "speed": look.windows_a_second and f"{look.windows_a_second:,.1f} windows/s",
-        "time left": look.seconds_left is not None and not look.is_over and _duration(look.seconds_left),
+        "time left": look.seconds_left is not None and not look.is_over and duration(look.seconds_left),
         "validation": look.validation and f"{describe_scores(look.validation)} (step {look.evaluated:,})",
         "checkpoint": look.checkpoint,
         "micro-batch": look.micro_batch_tokens and f"{look.micro_batch_tokens:,} tokens",
@@ -212,7 +212,8 @@ def _lines(watcher: Watcher) -> Look:
     return look
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

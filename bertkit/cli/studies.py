@@ -1,15 +1,16 @@
-"""The verbs of studies, which are several runs or measurements: glue run, submit and compare; bench."""
+"""The verbs of studies, which are several runs or measurements: glue run, submit and compare; bench; check."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from bertkit.cli.shared import Json, Quiet, Settings, read_recipe
+from bertkit.cli.shared import SUFFIXES, Json, Quiet, Settings, read_recipe, shipped_recipes
 from bertkit.errors import BertkitError
 from bertkit.launch import say, sayer
 
@@ -127,8 +128,6 @@ def bench(
     number of rows, the memory of evaluation, and the time of one document by its length.
     """
     from bertkit.disk import next_folder
-    from bertkit.findings import Note, from_json
-    from bertkit.studies.base import aligned
     from bertkit.studies.bench import speed
 
     if "=" in what:  # the task was left out: this is the first setting
@@ -142,13 +141,56 @@ def bench(
     if as_json:
         print(json.dumps(results))
         return
+    _print_findings(results)
+    if not quiet:
+        say(f"report: {folder / 'report.html'}")
+
+
+def check(
+    data: Annotated[str, typer.Argument(metavar="DATA|RECIPE", help="File, folder or Hub id of rows; or a recipe.",
+                                        show_default=False)],
+    settings: Settings = (),
+    task: Annotated[str | None, typer.Option("--task", "-t", help="What the rows are for.", show_default=False)] = None,
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Hub id or folder of the checkpoint.")] = None,
+    validation: Annotated[str | None, typer.Option(help="Validation rows; default: a tenth of DATA.")] = None,
+    test: Annotated[str | None, typer.Option(help="Test rows.")] = None,
+    estimate: Annotated[bool, typer.Option("--estimate/--no-estimate", help="Time a few steps of training.")] = True,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for a page; default: none.")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Look at rows before training: bertkit check reviews.csv --task sentiment --out runs/check
+
+    Columns, labels, repeated and suspicious rows, lengths, the tokenizer's fit, and the time that a run takes here, all
+    read as `bertkit train` with the same settings reads them. What training would stop at is an error at the end.
+    """
+    from bertkit.studies.check import run
+
+    if task is None and not (data.endswith(SUFFIXES) or data in shipped_recipes()):
+        raise BertkitError(f"{data}: which task are these rows for?", hint="add --task sentiment, or another")
+    flags = {"model.checkpoint": model, "data.validation": validation, "data.test": test}
+    recipe = read_recipe(task or data, settings, flags | ({"data.train": data} if task else {}))
+    results = run(recipe, out, estimate=estimate, say=sayer(quiet))
+    if as_json:
+        print(json.dumps(results))
+    else:
+        _print_findings(results)
+    if out is not None and not quiet:
+        say(f"report: {out / 'report.html'}")
+    if results["refused"]:
+        raise BertkitError(**results["refused"][0])
+
+
+def _print_findings(results: Mapping[str, object]) -> None:
+    """Notes, tables and short curves; the rest is for the page."""
+    from bertkit.findings import Note, Series, Table, from_json
+    from bertkit.studies.base import aligned
+
     for finding in from_json(results["findings"]):
         if isinstance(finding, Note):
             print(f"{finding.title}: {finding.text}\n")
-        else:
+        elif isinstance(finding, Table) or (isinstance(finding, Series) and not finding.shares):
             print("\n".join([finding.title, *aligned(finding), ""]))
-    if not quiet:
-        say(f"report: {folder / 'report.html'}")
 
 
 def _names(tasks: str | None) -> list[str]:

@@ -1,10 +1,11 @@
 """What annotation tools export, as plain rows: tasks of Prodigy and Label Studio, folders of brat."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from bertkit.data.files import BadRow, File, Table, decoded, name_parts, read_all
+from bertkit.data.files import BadRow, File, Table, decoded, read_all
 from bertkit.errors import BertkitError
 from bertkit.metrics.shown import counted
 
@@ -49,53 +50,37 @@ def labelled(record: dict[str, object], is_kept: bool) -> object:
     return record
 
 
-def is_brat(folder: str) -> bool:
-    return any(name.endswith(".ann") for name in os.listdir(folder))
-
-
 def read_brat(file: File) -> Table:
     """A row for each document of a folder: its text, and the entities that the file .ann beside it marks.
 
-    Source: brat.nlplab.org/standoff.html (`T` lines; of the others nothing is read).
+    Source: brat.nlplab.org/standoff.html (lines that begin with T).
     """
-    names = {name for name in os.listdir(file.path) if os.path.isfile(os.path.join(file.path, name))}
-    stems = sorted(name.removesuffix(".ann") for name in names if name.endswith(".ann") and not name.startswith("."))
-    if missing := [stem for stem in stems if f"{stem}.txt" not in names]:
-        message = f"{file.name}: {missing[0]}.ann has no text {missing[0]}.txt beside it"
-        raise BertkitError(message, hint="brat keeps both in one folder: copy the texts into it")
-    unread: Counter[str] = Counter()
-    notes: list[str] = []
+    stems = sorted(name.removesuffix(".ann") for name in os.listdir(file.path) if name.endswith(".ann"))
 
     def content(name: str) -> str:
-        inner = os.path.join(file.path, name)
-        part = file._replace(name=os.path.join(file.name, name), path=inner, packing=name_parts(name)[2])
+        part = file._replace(name=os.path.join(file.name, name), path=os.path.join(file.path, name), packing="")
+        if not os.path.isfile(part.path):
+            raise BertkitError(f"{part.name}: there is no such file", hint="brat keeps NAME.txt and NAME.ann together")
         return decoded(part, read_all(part), 1)
 
     def records() -> Iterator[tuple[int, object]]:
         for stem in stems:
-            text, entities = content(f"{stem}.txt"), []
-            lines = content(f"{stem}.ann").split("\n")
-            unread.update(line[0] for line in lines if line.strip() and line[0] != "T")
+            text, lines = content(f"{stem}.txt"), content(f"{stem}.ann").split("\n")
             try:
-                entities = [read_entity(line, text) for line in lines if line.startswith("T")]
+                entities = [read_entity(line.rstrip("\r"), text) for line in lines if line.startswith("T")]
                 yield 0, {"id": stem, "text": text, "entities": entities}
             except BadRow as reason:
                 yield 0, BadRow(f"document {stem} {reason}", reason.hint)
-        if unread:
-            kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(unread.items()))
-            notes.append(f"of brat's annotations only entities are read; lines left out: {kinds}")
 
-    return Table(["id", "text", "entities"], records(), notes=notes)
+    return Table(["id", "text", "entities"], records())
 
 
 def read_entity(line: str, text: str) -> list[object]:
     """A span as [first character, end, type]."""
-    name, _, marked = line.rstrip("\r").partition("\t")[2].partition("\t")
-    kind, _, offsets = name.partition(" ")
-    try:
-        start, end = map(int, offsets.split(" "))
-    except ValueError:
-        raise BadRow(f"has an entity in parts: {line!r}", hint="mark it as one span") from None
-    if text[start:end] != marked:
+    found = re.fullmatch(r"T[^\t]*\t(\S+) (\d{1,9}) (\d{1,9})\t(.*)", line)
+    if found is None:
+        raise BadRow(f"has an entity that is no single span: {line!r}", hint="mark it as one span")
+    start, end = int(found[2]), int(found[3])
+    if text[start:end] != found[4]:
         raise BadRow(f"has {text[start:end]!r} where {line!r} should be", hint="is the text as it was annotated?")
-    return [start, end, kind]
+    return [start, end, found[1]]

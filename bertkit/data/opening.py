@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import chain, repeat
 
 from bertkit.data import formats
-from bertkit.data.exports import is_brat, read_brat
+from bertkit.data.exports import read_brat
 from bertkit.data.files import File, Table, check_size, name_parts, read_all, shorten, unreadable
 from bertkit.data.words import ENTITY_NAMES
 from bertkit.errors import BertkitError, did_you_mean, nearest
@@ -91,7 +91,7 @@ def open_table(file: File, split: str, config: str | None) -> Table:
             except (OSError, ValueError):
                 hint = f"there is no folder {folder!r} to be read either"
             raise BertkitError(f"{file.name}: there is no such file", hint=hint)
-        if is_folder and is_brat(file.path):
+        if is_folder and any(name.endswith(".ann") for name in os.listdir(file.path)):
             return read_brat(file)
         return from_dataset(file, load_folder(file, split, config) if is_folder else load_hub(file, split, config))
     if file.ending not in READERS:

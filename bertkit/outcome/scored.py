@@ -54,8 +54,8 @@ class Scored(NamedTuple):
 
     def passage(self, number: int, facts: Mapping[str, str], marks: Sequence[Span] = ()) -> Passage:
         """One row to read, with all its texts, of which the last is marked."""
-        row, reads = self.rows[number], self.task.reads
-        texts = {name: row[name] for name in reads.text} | {name: " ".join(row[name]) for name in reads.words}
+        row = self.rows[number]
+        texts = self.task.texts_in(row)
         spans = {[*texts][-1]: tuple(marks)} if marks else {}
         return Passage(title=str(row["id"]), facts=facts, texts=texts, spans=spans)
 

@@ -52,6 +52,10 @@ class Task(Section):
         columns = self.reads
         return columns.label or columns.labels or columns.number or columns.tags or columns.answers or ""
 
+    def texts_in(self, row: Row) -> dict[str, str]:
+        """What a reader sees of a row, by column; words with spaces between them."""
+        return {name: row[name] for name in self.reads.text} | {name: " ".join(row[name]) for name in self.reads.words}
+
     def labels_of(self, row: Row) -> Sequence[str]:
         """The class names that stand in a row."""
         return ()

@@ -128,10 +128,14 @@ class Lane:
 
 
 def open_bench(recipe: Recipe, say: Say) -> Bench:
-    """Read the rows, and decide what `auto` stands for here, once for all lanes."""
+    """Read the rows, once for all lanes."""
     task = make_task(recipe.task)
-    material = read_material(recipe, task, *read_splits(recipe, task, say), say)
-    setup = set_up_device(recipe.hardware)
+    return settle(read_material(recipe, task, *read_splits(recipe, task, say), say), say)
+
+
+def settle(material: Material, say: Say) -> Bench:
+    """A bench on rows that are read; it decides what `auto` stands for here."""
+    setup = set_up_device(material.recipe.hardware)
     say(f"device: {setup.summary}")
     decided = [f"hardware.precision={setup.precision}", f"hardware.threads={torch.get_num_threads()}"]
     return Bench(material, load_recipe(material.recipe.tree(), decided))
