@@ -6,16 +6,13 @@ import json
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from bertkit.cli.shared import SUFFIXES, Json, Quiet, Settings, read_recipe, shipped_recipes
 from bertkit.errors import BertkitError
 from bertkit.launch import say, sayer
-
-if TYPE_CHECKING:
-    from bertkit.studies.runner.room import Room
 
 glue = typer.Typer(
     help="Fine-tune on the nine GLUE tasks, score them as GLUE does, submit, and compare studies.",
@@ -53,9 +50,10 @@ def run_glue(
     """
     from bertkit.studies.glue import study
     from bertkit.studies.glue.tables import lines
+    from bertkit.studies.runner.room import Room
 
     results = study.run(
-        model, out, data=data, tasks=_names(tasks), seeds=seeds, room=_room(jobs, gpus, executor, address),
+        model, out, data=data, tasks=_names(tasks), seeds=seeds, room=Room(jobs, gpus, executor, address),
         resume=resume, assignments=settings, quiet=quiet, say=sayer(quiet),
     )  # fmt: skip
     print(json.dumps(results.to_json()) if as_json else "\n".join([*lines(results), "", results.headline]))
@@ -82,10 +80,11 @@ def submit_glue(
     The settings are those of hardware, such as hardware.device=cpu.
     """
     from bertkit.studies.glue.submission import submit
+    from bertkit.studies.runner.room import Room
 
     print(submit(
         study, out, tasks=_names(tasks), any_size=any_size, assignments=settings,
-        room=_room(jobs, gpus, executor, address), quiet=quiet, say=sayer(quiet),
+        room=Room(jobs, gpus, executor, address), quiet=quiet, say=sayer(quiet),
     ))  # fmt: skip
 
 
@@ -198,14 +197,3 @@ def _names(tasks: str | None) -> list[str]:
     if tasks is not None and not names:  # such as a variable of the shell that is not set
         raise BertkitError("--tasks: no task is named", hint="such as cola,rte; leave it out for all")
     return names
-
-
-def _room(jobs: int, gpus: int | None, executor: Literal["local", "ray"], address: str | None) -> Room:
-    """Where the jobs of a study run."""
-    from bertkit.studies.runner.room import Room
-
-    if address is not None and executor != "ray":
-        raise BertkitError("--address needs a Ray cluster", hint="add --executor ray")
-    if gpus is not None and executor == "ray":
-        raise BertkitError(f"--gpus {gpus}: a Ray cluster knows its own GPUs", hint="leave it out")
-    return Room(jobs, gpus, executor, address or "auto")

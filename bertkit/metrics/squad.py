@@ -7,7 +7,6 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 
@@ -20,13 +19,6 @@ ARTICLE = re.compile(r"\b(?:a|an|the)\b")
 IDEOGRAPHS = "\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 UNSPACED = IDEOGRAPHS + "\u3040-\u312f\u31a0-\u31bf\u31f0-\u31ff"
 CHARACTER_OR_WORD = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
-
-
-class Agreement(NamedTuple):
-    """Two (N,) float64 columns: token F1 and exact match (0 or 1) of each prediction with its best gold text."""
-
-    f1: np.ndarray
-    exact: np.ndarray
 
 
 def squad(
@@ -87,8 +79,8 @@ def squad_v2(
     scores = np.asarray(no_answer_scores, dtype=np.float64)
     has_answer = np.array([len(golds) > 0 for golds in references], dtype=bool)
     answered = answer_scores(predictions, references, language)
-    f1_threshold, best_f1 = best_threshold(scores, answered.f1, has_answer)
-    exact_threshold, best_exact = best_threshold(scores, answered.exact, has_answer)
+    f1_threshold, best_f1 = best_threshold(scores, answered[0], has_answer)
+    exact_threshold, best_exact = best_threshold(scores, answered[1], has_answer)
     abstains = np.zeros(len(scores), dtype=bool) if threshold is None else scores > threshold
     f1, exact = (np.where(abstains, ~has_answer, column) for column in answered)
     return {
@@ -141,8 +133,8 @@ def answer_scores(
     references: Sequence[Sequence[str]],
     language: str = "en",
     nothing_is_an_answer: bool = True,
-) -> Agreement:
-    """F1 and exact match of each row, each the best over the row's gold texts; the columns are those of `squad`.
+) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) float64 twice: token F1 and exact match (0 or 1) of each row of `squad`'s columns with its best gold text.
 
     Two texts that normalise to nothing match exactly. In SQuAD 2.0 (`nothing_is_an_answer`) their F1 is 1, and such
     gold texts count only where there is no other; in the script of SQuAD 1.1 their F1 is 0.
@@ -162,7 +154,7 @@ def answer_scores(
             exact[row], f1[row] = 1.0, float(bool(guess) or nothing_is_an_answer)
         else:
             f1[row] = max(token_f1(guess, gold) for gold in choices)
-    return Agreement(f1, exact)
+    return f1, exact
 
 
 def token_f1(guess: tuple[str, ...], gold: tuple[str, ...]) -> float:

@@ -104,6 +104,7 @@ def label_set_findings(scored: Scored) -> list[Finding]:
     """Of a task with any number of labels a row: a table by label, and the rows with most wrong labels."""
     labels, (golds, answers) = scored.task.labels, ([*map(set, column)] for column in scored.columns)
     right = [gold & answer for gold, answer in zip(golds, answers, strict=True)]
+    wrong = [len(gold ^ answer) for gold, answer in zip(golds, answers, strict=True)]
     counts = [Counter(chain.from_iterable(sets)) for sets in (right, answers, golds)]
     by_label = {label: tuple(count[label] for count in counts) for label in labels}
 
@@ -114,11 +115,7 @@ def label_set_findings(scored: Scored) -> list[Finding]:
         label_table("label", f"Count: how often the label is gold. On {scored.where}.", by_label),
         worst_first(
             f"wrong rows ({scored.where}), most wrong labels first.",
-            {
-                n: len(gold ^ answer)
-                for n, (gold, answer) in enumerate(zip(golds, answers, strict=True))
-                if gold != answer
-            },
+            {number: count for number, count in enumerate(wrong) if count},
             lambda number: scored.passage(number, {"gold": shown(golds[number]), "predicted": shown(answers[number])}),
         ),
     ]

@@ -43,7 +43,7 @@ def findings(scored: Scored) -> list[Finding]:
     task, rows = scored.task, scored.rows
     language, unanswerable = getattr(task, "language", "en"), bool(getattr(task, "unanswerable", False))
     golds = [[answer["text"] for answer in answers] for answers in scored.golds]
-    agreement = squad.answer_scores(scored.answers, golds, language, nothing_is_an_answer=unanswerable)
+    f1, exact = squad.answer_scores(scored.answers, golds, language, nothing_is_an_answer=unanswerable)
     units = "characters" if language == "zh" else "words"
     question = task.reads.text[0]
 
@@ -54,7 +54,7 @@ def findings(scored: Scored) -> list[Finding]:
         for group in groups:
             is_in = column == group
             if is_in.any():
-                found.append((group, int(is_in.sum()), mean(agreement.exact[is_in]), mean(agreement.f1[is_in])))
+                found.append((group, int(is_in.sum()), mean(exact[is_in]), mean(f1[is_in])))
         assert sum(count for _, count, *_ in found) == len(rows), f"{title}: a row is in no group"
         caption = f"{caption} On {scored.where}.".strip()
         return Table(title=title, caption=caption, columns=(first, "count", "exact_match", "f1"), rows=tuple(found))
@@ -75,8 +75,8 @@ def findings(scored: Scored) -> list[Finding]:
     worst = worst_first(
         f"questions without an exact match ({scored.where}); those with an F1 of 0 first, by the probability of the "
         "answer.",
-        {n: (agreement.f1[n] == 0, sure[n]) for n in np.flatnonzero(agreement.exact == 0).tolist()},
-        lambda number: passage(scored, number, sure[number], agreement.f1[number]),
+        {n: (f1[n] == 0, sure[n]) for n in np.flatnonzero(exact == 0).tolist()},
+        lambda number: passage(scored, number, sure[number], f1[number]),
         title="Surest mistakes",
     )
     return [*found, worst]

@@ -52,7 +52,7 @@ class Study(BaseModel):
     title: str
     headline: Headline | None = None  # None before the first scores
     facts: dict[str, str] = {}
-    runs: tuple[Part, ...] = ()
+    runs: list[Part] = []
 
 
 class View(NamedTuple):

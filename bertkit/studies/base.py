@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bertkit.findings import Finding, Series, Table, to_json
+from bertkit.pages.html import cells
 from bertkit.rundir import RunDir
 
 SCHEMA = 1  # of study.json
@@ -39,18 +40,11 @@ def aligned(found: Table | Series) -> list[str]:
         rows = tuple(zip(map(int, found.x), *found.lines.values(), strict=True))
         return aligned(Table(title=found.title, columns=names, rows=rows, plain=names))
     columns: list[list[str]] = []
-    for name, *values in zip(found.columns, *found.rows, strict=True):
-        cells = [name, *(shown(value, name in found.plain) for value in values)]
-        width = max(map(len, cells))
-        columns.append([cell.rjust(width) if columns else cell.ljust(width) for cell in cells])
+    for name, *shown in zip(found.columns, *cells(found), strict=True):
+        column = [name, *("-" if look == "missing" else text for text, look in shown)]
+        width = max(map(len, column))
+        columns.append([cell.rjust(width) if columns else cell.ljust(width) for cell in column])
     return ["  ".join(row).rstrip() for row in zip(*columns, strict=True)]
-
-
-def shown(value: object, is_plain: bool) -> str:
-    """A cell as people read it."""
-    if isinstance(value, float):
-        return f"{value:.3f}" if is_plain else f"{100 * value:.2f}"
-    return "-" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def without(table: Table, names: Sequence[str]) -> Table:

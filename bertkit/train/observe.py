@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from accelerate import Accelerator
 
 from bertkit.errors import BertkitError, did_you_mean
-from bertkit.launch import SPAWNED
+from bertkit.launch import SPAWNED, say
 from bertkit.recipe import LogConfig
 from bertkit.train.loop import Step
 
@@ -56,8 +56,7 @@ class Lines(Progress):
         """Show how far the run is."""
         self.say(text)
 
-    def say(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+    say = staticmethod(say)
 
 
 class OneLine(Lines):

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from bertkit.config import Section, knob
 from bertkit.errors import BertkitError
 from bertkit.metrics.glue import TASKS
+from bertkit.pages.html import Study
 from bertkit.rundir import RunDir
-from bertkit.studies.runner.jobs import State
 
 
 class GlueConfig(Section):
@@ -48,17 +48,9 @@ class Asked(BaseModel):
         return tasks
 
 
-class RunShape(BaseModel):  # a job in study.json, as far as a reader relies on it; so are those below
-    name: str
-    state: State
-    note: str
-
-
-class StudyShape(BaseModel):  # study.json
-    schema_: Literal[1] = Field(alias="schema")
+class StudyShape(Study):  # study.json, as far as a reader relies on it; so are those below
     study: Literal["glue"]
     asked: Asked
-    runs: list[RunShape]
 
 
 class SplitShape(BaseModel):

@@ -151,17 +151,12 @@ def training(folder: Path, task: str, tree: Tree, sources: Tree, needs: Job | No
     share = min(1.0, (recipe.data.train_rows or rows) / rows)
     if steps is not None:
         passes = min(passes, steps * recipe.train.batch_size / max(rows * share, 1))
-    return Job(
-        name=title,
-        command=[sys.executable, "-m", "bertkit", "train", str(path), "--out", str(run.path), "--resume"],
-        run=run,
-        log=log_of(folder, run.path.name),
+    return make_job(
+        folder, run.path.name, run, "train", str(path), "--out", str(run.path), "--resume", name=title,
         result=run["metrics.json"],
         cost=sources["characters"] * share * passes,  # characters that it reads: its time is in proportion to them
-        length=steps or recipe.train.epochs,
-        by_steps=steps is not None,
-        needs=needs,
-    )
+        length=steps or recipe.train.epochs, by_steps=steps is not None, needs=needs,
+    )  # fmt: skip
 
 
 def answering(
@@ -169,24 +164,19 @@ def answering(
 ) -> Job:
     """The job in which a run answers the rows of another split; answers older than the run or the rows are removed."""
     rows, answers = rows_path(folder, task, split), answers_path(run, task, split)
-    name = f"{run.path.name}.{task}.{split}"
     written = answers.stat().st_mtime if answers.exists() else 0.0
     if written and not all(path.exists() and path.stat().st_mtime < written for path in (rows, run["metrics.json"])):
         answers.unlink()
-    return Job(
-        name=f"{LAYOUTS[task].title} ({split}) by {run.path.name}",
-        command=[sys.executable, "-m", "bertkit", "predict", str(run.path), "--input", str(rows),
-                 "--out", str(answers), "--quiet", *settings],
-        run=run,
-        log=log_of(folder, name),
-        cost=rows.stat().st_size,
-        result=answers,
-        needs=needs,
+    return make_job(
+        folder, f"{run.path.name}.{task}.{split}", run, "predict", str(run.path), "--input", str(rows),
+        "--out", str(answers), "--quiet", *settings, name=f"{LAYOUTS[task].title} ({split}) by {run.path.name}",
+        cost=rows.stat().st_size, result=answers, needs=needs,
     )  # fmt: skip
 
 
-def log_of(folder: Path, name: str) -> Path:
-    """The log of a job, in a folder that exists."""
+def make_job(folder: Path, log: str, run: RunDir, *command: str, **more: object) -> Job:
+    """A job of `bertkit COMMAND`; the folder of its log is made."""
     with disk_errors(folder):
         (folder / "logs").mkdir(exist_ok=True)
-    return folder / "logs" / f"{name}.log"
+    command = [sys.executable, "-m", "bertkit", *command]
+    return Job(command=command, run=run, log=folder / "logs" / f"{log}.log", **more)

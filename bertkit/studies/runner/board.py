@@ -13,6 +13,8 @@ from rich.live import Live as RichLive
 from rich.table import Table
 from rich.text import Text
 
+from bertkit.launch import say
+
 if TYPE_CHECKING:
     from bertkit.studies.runner.jobs import Job
 
@@ -71,8 +73,7 @@ class Lines(Board):
             done = sum(job.is_over for job in jobs)
             self.say(f"{done} of {len(jobs)} jobs are over; running: {running or 'none'}; {left}")
 
-    def say(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+    say = staticmethod(say)
 
 
 class Live(Board):

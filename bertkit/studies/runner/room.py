@@ -17,17 +17,19 @@ class Room(NamedTuple):
     jobs: int = 1  # at a time on each device
     gpus: int | None = None  # of this machine; None: all
     executor: Literal["local", "ray"] = "local"  # this machine, or the nodes of a Ray cluster, whose disk has the study
-    address: str = "auto"  # of the cluster: `HOST:PORT`, `ray://HOST:PORT`, or the one that this machine is part of
+    address: str | None = None  # of the cluster: `HOST:PORT` or `ray://HOST:PORT`; None: that of this machine
 
     def check(self) -> None:
         """Refuse what this machine does not have."""
         if self.jobs < 1:
             raise BertkitError("--jobs is at least 1", hint="leave it out for one")
+        if self.address is not None and self.executor != "ray":
+            raise BertkitError("--address needs a Ray cluster", hint="add --executor ray")
         if self.gpus is not None:
             if self.gpus < 1:
                 raise BertkitError("--gpus is at least 1", hint="leave it out for all")
             if self.executor == "ray":
-                raise BertkitError("--gpus: --executor ray takes all GPUs of the cluster", hint="leave it out")
+                raise BertkitError(f"--gpus {self.gpus}: a Ray cluster knows its own GPUs", hint="leave it out")
             check_gpus(self.gpus, otherwise="leave it out for all")
 
     @contextmanager
@@ -38,7 +40,7 @@ class Room(NamedTuple):
             return
         from bertkit.studies.runner import cluster  # it imports Ray
 
-        with cluster.connected(self.address):
+        with cluster.connected(self.address or "auto"):
             yield cluster.make_slots(folder, self.jobs)
 
 

@@ -431,7 +431,7 @@ def test_only_gpus_that_are_seen_get_jobs(monkeypatch):
 
 
 def test_gpus_of_this_machine_are_no_matter_of_a_cluster():
-    with pytest.raises(BertkitError, match="--gpus: --executor ray takes all GPUs of the cluster"):
+    with pytest.raises(BertkitError, match="--gpus 1: a Ray cluster knows its own GPUs"):
         Room(gpus=1, executor="ray").check()
 
 
