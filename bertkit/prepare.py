@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bertkit import __version__
+from bertkit.data.labels import check_labels
 from bertkit.data.plan import Plan
 from bertkit.data.windows import WindowMaker
 from bertkit.depth import frozen_sum
@@ -85,8 +86,9 @@ def read_material(
     if windows.max_length < recipe.windows.max_length:
         say(f"windows: this model reads {windows.max_length} tokens at once, not {recipe.windows.max_length}")
     known = getattr(architecture, "id2label", None) or {}
-    if checkpoint.checkpoint != path_of(recipe.model.checkpoint) and "LABEL_0" not in known.values():
-        _check_kept(recipe, task, splits, tuple(known.values()))
+    is_run = checkpoint.checkpoint != path_of(recipe.model.checkpoint) and "LABEL_0" not in known.values()
+    if is_run and not task.labels and not recipe.model.replace_head:  # its outputs keep their meanings
+        check_labels(splits.labels, tuple(known.values()), f"train, going on from {recipe.model.checkpoint}")
     task = bind_labels(recipe, task, splits, label_names, known)
     return Material(
         recipe=recipe.model_copy(update={"windows": windows, "task": task.model_dump(mode="json")}),
@@ -96,17 +98,6 @@ def read_material(
         splits=splits,
         best_by=check_settings(recipe.train, task, splits.validation),
     )
-
-
-def _check_kept(recipe: Recipe, task: Task, splits: Splits, known: Sequence[str]) -> None:
-    """Refuse rows that would give the outputs of a run other meanings, unless its head is to be another anyway."""
-    new = [label for label in splits.labels if label not in known]
-    if new and not task.labels and not recipe.model.replace_head:
-        raise BertkitError(
-            f"model.checkpoint: {recipe.model.checkpoint} has learned the labels {', '.join(known)}, and train has "
-            f"{', '.join(map(repr, new[:5]))} (row {splits.labels[new[0]]})",
-            hint="join them with data.labels, leave them out with data.ignore_labels, or name all in task.labels",
-        )
 
 
 def local(model: ModelConfig) -> ModelConfig:

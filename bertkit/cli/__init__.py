@@ -17,8 +17,8 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
 for verb in (
-    runs.train, runs.evaluate, runs.predict, runs.report, runs.watch, studies.check, studies.bench, inventory.tasks,
-    inventory.doctor,
+    runs.train, runs.evaluate, runs.predict, runs.merge, runs.report, runs.watch, studies.check, studies.bench,
+    inventory.tasks, inventory.doctor,
 ):  # fmt: skip
     app.command()(verb)
 app.add_typer(inventory.recipe, name="recipe")

@@ -1,4 +1,4 @@
-"""The verbs of one run: train, evaluate, predict, report, watch."""
+"""The verbs of one run: train, evaluate, predict, merge, report, watch."""
 
 from __future__ import annotations
 
@@ -209,6 +209,16 @@ def report(
 
         more.append(explain(directory, explained))
     print(write_report(directory, out, more))
+
+
+def merge(
+    run: RunFolder, out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.", show_default=False)] = ...
+) -> None:
+    """Write a run's whole model, its adapter put into the base: bertkit merge runs/lora --out whole"""
+    from bertkit.run import merge
+
+    merge(run, out)
+    print(out)
 
 
 def watch(run: RunFolder, as_json: Json = False) -> None:

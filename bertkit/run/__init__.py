@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from bertkit.data.labels import check_labels
 from bertkit.data.opening import is_table
 from bertkit.data.writing import beside
+from bertkit.disk import written_atomically
+from bertkit.errors import BertkitError
 from bertkit.findings import Passages
 from bertkit.launch import Say, sayer, settle_xla
 from bertkit.pages.html import read_findings
@@ -108,6 +110,19 @@ def explain(run: str | Path, rows: int | Sequence[Row | str] = 10, *, assignment
 def load(run: str | Path, assignments: Sequence[str] = (), quiet: bool = True) -> Predictor:
     """A finished run, ready to answer: `bertkit.load("runs/x").predict(["a text"])`."""
     return _open(run, assignments, sayer(quiet))[1]
+
+
+def merge(run: str | Path, out: str | Path) -> None:
+    """Write the whole model of a finished run as any Hugging Face program loads it, an adapter put into its base."""
+    if Path(out).exists():
+        raise BertkitError(f"{out} is there already", hint="give --out a new name")
+    _, task, config = read_run(run)[0]
+    from bertkit.models.load import load_model, load_tokenizer
+    from bertkit.models.source import quiet
+
+    with written_atomically(Path(out)) as temporary, quiet():
+        load_model(config, task.head, task.labels, 0).model.save_pretrained(temporary)
+        load_tokenizer(config, words=bool(task.reads.words)).save_pretrained(temporary)
 
 
 def _read(

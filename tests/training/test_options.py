@@ -10,12 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch.nn import functional
+from transformers import pipeline
 
 from bertkit.depth import depths_of, freeze, rate_factors
 from bertkit.errors import BertkitError
 from bertkit.models.load import load_model
 from bertkit.recipe import ModelConfig, TrainConfig, load_recipe
-from bertkit.run import finetune, load
+from bertkit.run import finetune, load, merge
 from bertkit.rundir import RunDir, latest
 from tests.rows import BUNDLED
 from tests.tiny import ARCHITECTURES, save_tiny
@@ -131,6 +132,19 @@ def test_an_adapter_of_any_family_answers_merged_as_it_did_apart(kind, architect
     assert numbers(noted)
 
 
+def test_a_merged_run_is_a_checkpoint_for_any_program(tiny, tmp_path):
+    finetune(recipe(tiny("bert"), model={"adapter": "lora"}), tmp_path / "run", quiet=True)
+    merge(tmp_path / "run", tmp_path / "whole")
+    ours = load(tmp_path / "run")
+    theirs = pipeline("text-classification", model=str(tmp_path / "whole"), device="cpu")
+    for text in ("The soup was cold.", "We came back twice."):
+        said, (found,) = next(ours.predict([text])), theirs([text])
+        assert found["label"] == said["label"]
+        assert found["score"] == pytest.approx(said["probabilities"][said["label"]], abs=1e-6)
+    with pytest.raises(BertkitError, match="is there already"):
+        merge(tmp_path / "run", tmp_path / "whole")
+
+
 @pytest.mark.parametrize("kind", ["lora", "dora", "ia3"])
 def test_a_run_with_an_adapter_is_small_and_goes_on_to_the_same_bytes(kind, tiny, tmp_path):
     plan = recipe(tiny("bert"), model={"adapter": kind}, checkpoint_every=2)
@@ -181,7 +195,9 @@ def test_a_run_goes_on_from_another_whatever_either_trained(tiny, tmp_path):
 def test_labels_that_a_run_has_not_learned_are_named(tiny, tmp_path):
     finetune(recipe(tiny("bert")), tmp_path / "run", quiet=True)
     rows = [{"text": f"text {number}", "label": label} for number in range(8) for label in ("negative", "new")]
-    with pytest.raises(BertkitError, match="has learned the labels negative, positive, and train has 'new'") as caught:
+    with pytest.raises(
+        BertkitError, match=r"going on from .*run: unknown label 'new' \(row 2\); the labels are negative, pos"
+    ) as caught:
         finetune(recipe(tmp_path / "run"), tmp_path / "on", rows={"train": rows}, quiet=True)
     assert "data.labels" in caught.value.hint
     plan = recipe(tmp_path / "run")
