@@ -196,10 +196,10 @@ def test_labels_that_a_run_has_not_learned_are_named(tiny, tmp_path):
     finetune(recipe(tiny("bert")), tmp_path / "run", quiet=True)
     rows = [{"text": f"text {number}", "label": label} for number in range(8) for label in ("negative", "new")]
     with pytest.raises(
-        BertkitError, match=r"going on from .*run: unknown label 'new' \(row 2\); the labels are negative, pos"
+        BertkitError, match=r"going on from .*run: unknown label 'new' \(row 1\); the labels are negative, pos"
     ) as caught:
         finetune(recipe(tmp_path / "run"), tmp_path / "on", rows={"train": rows}, quiet=True)
-    assert "data.labels" in caught.value.hint
+    assert "data.ignore_labels" in caught.value.hint
     plan = recipe(tmp_path / "run")
     plan["data"] = {"labels": {"new": "positive"}, "group_by": "none"}
     finetune(plan, tmp_path / "on", rows={"train": rows}, quiet=True)
