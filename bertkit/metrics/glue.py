@@ -4,7 +4,7 @@ Source: Wang et al. 2018 (an unweighted mean over nine tasks; a task with severa
 diagnostic set AX is reported on its own and enters no average.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
@@ -21,6 +21,9 @@ OFFICIAL = MappingProxyType({  # the metrics of each task, in the order in which
     "wnli": ("accuracy",),
 })  # fmt: skip
 
+# What a run calls a metric, and the split that it scores for it, where that is not its own name on validation
+PLACES = MappingProxyType({"matched": ("validation", "accuracy"), "mismatched": ("test", "accuracy")})
+
 Scores = Mapping[str, float | None]  # metric -> fraction, None where undefined
 
 
@@ -30,6 +33,12 @@ class Average(NamedTuple):
     name: str  # what it is called in print; "GLUE" stands for the official score over all nine tasks only
     value: float | None  # a fraction; None where a part of it is undefined or missing
     rule: str  # how it is computed
+
+
+def places(task: str, splits: Collection[str]) -> dict[str, tuple[str, str]]:
+    """Official metric -> its split and its name in a run that was scored on these splits."""
+    found = {metric: PLACES.get(metric, ("validation", metric)) for metric in OFFICIAL[task]}
+    return {metric: place for metric, place in found.items() if place[0] in ("validation", *splits)}
 
 
 def task_score(task: str, scores: Scores) -> float | None:
@@ -74,12 +83,16 @@ OTHER_AVERAGES = (
 
 def other_averages(scores: Mapping[str, Scores]) -> list[Average]:
     """The averages of `OTHER_AVERAGES`; None where a part is missing or undefined."""
+    return [
+        Average(name, mean([whole_score(part, scores) for part in parts.split()]), rule)
+        for name, parts, rule in OTHER_AVERAGES
+    ]
 
-    def value(field: str) -> float | None:
-        task, _, metric = field.partition(".")
-        return mean([scores.get(task, {}).get(name) for name in ([metric] if metric else OFFICIAL[task])])
 
-    return [Average(name, mean([*map(value, fields.split())]), rule) for name, fields, rule in OTHER_AVERAGES]
+def whole_score(part: str, scores: Mapping[str, Scores]) -> float | None:
+    """A task by all its metrics, or by one of them (`task.metric`); None where one is missing or undefined."""
+    task, _, metric = part.partition(".")
+    return mean([scores.get(task, {}).get(name) for name in ([metric] if metric else OFFICIAL[task])])
 
 
 class Published(NamedTuple):

@@ -41,8 +41,7 @@ def make_padding_free(model: PreTrainedModel, only_in_training: bool = False) ->
     attend = partial(_attention, ALL_ATTENTION_FUNCTIONS[before])
     replace_attention(model, before, PREFIX + before, attend, ALL_MASK_ATTENTION_FUNCTIONS[before])
     base.register_forward_pre_hook(partial(_catch_mask, only_in_training), with_kwargs=True)
-    stack.register_forward_pre_hook(_unpad_states, with_kwargs=True)
-    stack.register_forward_hook(_repad_states, with_kwargs=True)
+    stack.forward = partial(_without_padding, stack.forward)
 
 
 def is_padding_free(model: PreTrainedModel) -> bool:
@@ -77,23 +76,15 @@ def _catch_mask(only_in_training: bool, base: PreTrainedModel, args: tuple, kwar
     return args, unmasked if ragged is None else {**unmasked, "ragged": ragged}
 
 
-def _unpad_states(stack: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
-    """Before the layer stack: (B, S, H) -> (1, T, H)."""
+def _without_padding(forward: Callable, hidden_states: Tensor, *args: object, **kwargs: object) -> object:
+    """The layer stack's forward pass, (B, S, H) -> (1, T, H) before it and back after it."""
     ragged = kwargs.get("ragged")
     if ragged is None:
-        return None
-    if args:
-        return (ragged.unpad(args[0])[None], *args[1:]), kwargs
-    return args, {**kwargs, "hidden_states": ragged.unpad(kwargs["hidden_states"])[None]}
-
-
-def _repad_states(stack: nn.Module, args: tuple, kwargs: dict, outputs: object) -> object:
-    """After the layer stack: (1, T, H) -> (B, S, H)."""
-    ragged = kwargs.get("ragged")
-    if ragged is not None:
-        # else every token would have attended to the whole batch, silently
-        assert ragged.readers, f"{type(stack).__name__} does not hand the layout of the batch to its attention"
-        outputs.last_hidden_state = ragged.repad(outputs.last_hidden_state[0])
+        return forward(hidden_states, *args, **kwargs)
+    outputs = forward(ragged.unpad(hidden_states)[None], *args, **kwargs)
+    # else every token would have attended to the whole batch, silently
+    assert ragged.readers, f"{type(forward.__self__).__name__} does not hand the layout of the batch to its attention"
+    outputs.last_hidden_state = ragged.repad(outputs.last_hidden_state[0])
     return outputs
 
 

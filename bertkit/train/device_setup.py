@@ -217,19 +217,15 @@ def _budget(usual: Budget, tokens: int | str | None, overhead: int | None) -> Bu
 def _device(config: HardwareConfig) -> str:
     from accelerate.utils import is_torch_xla_available
 
+    settled, place, hint = "", "", ""
     if is_torch_xla_available():
-        if config.device not in ("auto", "xla"):
-            raise BertkitError(
-                f"hardware.device: {config.device} was asked for, and this process is on XLA already",
-                hint="set USE_TORCH_XLA=0 in its environment",
-            )
-        return "xla"
-    if is_told_cpu():
-        if config.device not in ("auto", "cpu"):
-            raise BertkitError(
-                f"hardware.device: {config.device} was asked for, and the launch is on the CPU", hint="leave it out"
-            )
-        return "cpu"
+        settled, place, hint = "xla", "this process is on XLA already", "set USE_TORCH_XLA=0 in its environment"
+    elif is_told_cpu():
+        settled, place, hint = "cpu", "the launch is on the CPU", "leave it out"
+    if settled and config.device not in ("auto", settled):
+        raise BertkitError(f"hardware.device: {config.device} was asked for, and {place}", hint)
+    if settled:
+        return settled
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if config.device == "auto":
         return next(name for name in there if there[name])

@@ -22,7 +22,11 @@ T = TypeVar("T")
 Kind = tuple[str, int]  # of matrix products: their precision and threads
 
 AS_GIVEN = "as given"
-WORKS = {"train": "Training", "evaluate": "Evaluation", "predict": "Prediction"}
+WORKS = {  # kind of work -> title, what its samples are, operations for a weight and token
+    "train": ("Training", "windows of average length", 6),
+    "evaluate": ("Evaluation", "rows, their windows made before, as during training", 2),
+    "predict": ("Prediction", "rows, windows included, with weights as `bertkit predict` loads them", 2),
+}
 EVALUATION_ROWS = 256
 BUSY = 0.8  # of the processor time that the threads could have had; below it, something else ran
 
@@ -196,17 +200,13 @@ def compare(
 
 def table(work: str, lines: Sequence[Line]) -> Table:
     """The lines of one kind of work."""
-    samples = {
-        "train": "windows of average length",
-        "evaluate": "rows, their windows made before, as during training",
-        "predict": "rows, windows included, with weights as `bertkit predict` loads them",
-    }[work]
+    title, samples, operations = WORKS[work]
     return Table(
-        title=WORKS[work],
+        title=title,
         caption=f"Medians over the rounds; samples are {samples}, tokens useful ones, no padding. Ratio: useful "
         "tokens a second over those of the recipe as given in the same round, with the least and the most; CPU ratio: "
         "in processor seconds. Padding: share of the positions of the batches. Of peak: operations of useful tokens, "
-        f"{'6' if work == 'train' else '2'} a weight of the encoder's matrices and attention's, over the machine's own "
+        f"{operations} a weight of the encoder's matrices and attention's, over the machine's own "
         "matrix products of that precision.",
         columns=("variant", "samples/s", "tokens/s", "ratio", "least", "most", "CPU ratio", "padding", "of peak",
                  "wall s", "CPU s"),

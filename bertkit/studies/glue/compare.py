@@ -10,7 +10,7 @@ import numpy as np
 from bertkit.errors import BertkitError
 from bertkit.findings import Table
 from bertkit.metrics.classification import accuracy, f1_of, matthews
-from bertkit.metrics.glue import OFFICIAL, TASKS, TITLES, task_score
+from bertkit.metrics.glue import TASKS, TITLES, places, task_score
 from bertkit.metrics.regression import regression
 from bertkit.metrics.shown import mean
 from bertkit.studies.glue.folder import ScoredShape, run_of
@@ -49,7 +49,7 @@ class Answers(NamedTuple):
         counts = np.bincount(drawn, minlength=self.classes**2).reshape(self.classes, self.classes)
         if name == "f1":
             return f1_of(counts[1, 1], counts[:, 1].sum(), counts[1].sum())  # GLUE counts its second class as positive
-        return matthews(counts) if name == "matthews" else accuracy(counts)  # MNLI's has the names of its dev sets
+        return matthews(counts) if name == "matthews" else accuracy(counts)
 
 
 def compare(first: str | Path, second: str | Path, draws: int = 1000) -> list[Difference]:
@@ -107,16 +107,15 @@ def read_answers(task: str, seeds: Sequence[int], folders: Sequence[Path]) -> li
 
 
 def scored_rows(folder: Path, task: str, seed: int) -> Iterator[tuple[str, list[dict]]]:
-    """(split, records) of a finished run; MNLI's are called by its metrics, `matched` and `mismatched`."""
+    """(split, records) of a finished run."""
     run = run_of(folder, task, seed)
     splits = run.read_json("metrics.json")["splits"]
-    names = {"validation": "matched", "test": "mismatched"} if task == "mnli" else {}
     files = {"validation": "predictions.validation.jsonl", "test": "predictions.jsonl"}
     for split, file in files.items() if "test" in splits else [("validation", "predictions.jsonl")]:
         records = list(run.read_jsonl(file, ScoredShape))
         if len(records) != splits[split]["rows"]:
             raise BertkitError(f"{run[file]} has {len(records)} rows, but {splits[split]['rows']} were scored")
-        yield names.get(split, split), records
+        yield split, records
 
 
 def to_answers(records: Sequence[Mapping], where: str) -> Answers:
@@ -148,13 +147,9 @@ def draw(task: str, answers: Sequence[Sequence[Mapping[str, Answers]]], draws: i
 
 
 def score(task: str, by_split: Mapping[str, Answers], rows: Mapping[str, np.ndarray]) -> float | None:
-    """The task score on drawn rows; MNLI's metrics are its splits."""
-    scores = {
-        metric: one.metric(metric, rows[split])
-        for split, one in by_split.items()
-        for metric in ([split] if task == "mnli" else OFFICIAL[task])
-    }
-    return task_score(task, scores)
+    """The task score on drawn rows."""
+    of = places(task, by_split).items()
+    return task_score(task, {metric: by_split[split].metric(name, rows[split]) for metric, (split, name) in of})
 
 
 def difference(name: str, scores: Sequence[Sequence[float | None]], drawn: np.ndarray, rows: int) -> Difference:

@@ -11,7 +11,7 @@ from bertkit.data.glue import LAYOUTS
 from bertkit.errors import BertkitError
 from bertkit.metrics import glue
 from bertkit.metrics.classification import classification
-from bertkit.metrics.glue import OFFICIAL, TITLES, Average, Scores, glue_score, task_score
+from bertkit.metrics.glue import OFFICIAL, TITLES, Average, Scores, glue_score, places, task_score
 from bertkit.metrics.shown import counted, mean
 from bertkit.rundir import RunDir
 from bertkit.studies.glue.folder import (
@@ -167,11 +167,7 @@ def gather(folder: str | Path) -> Results:
 def read_scores(task: str, run: RunDir) -> tuple[dict[str, float | None], int]:
     """The official metrics of a finished run, and how many rows they are of; refuses a run that lacks either."""
     splits = run.open().read_json("metrics.json")["splits"]
-    found = {metric: ("validation", metric) for metric in OFFICIAL[task]}
-    if task == "mnli":  # the run's test split is the mismatched dev set
-        found = {"matched": ("validation", "accuracy")}
-        if "test" in splits:
-            found["mismatched"] = ("test", "accuracy")
+    found = places(task, splits)
     for split, metric in found.values():
         scores = splits.get(split, {})
         if type(scores.get("rows")) is not int or not isinstance(scores.get(metric, ""), float | int | None):

@@ -129,9 +129,7 @@ def published_table() -> Table:
         caption="As printed; where two metrics are printed, the task score is their mean. Undefined: not printed.",
         columns=("model", "split", *(TITLES[task] for task in TASKS), "GLUE", "source"),
         rows=tuple(
-            (row.name, row.split,
-             *(task_score(task, row.scores[task]) if is_complete(task, row.scores.get(task, {})) else None
-               for task in TASKS),
+            (row.name, row.split, *(glue.whole_score(task, row.scores) for task in TASKS),
              found.value if (found := glue_score(row.scores)).name == "GLUE" else None, row.source)
             for row in (*glue.PUBLISHED, glue.HUMAN)
         ),
