@@ -76,10 +76,12 @@ def cut_rows(task: Task, rows: Sequence[Row], maker: WindowMaker) -> Part:
     return Part(rows, cut(maker, (task.inputs(row) for row in rows), task.with_spans))
 
 
-def cut_parts(task: Task, rows: Iterable[Row], maker: WindowMaker) -> Iterator[Part]:
-    """Rows as windows, a bounded part at a time."""
-    for some in batched(rows, lambda row: size_of(task.inputs(row)), PART_ROWS, PART_CHARACTERS):
+def cut_parts(task: Task, rows: Iterable[Row], maker: WindowMaker, first: int | None = None) -> Iterator[Part]:
+    """Rows as windows, a bounded part at a time; from `first` rows on parts grow, for those who wait for an answer."""
+    rows, most = iter(rows), first or PART_ROWS
+    while some := next(batched(rows, lambda row: size_of(task.inputs(row)), most, PART_CHARACTERS), None):
         yield cut_rows(task, some, maker)
+        most = min(4 * most, PART_ROWS)
 
 
 def targets_of(task: Task, part: Part) -> list[Target]:

@@ -43,18 +43,19 @@ class Predictor:
     accelerator: Accelerator
     budget: Budget  # what one forward pass may hold
 
-    def predict(self, rows: Iterable[Row | str | Sequence[str]]) -> Iterator[Prediction]:
+    def predict(self, rows: Iterable[Row | str | Sequence[str]], first: int | None = None) -> Iterator[Prediction]:
         """One prediction a row, in order; memory is bounded by a part of the rows and the longest row.
 
         Args:
             rows: dicts with the task's columns; or plain texts (a string, or a tuple for tasks of two texts; words come
                 as a list, or as a string that is cut into words).
+            first: rows to answer before more are read, where rows come slowly; later parts grow.
         Raises:
             BertkitError: a row that lacks a column, or holds something else than text.
         """
         if isinstance(rows, str | Mapping):  # its letters, or its keys, would be answered one by one
             raise BertkitError(f"{reprlib.repr(rows)} is one row, not a sequence of rows", hint="put it into a list")
-        for part in self.parts(map(self._as_row, rows)):
+        for part in self.parts(map(self._as_row, rows), first):
             yield from self._answer(part)
 
     def explain(self, rows: Iterable[Row | str | Sequence[str]], steps: int = 50) -> Iterator[Prediction]:
@@ -81,9 +82,9 @@ class Predictor:
             predictions += self._answer(part)
         return self.task.score(predictions, rows), predictions
 
-    def parts(self, rows: Iterable[Row]) -> Iterator[Part]:
-        """The rows as windows, a bounded part at a time."""
-        return cut_parts(self.task, rows, self.maker)
+    def parts(self, rows: Iterable[Row], first: int | None = None) -> Iterator[Part]:
+        """The rows as windows, a bounded part at a time; see `cut_parts`."""
+        return cut_parts(self.task, rows, self.maker, first)
 
     def collator(self, store: WindowStore, targets: Mapping[str, np.ndarray]) -> Collator:
         """Makes batches of these windows and targets as the model takes them, on its device."""

@@ -200,6 +200,7 @@ def read_split(
     require_gold: bool = True,
     group_by: str = "none",
     known: Collection[str] = (),  # labels that are decided already, where the task does not name them
+    as_stream: bool = False,  # of rows to be answered: see `read_rows`
 ) -> Rows:
     """Read and check the rows of a split, and settle how its labels are spelt."""
     data, gold = recipe.data, task.reads.label or task.reads.labels or task.reads.tags
@@ -211,7 +212,10 @@ def read_split(
         source, task.reads, mapping=data.columns, split=split, config=data.config, require_gold=require_gold,
         ignore_labels=data.ignore_labels, skip_bad_rows=data.skip_bad_rows,
         unanswerable=bool(getattr(task, "unanswerable", False)), tag_names=task.labels, group_by=group_by,
+        as_stream=as_stream,
     )  # fmt: skip
+    if as_stream:
+        return found
     counts = count_labels(found.rows, gold)
     unused = data.labels.keys() - counts
     if data.labels:

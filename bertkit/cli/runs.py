@@ -14,7 +14,7 @@ import typer
 
 from bertkit.cli.shared import Json, Launcher, Quiet, RunFolder, Settings, Verbose, launchable, read_recipe
 from bertkit.errors import BertkitError
-from bertkit.launch import is_first, say
+from bertkit.launch import is_first, process_count, say, sayer
 
 if TYPE_CHECKING:
     from bertkit.tasks.base import Task
@@ -85,7 +85,9 @@ def predict(
     run: RunFolder,
     settings: Settings = (),
     source: Annotated[str | None, typer.Option("--input", "-i", help="File of rows; - is standard input.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="csv, tsv, json or jsonl; default: stdout.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="csv, tsv, jsonl, json, parquet or conllu file; - or "
+                                             "nothing: standard output.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted prediction.")] = False,
     text: Annotated[str | None, typer.Option(help="One text.")] = None,
     second: Annotated[str | None, typer.Option(help="The second text of tasks that read two.")] = None,
     question: Annotated[str | None, typer.Option(help="A question; needs --context or --context-file.")] = None,
@@ -100,8 +102,10 @@ def predict(
     launcher: Launcher,
 ) -> None:  # fmt: skip
     """Answer new rows: bertkit predict runs/reviews --text "I would go again" """
-    from bertkit.data.writing import as_json, check_out, write_records
+    from bertkit.data.writing import Answers, as_json, check_out
+    from bertkit.disk import checksum
     from bertkit.run import FINELY, load, predict
+    from bertkit.rundir import RunDir
 
     texts = _texts(text, second, question, context, context_file)
     if (source is None) == (not texts):
@@ -111,26 +115,40 @@ def predict(
         )
     if source is None and split is not None:
         raise BertkitError(f"--split {split}: there is one text", hint="give a source with --input")
+    out = None if out == Path("-") else out
     if out is not None:
         check_out(out)
+    if resume and (out is None or source is None):
+        raise BertkitError("--resume: goes on writing --out from --input", hint="leave it out, or give both")
     if launcher.runs(quiet):
         return
+    if resume and process_count() > 1:
+        raise BertkitError("--resume: one process alone goes on", hint="leave out --gpus, --cpus and --hosts")
     assignments = [*settings, *_aloud(verbose)]
+    answers = None
+    if out is not None and is_first():
+        same = [setting for setting in settings if not setting.startswith(("hardware.", "log."))]
+        scores = RunDir(run).open()["metrics.json"]  # those of another training have other seconds
+        trained = checksum(scores) if scores.exists() else ""
+        answers = Answers(out, {"run": trained, "input": source, "settings": same, "explain": explain}, resume)
     if source is None:
         predictor = load(run, [*assignments, *(FINELY if explain else ())], quiet)
         found = _ask(predictor.task, predictor.explain if explain else predictor.predict, texts)
     else:
-        found = predict(run, source, assignments=assignments, split=split or "test", explain=explain, quiet=quiet)
+        found = predict(
+            run, source, assignments=assignments, split=split or "test", explain=explain,
+            skip=answers.count if answers else 0, quiet=quiet,
+        )  # fmt: skip
     # anything wrong with the run or the rows shows with the first answer, before a file is begun
     found = chain(list(islice(found, 1)), found)
     if not is_first():
         for _ in found:  # does our share of the work; the first process writes it
             pass
-    elif out is None:
+    elif answers is None:
         for prediction in found:
-            print(as_json(prediction))
+            print(as_json(prediction), flush=True)
     else:
-        write_records(out, found)
+        answers.write(found, sayer(quiet))
         if not quiet:
             say(f"predictions: {out}")
 

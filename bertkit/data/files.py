@@ -48,7 +48,7 @@ class File(NamedTuple):
     packing: str  # "", ".gz" or ".xz"
     wanted: Mapping[str, str]  # task column -> column of the source
     header: bool | None  # csv, tsv: does the first line name the columns (else they are "0", "1", ...)
-    content: bytes | None = None  # of standard input, which is read once
+    stream: io.RawIOBase | None = None  # standard input, or another pipe: read once, as it comes
     is_kept: bool = False  # whether records hold all columns, not only the wanted ones
 
 
@@ -98,7 +98,7 @@ def decoded(file: File, raw: bytes, line: int) -> str:
 def read_all(file: File) -> bytes:
     parts, size = [], 0
     with opened(file) as stream:
-        known = os.path.getsize(file.path) if file.content is None else 0  # of a pipe also 0
+        known = os.path.getsize(file.path) if file.stream is None else 0
         while max(size, known) <= WHOLE_BYTES and (part := stream.read(1 << 20)):
             parts.append(part)
             size += len(part)
@@ -113,7 +113,7 @@ def opened(file: File) -> Iterator[io.BufferedReader | Recoded]:
     """The file unpacked, its faults as BertkitErrors; what its byte-order mark calls UTF-16 or UTF-32 is UTF-8."""
     encoding = None
     try:
-        stream = PACKINGS.get(file.packing, open)(file.path, "rb") if file.content is None else io.BytesIO(file.content)
+        stream = PACKINGS.get(file.packing, open)(file.path, "rb") if file.stream is None else file.stream
         with io.BufferedReader(stream, 1 << 18) as unpacked:
             begin = unpacked.peek(4)
             encoding = next((name for name, marks in BYTE_ORDER_MARKS.items() if begin.startswith(marks)), None)
@@ -125,6 +125,27 @@ def opened(file: File) -> Iterator[io.BufferedReader | Recoded]:
         raise BertkitError(message, hint="save the file as UTF-8 text") from None
     except (OSError, ValueError, EOFError, zlib.error, lzma.LZMAError, MemoryError) as error:
         raise unreadable(file.name, error) from None
+
+
+class Begun(io.RawIOBase):
+    """A stream whose begin was read already; gives what there is, without waiting for more."""
+
+    def __init__(self, begin: bytes, rest: io.BufferedReader) -> None:
+        super().__init__()
+        self.begin, self.rest = begin, rest
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self.rest.close()
+        super().close()
+
+    def readinto(self, buffer: memoryview) -> int:
+        found = self.begin[: len(buffer)] or self.rest.read1(len(buffer))
+        self.begin = self.begin[len(buffer) :]
+        buffer[: len(found)] = found
+        return len(found)
 
 
 class Recoded(io.TextIOWrapper):

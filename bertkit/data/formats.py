@@ -142,7 +142,7 @@ def not_an_object(value: object) -> BadRow:
 def from_objects(file: File, records: Iterator[tuple[int, object]]) -> Table:
     notes: list[str] = []
     records = unwrapped(file, records, notes)
-    first = list(islice(records, PEEKED_ROWS))
+    first = list(islice(records, PEEKED_ROWS if file.stream is None else 1))  # whoever writes a pipe waits for answers
     objects = [record for _, record in first if isinstance(record, dict)]
     if not first:
         raise no_rows(file)

@@ -8,11 +8,12 @@ import re
 import stat
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import chain, repeat
 
 from bertkit.data import formats
 from bertkit.data.exports import read_brat
-from bertkit.data.files import File, Table, check_size, name_parts, read_all, shorten, unreadable
+from bertkit.data.files import LINE_BYTES, Begun, File, Table, check_size, name_parts, read_all, shorten, unreadable
 from bertkit.data.words import ENTITY_NAMES
 from bertkit.errors import BertkitError, did_you_mean, nearest
 
@@ -41,8 +42,13 @@ def find(source: str, split: str) -> tuple[str, str]:
     return source, path
 
 
-def read_pipe(name: str, path: str) -> bytes | None:
-    """What comes through standard input or a pipe that the shell opened; None for every other path."""
+def is_pipe(source: object) -> bool:
+    """Whether rows come through standard input, or a pipe that the shell opened."""
+    return str(source) == "-" or PIPES.fullmatch(str(source)) is not None
+
+
+def open_pipe(name: str, path: str) -> tuple[bytes, Begun] | None:
+    """Standard input, or a pipe that the shell opened: its first lines, and all of it; None for every other path."""
     if not PIPES.fullmatch(path):
         return None
     from bertkit.launch import process_count
@@ -51,22 +57,30 @@ def read_pipe(name: str, path: str) -> bytes | None:
         raise BertkitError(f"{name}: only one process can read it", hint="write it to a file first, or use one process")
     try:
         is_device = stat.S_ISCHR(os.stat(path).st_mode)
+        if is_device and not (path == "/dev/stdin" and sys.stdin.isatty()):
+            raise BertkitError(f"{name}: is a device, not a file", hint="pipe the rows into it, as in `cat rows.csv |`")
+        rest, begin, line = open(path, "rb"), b"", b"#"  # noqa: SIM115 whoever reads it closes it
+        while line.startswith(b"#") or (line and not line.strip()):  # comments of CoNLL-U, and blank lines
+            line = rest.readline(LINE_BYTES + 1)
+            begin += line
     except OSError as error:
         raise unreadable(name, error) from None
-    if is_device and not (path == "/dev/stdin" and sys.stdin.isatty()):
-        raise BertkitError(f"{name}: is a device, not a file", hint="pipe the rows into it, as in `cat rows.csv |`")
-    return read_all(File(name, path, "", "", {}, None))
+    return begin, Begun(begin, rest)
 
 
 def ending_of(content: bytes, names: Collection[str]) -> str:
-    """The ending that fits this content: JSON, CoNLL-U, a table whose first line names its columns, or a text a line.
+    """The ending that fits these first lines: JSON, CoNLL-U, a table whose first line names its columns, or texts.
 
     A table has columns of these names; positions say that it is one without names.
     """
     text = content[: 1 << 20].decode(errors="replace").removeprefix("\ufeff").lstrip()
     first = text.partition("\n")[0].strip()
     if re.match(r"\{|\[\s*(\{|$)", first):
-        return ".json"
+        with suppress(ValueError, RecursionError):
+            value = json.loads(first)
+            if isinstance(value, dict) and value.keys() >= set(names):
+                return ".jsonl"
+        return ".json"  # read as a whole, whatever it is
     if re.match(r"(#.*\n)*1\t([^\t\n]*\t){8}[^\t\n]*(\n|$)", text):
         return ".conllu"
     fields = {field.strip().strip('"') for field in re.split("[,;\t]", first)}
@@ -77,7 +91,7 @@ def ending_of(content: bytes, names: Collection[str]) -> str:
 
 def open_table(file: File, split: str, config: str | None) -> Table:
     """See whether it is a file, a folder or a Hub id, and open it with the reader that its ending names."""
-    if file.content is None and not os.path.isfile(file.path):
+    if file.stream is None and not os.path.isfile(file.path):
         is_there, is_folder = os.path.exists(file.path), os.path.isdir(file.path)
         if is_there and not is_folder:
             raise BertkitError(f"{file.name}: is a pipe or a device, not a file", hint="write it to a file first")

@@ -6,14 +6,15 @@ data sets are read as well.
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, islice
 from types import MappingProxyType
 from typing import NamedTuple
 
 from bertkit.data.files import BadRow, File, Table, cut, name_parts, no_rows, show
 from bertkit.data.formats import is_column_file, not_an_object
-from bertkit.data.opening import ending_of, find, open_table, read_pipe, table_of
+from bertkit.data.opening import ending_of, find, open_pipe, open_table, table_of
 from bertkit.data.rules import SEVERAL, Columns, EmptyText, IgnoredLabel, Rules
 from bertkit.data.words import entity_names
 from bertkit.errors import BertkitError, did_you_mean, nearest, one_line
@@ -29,15 +30,24 @@ USUAL_NAMES = {  # what other people call our columns: for hints only
 }
 
 
+class NoColumn(BertkitError):
+    """A source lacks a column of the task."""
+
+    def __init__(self, message: str, hint: str, column: str) -> None:
+        super().__init__(message, hint)
+        self.column = column
+
+
 class Rows(NamedTuple):
     """What `read_rows` read, and what it left out."""
 
-    rows: list[dict[str, object]]  # `id` (the source's own, else the row's number from 0) and the task's columns
+    rows: list[
+        dict[str, object]
+    ]  # or an iterator: `id` (the source's own, else the row's number from 0) and the task's columns
     label_names: tuple[str, ...] | None  # the classes in order, where the source declares them (ClassLabel)
     skipped: tuple[str, ...]  # `FILE:LINE: reason`, one for each bad row that was left out
     ignored_labels: int  # rows left out because their label is in `ignore_labels`
     given: list[dict[str, object]]  # for prediction: what the source holds of each row
-    hint: str  # what to do about the first bad row
     empty: tuple[str, ...]  # `FILE:LINE` of each row left out because a text is empty or white space
     notes: tuple[str, ...]  # what else was done to the rows, a sentence each
     unused: frozenset[str] = frozenset()  # keys of `data.labels` that no row has
@@ -58,6 +68,7 @@ def read_rows(
     unanswerable: bool = False,  # question answering: a row without an answer, or with an empty context, is right
     tag_names: Sequence[str] = (),  # what tags that are numbers stand for, where the source does not say it
     group_by: str = "none",  # a column of the source that each row gets as GROUP, unless the task reads it anyway
+    as_stream: bool = False,  # `rows` is then an iterator of (row, what the source holds of it), read as it is asked
 ) -> Rows:
     """Read and check every row of a source: a row is right, or it is named with its line; none is quietly changed.
 
@@ -66,7 +77,8 @@ def read_rows(
     them, which messages call by the split. A position in the mapping says that a csv or tsv file has no header line.
 
     Raises:
-        BertkitError: the source, the mapping or a row is wrong, two rows share an id, or no row is left.
+        BertkitError: the source, the mapping or a row is wrong, two rows share an id, or no row is left. A stream
+            raises it where it meets a wrong row, and does not look whether rows share an id.
     """
     gold = [name for name in columns[2:-1] if name]
     known = ["id", *gold, *columns.text, *columns.words]  # gold first: an ignored label is never a bad row
@@ -86,8 +98,12 @@ def read_rows(
         columns=columns, class_names=class_names, required=require_gold, unanswerable=unanswerable,
         ignored=frozenset(ignore_labels if require_gold else ()), tag_names=tuple(tag_names),
     )  # fmt: skip
-    found = collect(file, table, rules, located)
-    check_rows(file, found, columns.label if require_gold else None, skip_bad_rows)
+    if as_stream:
+        left = LeftOut()
+        rows = streamed(file, checked(file, table, rules, located, left), left, skip_bad_rows)
+        return Rows(rows, class_names, left.bad, 0, [], left.empty, table.notes)
+    found, left = collect(file, table, rules, located)
+    check_rows(file, found, left, columns.label if require_gold else None, skip_bad_rows)
     return found
 
 
@@ -100,9 +116,10 @@ def to_file(
         return File(split, "", "", "", wanted, None)
     name, path = find(source, split)
     _, ending, packing = name_parts(path)
-    header, content = None, read_pipe(name, path)
-    if content is not None:
-        ending = ending_of(content, [wanted[column] for column in (*columns.text, *columns.words)])
+    header, stream, pipe = None, None, open_pipe(name, path)
+    if pipe is not None:
+        begin, stream = pipe
+        ending = ending_of(begin, [wanted[column] for column in (*columns.text, *columns.words)])
     if ending == ".conllu":
         own = {**dict.fromkeys(columns.words, "form"), columns.tags: "upos"}
         wanted = {column: str(mapping.get(column, own.get(column, column))).lower() for column in known}
@@ -110,7 +127,7 @@ def to_file(
         wanted[columns.text[0]] = "text"  # its one column needs no mapping, and a recipe's mapping is for other files
     elif ending in (".csv", ".tsv"):
         header = not any(name.isdecimal() for name in wanted.values())
-    file = File(name, path, ending, packing, wanted, header, content)
+    file = File(name, path, ending, packing, wanted, header, stream)
     if columns.words and is_column_file(file):
         own = {**dict.fromkeys(columns.words, "0"), columns.tags: "-1"}
         # a position that the user names stays; -1 is the last one
@@ -119,10 +136,29 @@ def to_file(
     return file
 
 
-def collect(file: File, table: Table, rules: Rules, located: Mapping[str, str | None]) -> Rows:
-    """Check every record."""
+@dataclass
+class LeftOut:
+    """What is left out of a source, as it is read."""
+
+    bad: list[str] = field(default_factory=list)  # `FILE:LINE: reason`
+    hint: str = ""  # what to do about the first bad row
+    empty: list[str] = field(default_factory=list)  # `FILE:LINE` of each row with an empty text
+    ignored: int = 0  # rows with a label that is ignored
+
+    def nothing(self, file: File) -> BertkitError:
+        """That no row is left, and why."""
+        if not (self.bad or self.empty or self.ignored):
+            return no_rows(file)
+        counts = f"{len(self.bad)} bad, {self.ignored} with an ignored label, {len(self.empty)} with an empty text"
+        message = f"{file.name}: no row is left: {counts}" + (f"; the first: {self.bad[0]}" if self.bad else "")
+        return BertkitError(message, hint="look at data.columns, data.skip_bad_rows and data.ignore_labels")
+
+
+def checked(
+    file: File, table: Table, rules: Rules, located: Mapping[str, str | None], left: LeftOut
+) -> Iterator[tuple[dict[str, object], dict[str, object]]]:
+    """Each row that is right, and its record; the others are noted in `left`."""
     plan = [(column, name, rules.converter(column)) for column, name in located.items()]
-    rows, given, bad, hint, ignored, empty = [], [], [], "", 0, []
     for number, (line, record) in enumerate(table.records):
         row: dict[str, object] = {}
         name = None
@@ -135,42 +171,60 @@ def collect(file: File, table: Table, rules: Rules, located: Mapping[str, str | 
             name = None
             row["id"] = row["id"] or str(number)
             rules.check(row)
-            rows.append(row)
-            if file.is_kept:
-                given.append(record)
         except IgnoredLabel:
-            ignored += 1
+            left.ignored += 1
         except EmptyText:
-            empty.append(where)
+            left.empty.append(where)
         except BadRow as reason:
-            hint = hint or reason.hint
+            left.hint = left.hint or reason.hint
             if rules.columns.answers:
                 where = f"{where if line else file.name}: question {cut(row.get('id') or str(number))}"
-            bad.append(one_line(f"{where}: column {name!r} {reason}" if name else f"{where}: {reason}"))
+            left.bad.append(one_line(f"{where}: column {name!r} {reason}" if name else f"{where}: {reason}"))
+        else:
+            yield row, record
+
+
+def streamed(file: File, pairs: Iterator[tuple], left: LeftOut, skip_bad_rows: bool) -> Iterator[tuple]:
+    """Rows as they are read; the first bad one ends it, unless it may be skipped."""
+    is_empty = True
+    for pair in chain(pairs, [None]):
+        if left.bad and not skip_bad_rows:
+            raise BertkitError(left.bad[0], hint=f"{left.hint}, or leave such rows out with data.skip_bad_rows=true")
+        if pair is not None:
+            is_empty = False
+            yield pair
+    if is_empty:
+        raise left.nothing(file)
+
+
+def collect(file: File, table: Table, rules: Rules, located: Mapping[str, str | None]) -> tuple[Rows, LeftOut]:
+    """All rows of a source."""
+    rows, given, left = [], [], LeftOut()
+    for row, record in checked(file, table, rules, located, left):
+        rows.append(row)
+        if file.is_kept:
+            given.append(record)
     notes = tuple(table.notes)
     if rules.trimmed:
         some = ", ".join(map(repr, islice(rules.trimmed, 3))) + (", ..." if len(rules.trimmed) > 3 else "")
         notes += (f"{rules.trimmed.total():,} labels are read without their extra white space: {some}",)
     unread = tuple(name for name in table.names if name not in located.values())
     return Rows(
-        rows, rules.class_names, tuple(bad), ignored, given, hint, tuple(empty), notes, columns=located, unread=unread
-    )
+        rows, rules.class_names, tuple(left.bad), left.ignored, given, tuple(left.empty), notes,
+        columns=located, unread=unread,
+    ), left  # fmt: skip
 
 
-def check_rows(file: File, found: Rows, label: str | None, skip_bad_rows: bool) -> None:
+def check_rows(file: File, found: Rows, left: LeftOut, label: str | None, skip_bad_rows: bool) -> None:
     """Refuse bad rows unless they may be skipped, no rows, and ids of several; warn where a class looks like more."""
-    bad = found.skipped
+    bad = left.bad
     joined = next((row[label] for row in found.rows if "|" in row[label]), None) if label else None
     if bad and not skip_bad_rows:
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-        hint = f"{SEVERAL if joined else found.hint}, or leave such rows out with data.skip_bad_rows=true"
+        hint = f"{SEVERAL if joined else left.hint}, or leave such rows out with data.skip_bad_rows=true"
         raise BertkitError(bad[0] + more, hint=hint)
-    if not (found.rows or bad or found.ignored_labels or found.empty):
-        raise no_rows(file)
     if not found.rows:
-        counts = f"{len(bad)} bad, {found.ignored_labels} with an ignored label, {len(found.empty)} with an empty text"
-        message = f"{file.name}: no row is left: {counts}" + (f"; the first: {bad[0]}" if bad else "")
-        raise BertkitError(message, hint="look at data.columns, data.skip_bad_rows and data.ignore_labels")
+        raise left.nothing(file)
     if joined:
         warnings.warn(f"{file.name}: {show(joined)} is read as one class; {SEVERAL}", stacklevel=2)
     twice = [
@@ -203,7 +257,7 @@ def locate(file: File, table: Table, columns: Columns, optional: Sequence[str]) 
         else:
             has = ", ".join(cut(other) for other in table.names[:50]) or "none"
             message = f"{file.name}: no column {name!r} for the task's {column!r}; it has: {has}"
-            raise BertkitError(message, hint=column_hint(file, columns, column, unused))
+            raise NoColumn(message, column_hint(file, columns, column, unused), column)
     return located
 
 

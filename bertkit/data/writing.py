@@ -1,17 +1,20 @@
-"""Answers beside what they were asked of, written as the name of a file says: csv, tsv, JSON or JSON lines."""
+"""Answers beside what they were asked of, written as the name of a file says: a table, JSON, Parquet, CoNLL-U."""
 
 import csv
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
-from typing import TextIO
 
-from bertkit.disk import written_atomically
+from bertkit.disk import disk_errors, parse, read_lines, written_atomically
 from bertkit.errors import BertkitError
+from bertkit.metrics.shown import counted
 
 Record = Mapping[str, object]
+PROGRESS = 10.0  # seconds between lines that say how many answers there are
+CHUNK = 1000  # records of a Parquet row group
 
 
 def beside(given: Record, answer: Record) -> dict[str, object]:
@@ -41,37 +44,121 @@ def check_out(path: Path) -> None:
         raise BertkitError(message, hint=f"name it {endings}")
 
 
-def write_records(path: Path, records: Iterable[Record]) -> None:
-    """Write a file whole or not at all; JSON lines if its name has no ending."""
-    with written_atomically(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        WRITERS[path.suffix.lower()](file, records)
+def partial_of(path: Path) -> Path:
+    """Where the answers lie that are to become a file."""
+    return path.with_name(f"{path.name}.partial")
 
 
-def write_lines(file: TextIO, records: Iterable[Record]) -> None:
-    file.writelines(as_json(record) + "\n" for record in records)
+class Answers:
+    """Answers on their way to a file: JSON lines in `NAME.partial`, which becomes the file once all are there.
+
+    So a file that is there is whole, no number of rows is held in memory, and an interrupted prediction goes on.
+    """
+
+    def __init__(self, path: Path, mark: Record, resume: bool = False) -> None:
+        """Of a file; `mark` is what an interrupted attempt must share with the one that goes on.
+
+        Raises:
+            BertkitError: something is left of another attempt.
+        """
+        self.path, self.partial, self.mark = path, partial_of(path), as_json(mark)
+        self.count = 0  # answers that are there already
+        if resume and self.partial.exists():
+            self.count = self._left()
+        elif self.partial.exists():
+            message = f"--out: {self.partial} holds the answers of an interrupted prediction"
+            raise BertkitError(message, hint="add --resume to go on with it, or remove it")
+
+    def _left(self) -> int:
+        """How many answers an interrupted attempt left; a line that is not whole goes."""
+        size = count = 0
+        with disk_errors(self.partial), self.partial.open("r+", encoding="utf-8", newline="") as file:
+            for count, line in enumerate(iter(file.readline, "")):
+                if count == 0 and line.rstrip("\n") != self.mark:
+                    message = f"--resume: {self.partial} was begun with another run, input or setting"
+                    raise BertkitError(
+                        message, hint=f"remove it, or give --out another name; it began with {line[:200]}"
+                    )
+                if not line.endswith("\n"):
+                    count -= 1
+                    break
+                size += len(line.encode())
+        with disk_errors(self.partial), self.partial.open("rb+") as file:
+            file.truncate(size)
+        return max(count, 0)
+
+    def records(self) -> Iterator[dict[str, object]]:
+        """The answers so far."""
+        yield from map(parse, islice(read_lines(self.partial, largest=1 << 60), 1, None))
+
+    def write(self, found: Iterable[Record], say: Callable[[str], None] = print) -> None:
+        """Take all answers that come, then write the file, whole or not at all."""
+        found = iter(found)
+        first = next(found, None)
+        needs = NEEDS.get(self.path.suffix.lower())
+        if first is not None and needs and needs not in first:
+            message = f"--out: {self.path}: an answer of this run has no {needs}, which {self.path.suffix} files hold"
+            raise BertkitError(message, hint="name it .jsonl, .csv or .parquet")
+        with disk_errors(self.path):
+            self.partial.parent.mkdir(parents=True, exist_ok=True)
+            with self.partial.open("a", encoding="utf-8", newline="") as file:
+                if file.tell() == 0:
+                    file.write(self.mark + "\n")
+                began = said = time.monotonic()
+                for number, record in enumerate(chain(() if first is None else (first,), found), start=1):
+                    file.write(as_json(record) + "\n")
+                    if time.monotonic() - said > PROGRESS:
+                        file.flush()
+                        said = time.monotonic()
+                        say(f"{counted(self.count + number, 'answer')}, {number / (said - began):,.0f} a second")
+            with written_atomically(self.path) as temporary:
+                WRITERS[self.path.suffix.lower()](temporary, self.records)
+            self.partial.unlink()
 
 
-def write_list(file: TextIO, records: Iterable[Record]) -> None:
-    begin = "["
-    for record in records:
-        file.write(f"{begin}\n{as_json(record)}")
-        begin = ","
-    file.write("[]\n" if begin == "[" else "\n]\n")
+Reader = Callable[[], Iterator[Record]]  # reads all records, as often as it is called
 
 
-def write_table(file: TextIO, records: Iterable[Record], delimiter: str) -> None:
+def write_lines(path: Path, read: Reader) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.writelines(as_json(record) + "\n" for record in read())
+
+
+def write_json(path: Path, read: Reader) -> None:
+    """A list of objects; answers to questions as SQuAD's script reads them, an object with the text for each id."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        seen: set[str] = set()
+        marks = "[]"
+        for record in read():
+            if "n_best" in record:
+                name, marks = str(record["id"]), "{}"
+                if name in seen:
+                    raise BertkitError(f"--out: two questions have the id {name!r}", hint="name the file .jsonl")
+                seen.add(name)
+                line = f"{as_json(name)}: {as_json(record['answer'])}"
+            else:
+                line = as_json(record)
+            file.write(f"{',' if file.tell() else marks[0]}\n{line}")
+        file.write(f"\n{marks[1]}\n" if file.tell() else "[]\n")
+
+
+def write_table(path: Path, read: Reader, delimiter: str) -> None:
     """A column a value, with quotes where they are needed; lists are JSON, and a mapping has a column for each key."""
-    rows = [dict(cells_of(record)) for record in records]
-    names = dict.fromkeys(chain.from_iterable(rows))
-    # csv puts no quotes around a carriage return, and whoever reads it would take it for the end of a line
-    has_return = any("\r" in cell and "\n" not in cell for row in rows for cell in row.values())
-    quoting = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
-    writer = csv.DictWriter(file, names, delimiter=delimiter, lineterminator="\n", quoting=quoting)
-    writer.writeheader()
-    writer.writerows(rows)
+    names: dict[str, None] = {}
+    quoting = csv.QUOTE_MINIMAL
+    for record in read():
+        for name, cell in cells_of(record):
+            names[name] = None
+            if "\r" in cell and "\n" not in cell:
+                # csv puts no quotes around a carriage return, and whoever reads it would take it for the end of a line
+                quoting = csv.QUOTE_ALL
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, names, delimiter=delimiter, lineterminator="\n", quoting=quoting)
+        writer.writeheader()
+        writer.writerows(dict(cells_of(record)) for record in read())
 
 
-def cells_of(record: Record) -> Iterator[tuple[str, object]]:
+def cells_of(record: Record) -> Iterator[tuple[str, str]]:
     for name, value in record.items():
         if isinstance(value, Mapping):
             yield from cells_of({f"{name}.{key}": inner for key, inner in value.items()})
@@ -81,11 +168,52 @@ def cells_of(record: Record) -> Iterator[tuple[str, object]]:
             yield name, "" if value is None else as_json(value)
 
 
-WRITERS: Mapping[str, Callable[[TextIO, Iterable[Record]], None]] = {
+def write_parquet(path: Path, read: Reader) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    def tables(schema: pyarrow.Schema | None = None) -> Iterator[pyarrow.Table]:
+        records = read()
+        while some := list(islice(records, CHUNK)):
+            yield pyarrow.Table.from_pylist(some, schema)
+
+    try:
+        schemas = [table.schema for table in tables()]
+        schema = pyarrow.unify_schemas(schemas, promote_options="permissive") if schemas else pyarrow.schema([])
+        with pyarrow.parquet.ParquetWriter(path, schema) as writer:
+            for table in tables(schema):
+                writer.write_table(table)
+    except pyarrow.ArrowException as error:
+        message = f"--out: Parquet has one type a column, and these records have several: {error}"
+        raise BertkitError(message, hint="name the file .jsonl") from None
+
+
+def write_conllu(path: Path, read: Reader) -> None:
+    """The tags as UPOS, those of entities in MISC; what else a sentence came with is not known.
+
+    Source: universaldependencies.org/format.html
+    """
+    with path.open("w", encoding="utf-8", newline="") as file:
+        for record in read():
+            words = record["words"]
+            xpos = record.get("xpos") or ["_"] * len(words)
+            file.write(f"# sent_id = {record['id']}\n# text = {' '.join(words)}\n")
+            for number, (word, tag, other) in enumerate(zip(words, record["tags"], xpos, strict=True), start=1):
+                tags = (
+                    ("_", other, "_", "_", "_", "_", f"NER={tag}") if "entities" in record else (tag, other, *"_____")
+                )
+                file.write("\t".join((str(number), word, "_", *tags)) + "\n")
+            file.write("\n")
+
+
+NEEDS = {".conllu": "words"}  # what a record must hold for a file of this ending
+WRITERS: Mapping[str, Callable[[Path, Reader], None]] = {
     "": write_lines,
     ".jsonl": write_lines,
     ".ndjson": write_lines,
-    ".json": write_list,
+    ".json": write_json,
     ".csv": partial(write_table, delimiter=","),
     ".tsv": partial(write_table, delimiter="\t"),
+    ".parquet": write_parquet,
+    ".conllu": write_conllu,
 }

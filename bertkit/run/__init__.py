@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from heapq import nsmallest
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bertkit.data.labels import check_labels
-from bertkit.data.opening import is_table
+from bertkit.data.opening import is_pipe, is_table
+from bertkit.data.sources import NoColumn
 from bertkit.data.writing import beside
 from bertkit.disk import written_atomically
 from bertkit.errors import BertkitError
 from bertkit.findings import Passages
-from bertkit.launch import Say, sayer, settle_xla
+from bertkit.launch import Say, process_count, sayer, settle_xla
 from bertkit.pages.html import read_findings
 from bertkit.recipe import Recipe, digest
 from bertkit.reopen import answering, read_run
@@ -44,7 +48,13 @@ def evaluate(
     """
     say = sayer(quiet)
     recipe, predictor = _open(run, assignments, say)
-    found, name = _read(recipe, predictor.task, data, split, say)
+    try:
+        found, name = _read(recipe, predictor.task, data, split, say)
+    except NoColumn as error:
+        if error.column != predictor.task.gold:
+            raise
+        answer = f"`bertkit predict {run} --input {called(data, split)}` answers rows without it"
+        raise BertkitError(error.message, hint=f"{error.hint}; {answer}") from None
     check_labels(labels_in(predictor.task, found.rows), predictor.task.labels, name)
     from bertkit.encode import cover
 
@@ -63,6 +73,7 @@ def predict(
     assignments: Sequence[str] = (),
     split: str = "test",
     explain: bool = False,
+    skip: int = 0,
     quiet: bool = True,
 ) -> Iterator[Prediction]:
     """Predictions of a finished run, one a row, in order.
@@ -73,17 +84,36 @@ def predict(
             `Predictor.predict` takes them.
         assignments: settings that differ from the run's, such as `data.columns.text=review`.
         split: of a folder or a Hub id.
+        skip: leave out so many rows at the begin of a source; they are answered already.
         explain: add what each word adds to the answer; see `bertkit.attribution`. Takes about 100 times as long.
     """
     say = sayer(quiet)
     recipe, predictor = _open(run, [*assignments, *(FINELY if explain else ())], say)
-    answer = predictor.explain if explain else predictor.predict
+    answer = predictor.explain if explain else partial(predictor.predict, first=1 if is_pipe(rows) else None)
     if not (isinstance(rows, str | Path) or is_table(rows)):
         yield from answer(rows)
         return
-    found, _ = _read(recipe, predictor.task, rows, split, say, require_gold=False)
-    for row, given, prediction in zip(found.rows, found.given, answer(found.rows), strict=True):
-        yield beside(given, {"id": row["id"], **prediction})
+    waiting: deque[tuple[object, Mapping]] = deque()  # what comes back beside the answers that are still computed
+
+    def asked() -> Iterator[Row]:
+        for row, given in islice(_asked(recipe, predictor.task, rows, split, say), skip, None):
+            waiting.append((row["id"], given))
+            yield row
+
+    for prediction in answer(asked()):
+        name, given = waiting.popleft()
+        yield beside(given, {"id": name, **prediction})
+
+
+def _asked(recipe: Recipe, task: Task, source: object, split: str, say: Say) -> Iterator[tuple[Row, Mapping]]:
+    """The rows to answer, and what the source holds of each; one process reads them as it goes."""
+    if process_count() > 1:
+        found, _ = _read(recipe, task, source, split, say, require_gold=False)
+        yield from zip(found.rows, found.given, strict=True)
+        return
+    found = read_split(recipe, task, source, split, require_gold=False, as_stream=True)
+    yield from found.rows
+    say_left_out(found, called(source, split), say)
 
 
 def explain(run: str | Path, rows: int | Sequence[Row | str] = 10, *, assignments: Sequence[str] = ()) -> Passages:

@@ -92,3 +92,42 @@ def test_an_answer_comes_with_its_reasons(bertkit, finished, tmp_path, task):
     page = tmp_path / "page.html"
     assert bertkit("report", finished(task), "--explain", "3", "--out", page).code == 0
     assert page.read_text(encoding="utf-8").count('class="for"') > 3
+
+
+def test_answers_come_while_rows_are_still_written(finished):
+    """The first answer is there before the second row is."""
+    command = [sys.executable, "-m", "bertkit", "predict", str(finished("sentiment")), "--input", "-", "--quiet"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        process.stdin.write('{"text": "A fine day"}\n')
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["text"] == "A fine day"
+        process.stdin.write('{"text": "Cold, and dull"}\n')
+        process.stdin.close()
+        assert json.loads(process.stdout.readline())["text"] == "Cold, and dull"
+    assert process.returncode == 0
+
+
+def test_a_prediction_that_meets_a_bad_row_goes_on_where_it_stopped(bertkit, finished, tmp_path, monkeypatch):
+    monkeypatch.setattr("bertkit.encode.PART_ROWS", 8)
+    rows, out, whole = tmp_path / "rows.jsonl", tmp_path / "out.csv", tmp_path / "whole.csv"
+    lines = [json.dumps({"text": f"day {number}", "n": number}) for number in range(30)]
+    rows.write_text("\n".join([*lines[:20], '{"text": 7}', *lines[20:]]))
+    command = "predict", finished("sentiment"), "-i", rows, "-o"
+    check(bertkit(*command, out, "-q"), f"{rows}:21: column 'text'", "mend it")
+    assert not out.exists()
+    rows.write_text("\n".join(lines))
+    check(bertkit(*command, out, "-q"), "out.csv.partial holds", "--resume")
+    assert bertkit(*command, out, "--resume").err.startswith("predictions: ")
+    assert bertkit(*command, whole, "-q").code == 0
+    ours, theirs = (list(csv.DictReader(path.read_text().splitlines())) for path in (out, whole))
+    assert len(ours) == 30
+    for one, other in zip(ours, theirs, strict=True):
+        assert all(one[name] == other[name] for name in ("text", "n", "id", "label"))
+        assert float(one["probabilities.positive"]) == pytest.approx(float(other["probabilities.positive"]), abs=1e-6)
+
+
+def test_rows_without_gold_answers_are_for_predict(bertkit, finished, tmp_path):
+    rows = tmp_path / "rows.csv"
+    rows.write_text("text\nA fine day\n")
+    done = bertkit("evaluate", finished("sentiment"), "--data", rows)
+    check(done, "no column 'label' for the task's 'label'", f"bertkit predict {finished('sentiment')} --input {rows}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bertkit.config import Tree, dump_yaml, override, validate
 from bertkit.data.glue import LAYOUTS, find_tasks
+from bertkit.data.writing import partial_of
 from bertkit.disk import disk_errors, write_atomically
 from bertkit.errors import BertkitError, did_you_mean
 from bertkit.metrics.glue import TASKS, TITLES
@@ -164,13 +165,14 @@ def answering(
 ) -> Job:
     """The job in which a run answers the rows of another split; answers older than the run or the rows are removed."""
     rows, answers = rows_path(folder, task, split), answers_path(run, task, split)
-    written = answers.stat().st_mtime if answers.exists() else 0.0
-    if written and not all(path.exists() and path.stat().st_mtime < written for path in (rows, run["metrics.json"])):
-        answers.unlink()
+    for path in (answers, partial_of(answers)):
+        written = path.stat().st_mtime if path.exists() else 0.0
+        if written and not all(one.exists() and one.stat().st_mtime < written for one in (rows, run["metrics.json"])):
+            path.unlink()
     return make_job(
         folder, f"{run.path.name}.{task}.{split}", run, "predict", str(run.path), "--input", str(rows),
-        "--out", str(answers), "--quiet", *settings, name=f"{LAYOUTS[task].title} ({split}) by {run.path.name}",
-        cost=rows.stat().st_size, result=answers, needs=needs,
+        "--out", str(answers), "--resume", "--quiet", *settings, cost=rows.stat().st_size, result=answers, needs=needs,
+        name=f"{LAYOUTS[task].title} ({split}) by {run.path.name}",
     )  # fmt: skip
 
 

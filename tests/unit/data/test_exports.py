@@ -240,7 +240,7 @@ def test_a_pipe_without_the_columns_says_which(pipe):
 
 def test_what_a_pipe_holds_is_bounded(pipe, monkeypatch):
     monkeypatch.setattr(files, "WHOLE_BYTES", 1 << 20)
-    message, _ = fault_of(pipe(b"a line\n" * (1 << 19)), CLASS, require_gold=False)
+    message, _ = fault_of(pipe(b"[\n" + b'{"text": "a"},\n' * (1 << 18)), CLASS, require_gold=False)
     assert "more than 1 MiB that must be read at once" in message
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import datetime
-import io
 import json
 
 import pytest
 
 from bertkit.data.sources import Columns, read_rows
-from bertkit.data.writing import WRITERS, beside, check_out, write_records
+from bertkit.data.writing import Answers, beside, check_out
 from bertkit.errors import BertkitError
 
 ODD = ['He said "no"', "two\nlines\r\n", "a,b;c\td", "", " 我们 🧀 ", "=1+1"]
@@ -20,6 +19,12 @@ RECORDS = [
 ]
 
 
+def write(path, records, **options) -> Answers:
+    answers = Answers(path, {"run": "x"}, **options)
+    answers.write(records)
+    return answers
+
+
 def read_back(path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ","))
@@ -27,7 +32,7 @@ def read_back(path) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("name", ["p.csv", "p.tsv", "P.CSV"])
 def test_a_table_has_a_column_a_value_and_any_text_comes_back(tmp_path, name):
-    write_records(tmp_path / name, iter(RECORDS))
+    write(tmp_path / name, iter(RECORDS))
     delimiter = "\t" if name == "p.tsv" else ","
     begin = (tmp_path / name).read_text(encoding="utf-8").partition("\n")[0]
     assert begin.split(delimiter) == ["id", "text", "label", "probabilities.x", "probabilities.y"]
@@ -39,7 +44,7 @@ def test_a_table_has_a_column_a_value_and_any_text_comes_back(tmp_path, name):
 @pytest.mark.parametrize("name", ["p.csv", "p.json", "p.jsonl", "p.ndjson"])
 def test_our_own_reader_reads_what_is_written(tmp_path, name):
     records = [{**record, "label": label} for record, label in zip(RECORDS, [["x", "y|z"], [], ["x"]] * 2, strict=True)]
-    write_records(tmp_path / name, iter(records))
+    write(tmp_path / name, iter(records))
     rows = read_rows(str(tmp_path / name), Columns(text=("text",), labels="label"), require_gold=False).rows
     assert [(row["id"], row["text"], list(row["label"])) for row in rows] == [
         (record["id"], record["text"], record["label"]) for record in records
@@ -48,58 +53,101 @@ def test_our_own_reader_reads_what_is_written(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["p.json", "p.jsonl", "p.ndjson", "p"])
 def test_json_keeps_every_value(tmp_path, name):
-    write_records(tmp_path / name, iter(RECORDS))
+    write(tmp_path / name, iter(RECORDS))
     text = (tmp_path / name).read_text(encoding="utf-8")
     found = json.loads(text) if name == "p.json" else [json.loads(line) for line in text.splitlines()]
     assert found == RECORDS
-    write_records(tmp_path / name, iter([]))
+    write(tmp_path / name, iter([]))
     assert (tmp_path / name).read_text(encoding="utf-8") == ("[]\n" if name == "p.json" else "")
 
 
-@pytest.mark.parametrize("ending", [".json", ".jsonl"])
-def test_json_is_written_as_the_answers_come(ending):
-    class Written(io.StringIO):
-        def write(self, text):
-            begun.append(len(given))
-            return super().write(text)
-
-        def writelines(self, lines):
-            for line in lines:
-                self.write(line)
-
-    given, begun = [], []
-    WRITERS[ending](Written(), (given.append(record) or record for record in RECORDS))
-    assert begun[0] <= 1
-    assert len(given) == len(RECORDS)
-
-
 def test_a_lone_carriage_return_comes_back(tmp_path):
-    write_records(tmp_path / "p.csv", iter([{"text": "a\rb"}, {"text": "c"}]))
+    write(tmp_path / "p.csv", iter([{"text": "a\rb"}, {"text": "c"}]))
     rows = read_rows(str(tmp_path / "p.csv"), Columns(text=("text",)), require_gold=False).rows
     assert [row["text"] for row in rows] == ["a\rb", "c"]
 
 
 def test_rows_may_have_different_columns_and_values_that_json_lacks(tmp_path):
-    write_records(tmp_path / "p.csv", iter([{"a": 1}, {"b": None, "a": True}, {"c": datetime.date(2020, 1, 2)}]))
-    assert (tmp_path / "p.csv").read_text() == 'a,b,c\n1,,\ntrue,,\n,,"""2020-01-02"""\n'
+    write(tmp_path / "p.csv", iter([{"a": 1}, {"b": None, "a": True}, {"c": datetime.date(2020, 1, 2)}]))
+    assert (tmp_path / "p.csv").read_text() == "a,b,c\n1,,\ntrue,,\n,,2020-01-02\n"
 
 
 @pytest.mark.parametrize("name", ["p.xlsx", "p.csv.gz", "p.txt"])
 def test_other_endings_are_refused_before_the_work(tmp_path, name):
     with pytest.raises(BertkitError, match="are not written") as caught:
         check_out(tmp_path / name)
-    assert caught.value.hint == "name it .jsonl .ndjson .json .csv .tsv"
+    assert caught.value.hint == "name it .jsonl .ndjson .json .csv .tsv .parquet .conllu"
 
 
-def test_nothing_is_left_of_a_file_that_fails(tmp_path):
+@pytest.mark.parametrize("name", ["p.csv", "p.tsv", "p.json", "p.jsonl", "p.parquet"])
+@pytest.mark.parametrize("cut", [0, 5])
+def test_an_interrupted_prediction_goes_on_to_the_same_bytes(tmp_path, name, cut):
+    """Whatever stands of the last line is computed again; nothing that looks whole is there before."""
+
     def fail():
-        yield RECORDS[0]
+        yield from RECORDS[:3]
         raise RuntimeError
 
-    for name in ("p.csv", "p.jsonl"):
-        with pytest.raises(RuntimeError):
-            write_records(tmp_path / name, fail())
-    assert list(tmp_path.iterdir()) == []
+    write(tmp_path / "whole" / name, iter(RECORDS))
+    with pytest.raises(RuntimeError):
+        write(tmp_path / name, fail())
+    left = tmp_path / f"{name}.partial"
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [left.name]
+    if cut:
+        left.write_bytes(left.read_bytes()[:-cut])
+    with pytest.raises(BertkitError, match="holds the answers of an interrupted prediction"):
+        Answers(tmp_path / name, {"run": "x"})
+    with pytest.raises(BertkitError, match="was begun with another run, input or setting"):
+        Answers(tmp_path / name, {"run": "y"}, resume=True)
+    again = Answers(tmp_path / name, {"run": "x"}, resume=True)
+    assert again.count == (2 if cut else 3)
+    again.write(iter(RECORDS[again.count :]))
+    assert (tmp_path / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert not left.exists()
+
+
+def test_answers_are_written_as_they_come(tmp_path):
+    """However many there are, memory holds one."""
+
+    def records():
+        for record in RECORDS:
+            yield record
+            seen.append((tmp_path / "p.csv.partial").exists())
+
+    seen: list[bool] = []
+    write(tmp_path / "p.csv", records())
+    assert seen == [True] * len(RECORDS)
+
+
+def test_parquet_keeps_every_value(tmp_path):
+    import pyarrow.parquet
+
+    records = [{**record, "n": number, "tags": ["a"]} for number, record in enumerate(RECORDS)] + [
+        {"id": "x", "n": None}
+    ]
+    write(tmp_path / "p.parquet", iter(records))
+    found = pyarrow.parquet.read_table(tmp_path / "p.parquet").to_pylist()
+    assert found == [{"label": None, "text": None, "probabilities": None, "tags": None, **record} for record in records]
+    with pytest.raises(BertkitError, match="one type a column"):
+        write(tmp_path / "q.parquet", iter([{"a": 1}, {"a": "one"}]))
+
+
+def test_json_of_questions_is_what_squads_script_reads(tmp_path):
+    answers = [{"id": "q1", "answer": "a", "n_best": []}, {"id": "q2", "answer": "", "n_best": []}]
+    write(tmp_path / "p.json", iter(answers))
+    assert json.loads((tmp_path / "p.json").read_text()) == {"q1": "a", "q2": ""}
+    with pytest.raises(BertkitError, match="two questions have the id 'q1'"):
+        write(tmp_path / "q.json", iter([answers[0]] * 2))
+
+
+def test_conllu_comes_back_with_its_tags(tmp_path):
+    record = {"id": "s1", "words": ["The", "dog"], "tags": ["DET", "NOUN"], "xpos": ["DT", "NN"]}
+    write(tmp_path / "p.conllu", iter([record]))
+    (row,) = read_rows(str(tmp_path / "p.conllu"), Columns(words=("words",), tags="tags")).rows
+    assert (row["id"], row["words"], row["tags"]) == ("s1", ["The", "dog"], ["DET", "NOUN"])
+    assert "2\tdog\t_\tNOUN\tNN\t" in (tmp_path / "p.conllu").read_text()
+    with pytest.raises(BertkitError, match="has no words"):
+        write(tmp_path / "q.conllu", iter(RECORDS))
 
 
 def test_nothing_that_was_given_is_lost_beside_the_answer():
