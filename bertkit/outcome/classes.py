@@ -86,12 +86,9 @@ def calibration(confidence: np.ndarray, is_right: np.ndarray, bins: int, split: 
     error = sum(len(p) * abs(a - m) for p, a, m in zip(parts, accuracy, means, strict=True)) / len(confidence)
     return Series(
         title="Calibration",
-        caption=(
-            f"Expected calibration error: {percent(error)} ({split}, n = {len(confidence):,}). It is the distance "
-            "between accuracy and mean confidence in a bin, averaged over the rows. "
-            f"Bins of about equally many rows: {len(parts)}. "
-            "Confidence is the probability of the answer (Guo et al. 2017). Both times 100."
-        ),
+        caption=f"Expected calibration error: {percent(error)} ({split}, n = {len(confidence):,}). It is the distance "
+        "between accuracy and mean confidence in a bin, averaged over the rows. Bins of about equally many rows: "
+        f"{len(parts)}. Confidence is the probability of the answer (Guo et al. 2017). Both times 100.",
         x_label="mean confidence",
         y_label="accuracy",
         x=tuple(means),
@@ -130,10 +127,8 @@ def number_findings(scored: Scored) -> list[Finding]:
     plain = ("mean gold", "mean predicted", "mean absolute error")
     table = Table(
         title="By gold number",
-        caption=(
-            "Any imperfect prediction is drawn towards the mean: too high for low gold numbers, too low for high ones. "
-            f"On {scored.where}."
-        ),
+        caption="Any imperfect prediction is drawn towards the mean: too high for low gold numbers, too low for high "
+        f"ones. On {scored.where}.",
         columns=("gold", "count", *plain),
         rows=tuple(
             (" to ".join(name), len(group), mean(golds[group]), mean(given[group]), mean(np.abs(errors[group])))

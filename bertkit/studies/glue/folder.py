@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from bertkit.config import Section, knob
 from bertkit.errors import BertkitError
@@ -35,17 +35,10 @@ class Asked(BaseModel):
 
     model: str
     data: str | None = None
-    tasks: list[str]
+    tasks: list[Literal[*TASKS]]
     seeds: list[int] = Field(min_length=1)
     settings: list[str] = []
     glue: GlueConfig
-
-    @field_validator("tasks")
-    @classmethod
-    def _are_known(cls, tasks: list[str]) -> list[str]:
-        if unknown := set(tasks) - set(TASKS):
-            raise ValueError(f"there is no task {min(unknown)!r}")
-        return tasks
 
 
 class StudyShape(Study):  # study.json, as far as a reader relies on it; so are those below

@@ -64,7 +64,7 @@ def read_recipes(model: str, tasks: Collection[str], settings: Settings) -> dict
             raise BertkitError(f"{key}: `glue run` decides this itself", hint=hint)
         if key == "model.checkpoint":
             raise BertkitError("model.checkpoint: the checkpoint of a study is --model", hint="leave it out")
-    found = {task: load_recipe(recipe_tree(task, path_of(model), {}, 0), settings[task]) for task in TASKS}
+    found = {task: load_recipe(recipe_tree(task, path_of(model), {}), settings[task]) for task in TASKS}
     return {task: found[task] for task in tasks}
 
 
@@ -109,7 +109,7 @@ def check_model(model: str, recipes: Mapping[str, Recipe]) -> None:
             )
 
 
-def recipe_tree(task: str, model: str, files: Mapping[str, str], seed: int) -> Tree:
+def recipe_tree(task: str, model: str, files: Mapping[str, str]) -> Tree:
     """The recipe of one job, before the settings that were asked for."""
     layout, (batch_size, learning_rate, epochs, metric) = LAYOUTS[task], SETTINGS[task]
     section: Tree = {"name": "classification", "pair": len(layout.texts) == 2}
@@ -121,7 +121,6 @@ def recipe_tree(task: str, model: str, files: Mapping[str, str], seed: int) -> T
         "model": {"checkpoint": model},
         "data": dict(files),
         "train": {"batch_size": batch_size, "learning_rate": learning_rate, "epochs": epochs},
-        "seed": seed,
     }
 
 
@@ -134,7 +133,7 @@ def plan_jobs(folder: Path, asked: Asked, found: Mapping[str, Tree], settings: S
             files["test"] = str(rows_path(folder, task, "validation_mismatched"))
         for seed in asked.seeds:
             needs = jobs.get(("mnli", seed)) if asked.glue.from_mnli and task in STARTS_FROM_MNLI else None
-            tree = override(recipe_tree(task, asked.model, files, seed), settings[task]) | {"seed": seed}
+            tree = override(recipe_tree(task, asked.model, files), settings[task]) | {"seed": seed}
             if needs:  # whose head is left behind
                 start = {"checkpoint": str(needs.run.model), "replace_head": True, "init": "pretrained"}
                 tree["model"] = {**tree["model"], **start, "revision": None}

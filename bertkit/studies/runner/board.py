@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bertkit.launch import say
+from bertkit.watching import duration
 
 if TYPE_CHECKING:
     from bertkit.studies.runner.jobs import Job
@@ -58,8 +59,7 @@ class Board:
             return "nothing is left"
         if now - began < SETTLING or done <= before:
             return "time left: not known yet"
-        seconds = (now - began) * left / (done - before)
-        return f"about {seconds / 60:.0f} min left" if seconds >= 90 else f"about {seconds:.0f} s left"
+        return f"about {duration((now - began) * left / (done - before))} left"
 
 
 class Lines(Board):

@@ -43,7 +43,7 @@ def recipe(folder: Path, name: str) -> dict:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_each_task_is_a_recipe_that_ranks_by_its_official_score(task):
-    tree = plans.recipe_tree(task, "models/tiny", {"train": "a.jsonl"}, 3)
+    tree = plans.recipe_tree(task, "models/tiny", {"train": "a.jsonl"})
     made = make_task(load_recipe(tree).task)
     assert made.labels == LAYOUTS[task].labels
     assert len(made.texts) == len(LAYOUTS[task].texts)
@@ -58,7 +58,7 @@ def test_each_task_is_a_recipe_that_ranks_by_its_official_score(task):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_positive_class_of_f1_is_glues_second(task):
-    section = plans.recipe_tree(task, "m", {}, 0)["task"]
+    section = plans.recipe_tree(task, "m", {})["task"]
     assert section.get("positive") == {"mrpc": "equivalent", "qqp": "duplicate"}.get(task)
 
 
