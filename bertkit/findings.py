@@ -1,6 +1,6 @@
 """What a run or a study finds: tables, curves, dots, heatmaps, passages and notes, as plain JSON."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
@@ -122,6 +122,14 @@ class Note(Finding):
     text: str
 
 
+def tabulate(
+    title: str, caption: str, columns: Iterable[str], rows: Iterable[Iterable[Cell]], *, plain: Iterable[str] = ()
+) -> Table:
+    """A table from what gives its columns, and its rows cell by cell."""
+    cells = tuple(map(tuple, rows))
+    return Table(title=title, caption=caption, columns=tuple(columns), rows=cells, plain=tuple(plain))
+
+
 def label_table(what: str, caption: str, counts: Mapping[str, tuple[int, int, int]]) -> Table:
     """Counts, precision, recall and F1 of each label; undefined where nothing is counted.
 
@@ -133,15 +141,11 @@ def label_table(what: str, caption: str, counts: Mapping[str, tuple[int, int, in
     def share(part: int, whole: int) -> float | None:
         return part / whole if whole else None
 
-    return Table(
-        title=f"By {what}",
-        caption=caption,
-        columns=(what, "count", "predicted", "precision", "recall", "f1"),
-        rows=tuple(
-            (label, gold, found, share(right, found), share(right, gold), share(2 * right, found + gold))
-            for label, (right, found, gold) in counts.items()
-        ),
+    rows = (
+        (label, gold, found, share(right, found), share(right, gold), share(2 * right, found + gold))
+        for label, (right, found, gold) in counts.items()
     )
+    return tabulate(f"By {what}", caption, (what, "count", "predicted", "precision", "recall", "f1"), rows)
 
 
 def worst_first(

@@ -6,7 +6,7 @@ from itertools import chain
 
 import numpy as np
 
-from bertkit.findings import Finding, Heatmap, Passage, Series, Table, label_table, worst_first
+from bertkit.findings import Finding, Heatmap, Passage, Series, label_table, tabulate, worst_first
 from bertkit.metrics.shown import mean
 from bertkit.outcome.scored import Scored, equal_parts, percent
 
@@ -57,15 +57,9 @@ def label_findings(
         return [matrix, table]
     place = {label: number for number, label in enumerate(labels)}
     wrong = sorted((-pairs[gold, given], place[gold], place[given]) for gold, given in pairs if gold != given)
-    confusions = Table(
-        title="Most frequent confusions",
-        caption=f"Share: of the rows with that gold label. On {where}.",
-        columns=("gold", "predicted", "count", "share"),
-        rows=tuple(
-            (labels[gold], labels[given], -count, -count / gold_count[labels[gold]])
-            for count, gold, given in wrong[:CONFUSIONS]
-        ),
-    )
+    caption = f"Share: of the rows with that gold label. On {where}."
+    rows = ((labels[g], labels[a], -count, -count / gold_count[labels[g]]) for count, g, a in wrong[:CONFUSIONS])
+    confusions = tabulate("Most frequent confusions", caption, ("gold", "predicted", "count", "share"), rows)
     return [confusions, table] if wrong else [table]
 
 
@@ -124,18 +118,16 @@ def number_findings(scored: Scored) -> list[Finding]:
     errors, values = given - golds, np.unique(golds)
     groups = [np.flatnonzero(golds == value) for value in values] if len(values) <= FEW else equal_parts(golds, GROUPS)
     names = [dict.fromkeys(f"{edge:g}" for edge in (golds[group].min(), golds[group].max())) for group in groups]
-    plain = ("mean gold", "mean predicted", "mean absolute error")
-    table = Table(
-        title="By gold number",
-        caption="Any imperfect prediction is drawn towards the mean: too high for low gold numbers, too low for high "
-        f"ones. On {scored.where}.",
-        columns=("gold", "count", *plain),
-        rows=tuple(
-            (" to ".join(name), len(group), mean(golds[group]), mean(given[group]), mean(np.abs(errors[group])))
-            for name, group in zip(names, groups, strict=True)
-        ),
-        plain=plain,
+    rows = (
+        (" to ".join(name), len(group), *(mean(column[group]) for column in (golds, given, np.abs(errors))))
+        for name, group in zip(names, groups, strict=True)
     )
+    caption = (
+        "Any imperfect prediction is drawn towards the mean: too high for low gold numbers, too low for high ones. "
+        f"On {scored.where}."
+    )
+    plain = ("mean gold", "mean predicted", "mean absolute error")
+    table = tabulate("By gold number", caption, ("gold", "count", *plain), rows, plain=plain)
 
     def passage(number: int) -> Passage:
         gold, answer, error = golds[number], given[number], errors[number]

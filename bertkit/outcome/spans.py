@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from bertkit.findings import Finding, Passage, Span, Table, worst_first
+from bertkit.findings import Finding, Passage, Span, Table, tabulate, worst_first
 from bertkit.metrics import squad
 from bertkit.metrics.shown import mean
 from bertkit.outcome.scored import Scored, percent
@@ -57,7 +57,7 @@ def findings(scored: Scored) -> list[Finding]:
                 found.append((group, int(is_in.sum()), mean(exact[is_in]), mean(f1[is_in])))
         assert sum(count for _, count, *_ in found) == len(rows), f"{title}: a row is in no group"
         caption = f"{caption} On {scored.where}.".strip()
-        return Table(title=title, caption=caption, columns=(first, "count", "exact_match", "f1"), rows=tuple(found))
+        return tabulate(title, caption, (first, "count", "exact_match", "f1"), found)
 
     found = [
         table("By question word", "question word", (*QUESTION_WORDS[language], OTHER),

@@ -18,7 +18,7 @@ from bertkit.data.windows import WindowMaker, texts_of
 from bertkit.data.words import words_of
 from bertkit.encode import coverage_table, cut_rows
 from bertkit.errors import BertkitError
-from bertkit.findings import Finding, Heatmap, Note, Passage, Passages, Series, Table, to_json, worst_first
+from bertkit.findings import Finding, Heatmap, Note, Passage, Passages, Series, Table, tabulate, to_json, worst_first
 from bertkit.launch import Say, settle_xla
 from bertkit.metrics.shown import counted, short_name
 from bertkit.outcome.scored import percent
@@ -100,17 +100,11 @@ def look(recipe: Recipe, estimate: bool, say: Say) -> tuple[dict[str, object], l
     return {"schema": 1, "facts": facts, "refused": stops, "estimate": takes}, found
 
 
-def table(
-    title: str, caption: str, columns: Iterable[str], rows: Iterable[Iterable], plain: Sequence[str] = ()
-) -> Table:
-    return Table(title=title, caption=caption, columns=tuple(columns), rows=tuple(map(tuple, rows)), plain=plain)
-
-
 def look_at(task: Task, splits: Splits, rows: Rows) -> Iterator[Finding]:
     """Columns, repeated and contradicting rows, texts that look like a fault, and such rows to read."""
     pairs = {s: [*own.columns.items(), *(("-", name) for name in own.unread)] for s, own in splits.found.items()}
     lines = ((split, name, column) for split, own in pairs.items() for column, name in own if name)
-    yield table("Columns", "Those without a name beside them are not read.", ("split", "column", "read as"), lines)
+    yield tabulate("Columns", "Those without a name beside them are not read.", ("split", "column", "read as"), lines)
     if said := [f"{split}: {note}" for split, own in splits.found.items() for note in own.notes]:
         yield Note(title="Read otherwise", text="; ".join(said) + ".")
     looks = [(split, row, content(task.reads, row), task.texts_in(row)) for split in rows for row in rows[split]]
@@ -139,7 +133,7 @@ def look_at(task: Task, splits: Splits, rows: Rows) -> Iterator[Finding]:
     )
     whys = ["rows", "repeated", *(f"also in {split}" for split in rows), TORN, *FAULTS, LONG_TEXT]
     lines = [(why, *(times[why, split] for split in rows)) for why in whys]
-    yield table("Rows", caption, ("what", *rows), (line for line in lines if any(line[1:])))
+    yield tabulate("Rows", caption, ("what", *rows), (line for line in lines if any(line[1:])))
     if torn := sum(times[TORN, split] for split in rows):
         text = f"{counted(torn, 'row')} have a text that has another answer elsewhere: no model can get all right."
         yield Note(title="The same text, another answer", text=text)
@@ -170,13 +164,13 @@ def labels_of(task: Task, rows: Rows) -> Iterator[Finding]:
             (s, len(own), len(rows[s]) - len(own), *(map(float, np.quantile(own, (0, 0.5, 1))) if own else [None] * 3))
             for s, own in sizes.items()
         )
-        yield table(what, "An answer counts by the characters of its first text.", columns, lines, plain=columns[3:])
+        yield tabulate(what, "An answer counts by the characters of its first text.", columns, lines, plain=columns[3:])
         return
     unit, counts = "word" if task.head == "token" else "row", {s: count_labels(rows[s], task.gold) for s in rows}
     train, names = counts["train"], [name for name, _ in sum(counts.values(), Counter()).most_common()]
     lines = [(name, *(own[name] for own in counts.values()), train[name] / train.total()) for name in names]
     caption = f"{counted(len(names), 'label')}, counted by the {unit}; the first {SHOWN_LABELS} at most."
-    yield table("Labels", caption, ("label", *rows, "share of train"), lines[:SHOWN_LABELS])
+    yield tabulate("Labels", caption, ("label", *rows, "share of train"), lines[:SHOWN_LABELS])
     if 1 < len(names) <= DRAWN_LABELS:
         look = {"rows": tuple(rows), "columns": tuple(names), "row_label": "split", "column_label": "label"}
         values = tuple(tuple(float(own[name]) for name in names) for own in counts.values())
@@ -208,7 +202,7 @@ def fit(material: Material, rows: Rows) -> Iterator[Finding]:
     caption = f"Special tokens included; {SAMPLE:,} rows of a split at most. A window holds {windows.max_length}."
     parts = {"median": 0.5, "90 %": 0.9, "99 %": 0.99, "longest": 1}
     lines = ((split, *map(int, np.quantile(own.lengths, [*parts.values()]))) for split, own in stores.items())
-    yield table("Tokens of a row", caption, ("split", *parts), lines)
+    yield tabulate("Tokens of a row", caption, ("split", *parts), lines)
     every = np.concatenate([own.lengths for own in stores.values()])
     x = np.unique(np.geomspace(every.min(), every.max(), 40).round())
     look = {"x_label": "tokens at most", "y_label": "share of rows", "shares": ("y",), "log_x": x[-1] > 30 * x[0]}
@@ -249,7 +243,7 @@ def judge(backend, words: Counter[str], pieces: float, unknown: float, unknown_i
     caption = (
         f"{SAMPLE:,} training rows at most. A word is a run of letters, a mark, or a Chinese or Japanese character."
     )
-    yield table("How the tokenizer fits", caption, ("what", "value"), lines)
+    yield tabulate("How the tokenizer fits", caption, ("what", "value"), lines)
     if unknown >= UNKNOWN:
         text = f"{percent(unknown)} of all pieces are unknown ({strange}): take a checkpoint of this language."
         yield Note(title="The tokenizer does not know this text", text=text)
@@ -291,4 +285,4 @@ def time_steps(material: Material, say: Say) -> tuple[dict[str, object], Table]:
     caption = f"On {device}, without start, checkpoints and early stopping."
     takes = {"device": device, "steps": steps, "timed_steps": len(samples), "training_seconds": training,
              "evaluation_seconds": evaluation, "memory_mb": memory_mb, "gpu_mb": gpu_mb}  # fmt: skip
-    return takes, table("What a run takes", caption, ("what", "about", "by"), lines)
+    return takes, tabulate("What a run takes", caption, ("what", "about", "by"), lines)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from bertkit.errors import BertkitError
-from bertkit.findings import Finding, Note, Table
+from bertkit.findings import Finding, Note, Table, tabulate
 from bertkit.launch import Say
 from bertkit.recipe import Recipe
 from bertkit.studies.bench.counting import Sample, products
@@ -225,18 +225,14 @@ def rate(value: float) -> int | float:
 
 
 def peak_table(peaks: Mapping[Kind, Sequence[Sample]]) -> Table:
-    rows = []
-    for kind, some in peaks.items():
-        rates = [sample.count / sample.wall / 1e9 for sample in some]
-        rows.append((*kind, rate(median(rates)), rate(min(rates)), rate(max(rates))))
-    return Table(
-        title="Matrix products",
-        caption="GFLOP/s of products as large as those of the feed-forward layers, over 1,024 tokens: what `of peak` "
-        "is a share of. Measured in the same rounds; median, least and most.",
-        columns=("precision", "threads", "GFLOP/s", "least", "most"),
-        rows=tuple(rows),
-        plain=("GFLOP/s", "least", "most"),
+    rates = {kind: [sample.count / sample.wall / 1e9 for sample in some] for kind, some in peaks.items()}
+    rows = ((*kind, *(rate(of(some)) for of in (median, min, max))) for kind, some in rates.items())
+    caption = (
+        "GFLOP/s of products as large as those of the feed-forward layers, over 1,024 tokens: what `of peak` is a "
+        "share of. Measured in the same rounds; median, least and most."
     )
+    numbers = ("GFLOP/s", "least", "most")
+    return tabulate("Matrix products", caption, ("precision", "threads", *numbers), rows, plain=numbers)
 
 
 def noise(peaks: Mapping[Kind, Sequence[Sample]], device: torch.device) -> list[Note]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bertkit.errors import BertkitError
-from bertkit.findings import Table
+from bertkit.findings import Table, tabulate
 from bertkit.metrics.classification import accuracy, f1_of, matthews
 from bertkit.metrics.glue import TASKS, TITLES, places, task_score
 from bertkit.metrics.regression import regression
@@ -165,10 +165,7 @@ def difference(name: str, scores: Sequence[Sequence[float | None]], drawn: np.nd
 
 
 def table(found: Sequence[Difference], names: tuple[str, str]) -> Table:
-    return Table(
-        title=f"{names[1]} against {names[0]}",
-        caption="On dev. Difference: second minus first, paired by seed; 95 % bootstrap interval over seeds and rows.",
-        columns=("task", "first", "second", "difference", "deviation", "low", "high", "better in", "seeds", "rows",
-                 "undefined draws"),
-        rows=tuple(tuple(entry) for entry in found),
-    )  # fmt: skip
+    caption = "On dev. Difference: second minus first, paired by seed; 95 % bootstrap interval over seeds and rows."
+    scores = ("first", "second", "difference", "deviation", "low", "high")
+    columns = ("task", *scores, "better in", "seeds", "rows", "undefined draws")
+    return tabulate(f"{names[1]} against {names[0]}", caption, columns, found)

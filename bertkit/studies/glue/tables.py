@@ -1,6 +1,6 @@
 """What a reader sees of a GLUE study: notes, tables and the figure beside people."""
 
-from bertkit.findings import Dots, Finding, Note, Table
+from bertkit.findings import Dots, Finding, Note, Table, tabulate
 from bertkit.metrics import glue
 from bertkit.metrics.glue import TASKS, TITLES, glue_score, is_complete, task_score
 from bertkit.metrics.shown import mean, short_name, show_score
@@ -14,33 +14,22 @@ def findings(results: Results, published: bool) -> list[Finding]:
     """The notes, tables and the figure of the page."""
     if not results.scores:
         return [*notes_of(results), Note(title="No results yet", text="No job is done yet.")]
-    metrics = Table(
-        title="Official metrics",
-        caption="On dev; the mean over the seeds.",
-        columns=("task", "metric", "mean", "deviation", "best"),
-        rows=tuple(
-            (TITLES[task], metric, *results.spread(task, metric))
-            for task, scores in results.scores.items()
-            for metric in scores
-        ),
-    )
-    averages = Table(
-        title="Averages in print",
-        caption="Compare a number only with one of the same rule, on the same split.",
-        columns=("name", "value", "rule"),
-        rows=(tuple(results.average), *map(tuple, glue.other_averages(results.scores))),
-    )
-    data = Table(
-        title="Data",
-        caption="Rows as read; skipped rows are named in data/TASK/sources.json.",
-        columns=("task", "split", "rows", "skipped", "held back", "source", "sha256"),
-        rows=tuple(
-            (TITLES[task], name, split["rows"], len(split["skipped"]), "yes" if split["held_back"] else "",
-             split["source"], (split["sha256"] or "")[:12])
-            for task, sources in results.sources.items()
-            for name, split in sources["splits"].items()
-        ),
+    pairs = [(task, metric) for task, scores in results.scores.items() for metric in scores]
+    rows = ((TITLES[task], metric, *results.spread(task, metric)) for task, metric in pairs)
+    columns = ("task", "metric", "mean", "deviation", "best")
+    metrics = tabulate("Official metrics", "On dev; the mean over the seeds.", columns, rows)
+    caption = "Compare a number only with one of the same rule, on the same split."
+    rows = (results.average, *glue.other_averages(results.scores))
+    averages = tabulate("Averages in print", caption, ("name", "value", "rule"), rows)
+    caption = "Rows as read; skipped rows are named in data/TASK/sources.json."
+    columns = ("task", "split", "rows", "skipped", "held back", "source", "sha256")
+    rows = (
+        (TITLES[task], name, split["rows"], len(split["skipped"]), "yes" if split["held_back"] else "",
+         split["source"], (split["sha256"] or "")[:12])
+        for task, sources in results.sources.items()
+        for name, split in sources["splits"].items()
     )  # fmt: skip
+    data = tabulate("Data", caption, columns, rows)
     if len(results.asked.seeds) == 1:
         metrics = without(metrics, SPREAD)
     beside = [published_table()] if published else []
@@ -89,14 +78,12 @@ def tasks_table(results: Results) -> Table:
     average = results.average_spread._replace(mean=results.average.value)
     rows.append((results.average.name, *average, mean(list(people.values())), relative["average"],
                  "mean of the above", None, len(results.whole_seeds)))  # fmt: skip
-    table = Table(
-        title="Scores by task",
-        caption="Task score: the unweighted mean of the task's metrics, on dev. Human: on test, Nangia and Bowman "
-        "2019, by the same metrics; relative: human = 1.",
-        columns=("task", "score", "deviation", "best", "human", "relative", "metrics", "dev rows", "seeds"),
-        rows=tuple(rows),
-        plain=("relative",),
+    caption = (
+        "Task score: the unweighted mean of the task's metrics, on dev. Human: on test, Nangia and Bowman 2019, by the "
+        "same metrics; relative: human = 1."
     )
+    columns = ("task", "score", "deviation", "best", "human", "relative", "metrics", "dev rows", "seeds")
+    table = tabulate("Scores by task", caption, columns, rows, plain=("relative",))
     return table if len(results.asked.seeds) > 1 else without(table, SPREAD)
 
 
@@ -124,16 +111,13 @@ def dots(results: Results, published: bool) -> Dots:
 
 def published_table() -> Table:
     """The rows that others have printed, for comparison."""
-    return Table(
-        title="Published rows",
-        caption="As printed; where two metrics are printed, the task score is their mean. Undefined: not printed.",
-        columns=("model", "split", *(TITLES[task] for task in TASKS), "GLUE", "source"),
-        rows=tuple(
-            (row.name, row.split, *(glue.whole_score(task, row.scores) for task in TASKS),
-             found.value if (found := glue_score(row.scores)).name == "GLUE" else None, row.source)
-            for row in (*glue.PUBLISHED, glue.HUMAN)
-        ),
+    rows = (
+        (row.name, row.split, *(glue.whole_score(task, row.scores) for task in TASKS),
+         found.value if (found := glue_score(row.scores)).name == "GLUE" else None, row.source)
+        for row in (*glue.PUBLISHED, glue.HUMAN)
     )  # fmt: skip
+    caption = "As printed; where two metrics are printed, the task score is their mean. Undefined: not printed."
+    return tabulate("Published rows", caption, ("model", "split", *TITLES.values(), "GLUE", "source"), rows)
 
 
 def lines(results: Results) -> list[str]:
