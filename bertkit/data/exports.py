@@ -40,9 +40,10 @@ def labelled(record: dict[str, object], is_kept: bool) -> object:
         given = [some for some in annotations if isinstance(some, dict) and not some.get("was_cancelled")]
         if len(given) > 1 and not is_kept:
             return BadRow(f"has {len(given)} annotations", hint="keep one of them")
-        results = given[0].get("result") if given else ()
-        parts = [part for part in results or () if isinstance(part, dict) and isinstance(part.get("value"), dict)]
-        chosen = {str(part.get("from_name")): part["value"]["choices"] for part in parts if "choices" in part["value"]}
+        results = given[0].get("result") if given else []
+        parts = [part for part in results if isinstance(part, dict)] if isinstance(results, list) else []
+        values = [(str(part.get("from_name")), part.get("value")) for part in parts]
+        chosen = {name: value["choices"] for name, value in values if isinstance(value, dict) and "choices" in value}
         only = {"label": next(iter(chosen.values()))} if len(chosen) == 1 else {}
         return {"id": record.get("id"), **data} if is_kept else {"id": record.get("id"), **only, **data, **chosen}
     if isinstance(record.get("accept"), list) and "options" in record and not is_kept:  # Prodigy

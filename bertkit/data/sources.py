@@ -208,7 +208,9 @@ def collect(file: File, table: Table, rules: Rules, located: Mapping[str, str | 
     if rules.trimmed:
         some = ", ".join(map(repr, islice(rules.trimmed, 3))) + (", ..." if len(rules.trimmed) > 3 else "")
         notes += (f"{rules.trimmed.total():,} labels are read without their extra white space: {some}",)
-    unread = tuple(name for name in table.names if name not in located.values())
+    last = {"-1": str(len(table.names) - 2)} if file.ending == ".conll" else {}  # two names of one column
+    read = {last.get(name, name) for name in located.values()}
+    unread = tuple(name for name in table.names if last.get(name, name) not in read)
     return Rows(
         rows, rules.class_names, tuple(left.bad), left.ignored, given, tuple(left.empty), notes,
         columns=located, unread=unread,

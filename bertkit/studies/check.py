@@ -128,9 +128,7 @@ def look_at(task: Task, splits: Splits, rows: Rows) -> Iterator[Finding]:
         also = [f"also in {other}" for other in where if other != split and key in where[other]]
         times.update((why, split) for why in ["rows", *(["repeated"] if (split, key) in seen else []), *also, *whys])
         seen.add((split, key))
-    caption = (
-        f"Compared without case and white space. Very long: {LONG} times the median, over {LONG_FROM:,} characters."
-    )
+    caption = f"Case and white space aside. Very long: {LONG} times the median and over {LONG_FROM:,} characters."
     whys = ["rows", "repeated", *(f"also in {split}" for split in rows), TORN, *FAULTS, LONG_TEXT]
     lines = [(why, *(times[why, split] for split in rows)) for why in whys]
     yield tabulate("Rows", caption, ("what", *rows), (line for line in lines if any(line[1:])))
@@ -169,7 +167,7 @@ def labels_of(task: Task, rows: Rows) -> Iterator[Finding]:
     unit, counts = "word" if task.head == "token" else "row", {s: count_labels(rows[s], task.gold) for s in rows}
     train, names = counts["train"], [name for name, _ in sum(counts.values(), Counter()).most_common()]
     lines = [(name, *(own[name] for own in counts.values()), train[name] / train.total()) for name in names]
-    caption = f"{counted(len(names), 'label')}, counted by the {unit}; the first {SHOWN_LABELS} at most."
+    caption = f"{counted(len(names), 'label')}, counted by the {unit}, {SHOWN_LABELS} shown at most. Shares times 100."
     yield tabulate("Labels", caption, ("label", *rows, "share of train"), lines[:SHOWN_LABELS])
     if 1 < len(names) <= DRAWN_LABELS:
         look = {"rows": tuple(rows), "columns": tuple(names), "row_label": "split", "column_label": "label"}
@@ -187,17 +185,12 @@ def labels_of(task: Task, rows: Rows) -> Iterator[Finding]:
         yield Note(title="One label prevails", text=f"{text} (train.best_by=f1_macro).")
 
 
-def spread(rows: Sequence[Row], most: int) -> list[Row]:
-    """So many rows at most, evenly over all."""
-    return [rows[index] for index in np.unique(np.linspace(0, len(rows) - 1, most).astype(int))]
-
-
 def fit(material: Material, rows: Rows) -> Iterator[Finding]:
     """Lengths and windows, and what the tokenizer makes of the words."""
     task, windows, backend = material.task, material.recipe.windows, material.tokenizer.backend_tokenizer
     # without a limit each row is one window, cut by the code that training uses, and no token counts twice
     whole = WindowMaker(backend, windows.model_copy(update={"max_length": 1 << 30, "max_short_length": None}))
-    some = {split: spread(own, SAMPLE) for split, own in rows.items()}
+    some = {split: own[:: -(-len(own) // SAMPLE)] for split, own in rows.items()}  # evenly over all
     stores = {split: cut_rows(task, own, whole).store for split, own in some.items()}
     caption = f"Special tokens included; {SAMPLE:,} rows of a split at most. A window holds {windows.max_length}."
     parts = {"median": 0.5, "90 %": 0.9, "99 %": 0.99, "longest": 1}
@@ -239,10 +232,8 @@ def judge(backend, words: Counter[str], pieces: float, unknown: float, unknown_i
         same = [a == known[word] for word, a in zip(having, pieces_of(map(change, having)), strict=True)]
         is_lost = all(same) and sum(words[word] for word in having) >= UNKNOWN * words.total()
         lost[what] = max(having, key=words.__getitem__) if is_lost else None
-        lines.append((f"tells {what}", "has none" if not having else "no" if all(same) else "yes"))
-    caption = (
-        f"{SAMPLE:,} training rows at most. A word is a run of letters, a mark, or a Chinese or Japanese character."
-    )
+        lines.append((f"sees {what}", "has none" if not having else "no" if all(same) else "yes"))
+    caption = f"{SAMPLE:,} training rows at most. A word is a run of letters, a mark, or a Chinese character."
     yield tabulate("How the tokenizer fits", caption, ("what", "value"), lines)
     if unknown >= UNKNOWN:
         text = f"{percent(unknown)} of all pieces are unknown ({strange}): take a checkpoint of this language."
@@ -260,29 +251,30 @@ def time_steps(material: Material, say: Say) -> tuple[dict[str, object], Table]:
     lane = open_lane(settle(material, say), (), STEPS)
     plan, store = lane.prepared.plan, material.train.store
     steps, rows = plan.step_count, material.splits.validation
+    few = rows[:: -(-len(rows) // ANSWERED)]
     with Memory() as memory:
         lane.train(1)  # the first step chooses kernels and fills caches
         samples, began = [], time.monotonic()
         while len(samples) < STEPS and time.monotonic() - began < SECONDS:
             samples.append(lane.train(1))
-        answered = lane.evaluate([cut_rows(material.task, spread(rows, ANSWERED), material.maker)])
+        answered = lane.evaluate([cut_rows(material.task, few, material.maker)])
     tokens = float(store.lengths.sum()) * steps / plan.steps_per_epoch
     training = tokens * sum(one.wall for one in samples) / sum(one.tokens for one in samples)
     times = -(-steps // (material.recipe.train.evaluate_every or plan.steps_per_epoch))
     evaluation = answered.wall / answered.count * len(rows) * times
     memory_mb, gpu_mb = round(memory.most / MEGABYTE), held().get("gpu_mb")
     lines = [
-        ("training", duration(training), f"{counted(steps, 'step')} of {training / steps:.3g} s; {len(samples)} timed"),
         (
-            "evaluation",
-            duration(evaluation),
-            f"{counted(times, 'time')} {counted(len(rows), 'row')}; {answered.count} timed",
+            "training",
+            duration(training),
+            f"{steps:,} x {training / steps:.3g} s; {counted(len(samples), 'step')} timed",
         ),
+        ("evaluation", duration(evaluation), f"{times} x {counted(len(rows), 'row')}; {answered.count} timed"),
         ("memory of the process", f"{memory_mb:,} MB", "the most in these steps"),
         *([("memory of the GPU", f"{gpu_mb:,} MB", "the most in these steps")] if gpu_mb else []),
     ]
     device = lane.prepared.setup.summary
-    caption = f"On {device}, without start, checkpoints and early stopping."
+    caption = f"On {device}, as busy as it is now; without start, checkpoints and early stopping."
     takes = {"device": device, "steps": steps, "timed_steps": len(samples), "training_seconds": training,
              "evaluation_seconds": evaluation, "memory_mb": memory_mb, "gpu_mb": gpu_mb}  # fmt: skip
     return takes, tabulate("What a run takes", caption, ("what", "about", "by"), lines)

@@ -108,7 +108,7 @@ def test_a_tokenizer_fits_by_its_pieces(looked, language):
     assert ("The tokenizer does not know this text" in said) == ("not" in language)
     accents = looked(csv([(f"naïve {text}", label) for text, label in GOOD]))
     assert "is read as 'naive'" in notes(accents)["The tokenizer drops accents"]
-    assert tables(accents)["How the tokenizer fits"]["tells accents"] == {"value": "no"}
+    assert tables(accents)["How the tokenizer fits"]["sees accents"] == {"value": "no"}
 
 
 def test_lengths_are_those_of_windows_without_a_limit(looked):

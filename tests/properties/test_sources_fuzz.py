@@ -184,3 +184,37 @@ def test_words_hold_every_character_that_is_not_space_or_control(text):
     assert all(not character.isprintable() or character.isspace() for character in lost)
     rest = iter(text)
     assert all(character in rest for character in "".join(words))  # in order
+
+
+def mostly(strategy: st.SearchStrategy) -> st.SearchStrategy:
+    """Another value now and then: an object that is wrong all over is not looked into."""
+    return st.integers(0, 4).flatmap(lambda number: strategy if number else leaves)
+
+
+values = mostly(st.fixed_dictionaries({"choices": mostly(st.lists(names, max_size=2))}))
+parts = mostly(st.fixed_dictionaries({"value": values, "from_name": leaves}))
+results = mostly(st.fixed_dictionaries({"result": mostly(st.lists(parts, max_size=2)), "was_cancelled": st.booleans()}))
+annotations = mostly(st.lists(results, max_size=2))
+studio = st.fixed_dictionaries({"data": mostly(st.fixed_dictionaries({"text": leaves})), "annotations": annotations})
+answers = mostly(st.sampled_from(["accept", "reject"]))
+prodigy = st.fixed_dictionaries(
+    {"text": leaves, "accept": mostly(st.lists(leaves)), "options": leaves, "answer": answers}
+)
+
+
+@quick
+@given(st.lists(studio | prodigy, min_size=1, max_size=4))
+def test_whatever_an_annotation_tool_exports_is_rows_or_an_error(tmp_path, exported):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(exported))
+    rows_or_error(path)
+
+
+@quick
+@given(st.text(alphabet="T1\t 0359;AdaPER\r\n#", max_size=40), st.text(alphabet="Ada ran\r\n我", max_size=20))
+def test_whatever_a_folder_of_brat_holds_is_rows_or_an_error(tmp_path, marks, text):
+    folder = tmp_path / "brat"
+    folder.mkdir(exist_ok=True)
+    (folder / "a.ann").write_bytes(marks.encode())
+    (folder / "a.txt").write_bytes(text.encode())
+    rows_or_error(folder)

@@ -210,3 +210,10 @@ def test_a_document_that_is_not_there_or_no_file_is_one_error(write, tmp_path):
     with pytest.raises(BertkitError, match=r"two.txt: there is no such file"):
         read_brat(folder)
     assert "NAME.ann together" in caught.value.hint
+
+
+def test_columns_are_read_or_unread_by_one_name(write):
+    read = read_rows(write("a.conll", "Ada NNP B-PER\n\nso RB O\n"), ENTITIES)
+    assert (read.columns, read.unread) == ({"id": None, "tags": "-1", "words": "0"}, ("1",))
+    read = read_rows(write("b.csv", "text,label,-1,n\na,x,b,c\n"), CLASS)
+    assert read.unread == ("-1", "n")
