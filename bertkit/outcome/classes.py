@@ -45,16 +45,10 @@ def label_findings(
     counts = {label: (pairs[label, label], given_count[label], gold_count[label]) for label in labels}
     table = label_table(what, f"Count: how often the {what} is gold. On {where}.", counts)
     if len(labels) <= MATRIX_LABELS:
-        matrix = Heatmap(
-            title="Confusion",
-            caption=f"Rows: gold; columns: predicted; counts. On {where}.",
-            row_label="gold",
-            column_label="predicted",
-            rows=tuple(labels),
-            columns=tuple(labels),
-            values=tuple(tuple(float(pairs[gold, given]) for given in labels) for gold in labels),
-        )
-        return [matrix, table]
+        names, caption = tuple(labels), f"Rows: gold; columns: predicted; counts. On {where}."
+        sides = {"row_label": "gold", "column_label": "predicted", "rows": names, "columns": names}
+        values = tuple(tuple(float(pairs[gold, given]) for given in labels) for gold in labels)
+        return [Heatmap(title="Confusion", caption=caption, values=values, **sides), table]
     place = {label: number for number, label in enumerate(labels)}
     wrong = sorted((-pairs[gold, given], place[gold], place[given]) for gold, given in pairs if gold != given)
     caption = f"Share: of the rows with that gold label. On {where}."

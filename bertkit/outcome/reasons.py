@@ -1,6 +1,6 @@
 """Which words an answer stands on, as rows to read: the stronger the colour, the more a word adds or takes away."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from bertkit.findings import Passage, Passages, Span
 from bertkit.metrics.shown import counted
@@ -31,17 +31,13 @@ def passage(task: Task, explained: Prediction) -> Passage:
     evidence = f"{explained['evidence']:.2f}; {explained['baseline']:.2f} without the text"
     facts = {"gold": str(explained["gold"])} if isinstance(explained.get("gold"), str | float) else {}
     facts |= {"predicted": f"{answer:.2f}" if isinstance(answer, float) else str(answer)}
+
+    def mark(word: Mapping) -> Span:
+        kind = "for" if word["weight"] > 0 else "against"
+        return Span(kind=kind, start=word["start"], end=word["end"], strength=abs(word["weight"]) / strongest)
+
     spans = {
-        column: tuple(
-            Span(
-                kind="for" if word["weight"] > 0 else "against",
-                start=word["start"],
-                end=word["end"],
-                strength=abs(word["weight"]) / strongest,
-            )
-            for word in words
-            if abs(word["weight"]) > FAINT * strongest
-        )
+        column: tuple(mark(word) for word in words if abs(word["weight"]) > FAINT * strongest)
         for column, words in found.items()
     }
     texts = {column: explained[column] for column in task.reads.text}

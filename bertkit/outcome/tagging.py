@@ -8,7 +8,7 @@ from operator import eq
 
 import numpy as np
 
-from bertkit.findings import Finding, Passage, Span, Table, worst_first
+from bertkit.findings import Finding, Passage, Span, Table, tabulate, worst_first
 from bertkit.metrics.shown import counted, mean
 from bertkit.outcome.classes import label_findings
 from bertkit.outcome.scored import Scored
@@ -69,7 +69,7 @@ def by_novelty(words: Sequence[str], is_right: np.ndarray, seen: Mapping[str, Se
                 rows.append((name, *chain.from_iterable((len(some), mean(some)) for some in chosen)))
         caption += f" in this very form; ignoring case: in any form that differs in case only. On {where}."
         columns = (first, "count", "accuracy", "count, ignoring case", "accuracy, ignoring case")
-        tables.append(Table(title=title, caption=caption, columns=columns, rows=tuple(rows)))
+        tables.append(tabulate(title, caption, columns, rows))
     return tables
 
 

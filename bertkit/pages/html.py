@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from bertkit.config import read_yaml, validate
 from bertkit.disk import parse, read_whole, write_atomically
 from bertkit.errors import BertkitError
-from bertkit.findings import Cell, Finding, Span, Table, from_json, to_json
+from bertkit.findings import Cell, Finding, Span, Table, from_json, tabulate, to_json
 from bertkit.metrics.shown import counted, is_share, short_name, show_score
 from bertkit.rundir import RunDir
 
@@ -141,32 +141,30 @@ def _run(directory: Path) -> View:
     run = RunDir(directory).open()
     metrics, about, recipe = run.read_json("metrics.json"), run.read_json("environment.json"), run["recipe.yaml"]
     name, split, splits = metrics["headline"], metrics.get("split"), metrics.get("splits", {})
-    trained, seed, scores = metrics.get("train", {}), metrics.get("seed"), splits.get(split, {})
+    trained, scores = metrics.get("train", {}), splits.get(split, {})
     seconds, rows = trained.get("seconds"), f", {counted(scores['rows'], 'row')}" if "rows" in scores else ""
     model = read_yaml(recipe).get("model")
     checkpoint = str(model.get("checkpoint", "")) if isinstance(model, Mapping) else ""
+    facts = {
+        "training rows": trained.get("rows"),
+        "steps": trained.get("steps"),
+        "best step": (metrics.get("best") or {}).get("step"),
+        "seed": metrics.get("seed"),
+        "training time": None if seconds is None else f"{seconds / 60:,.1f} min",
+    }
+    place = {key: about.get(key) for key in ("device", "precision", "processes", "platform", "began")}
+    environment = {
+        "Run": {**place, "seed": metrics.get("seed")},
+        "Versions": {key: about.get(key) for key in ("bertkit", "python")} | about.get("packages", {}),
+        "Data": about.get("data", {}),
+    }
     return View(
         title=f"{run.read_json('task.json').get('name', 'run')}, {short_name(checkpoint)}",
         headline=(show_score(name, scores.get(name)), f"{name} on {split or 'nothing'}{rows}"),
-        facts=_shown(
-            {
-                "training rows": trained.get("rows"),
-                "steps": trained.get("steps"),
-                "best step": (metrics.get("best") or {}).get("step"),
-                "seed": seed,
-                "training time": None if seconds is None else f"{seconds / 60:,.1f} min",
-            }
-        ),
+        facts=_shown(facts),
         findings=[*_scores(splits), *read_findings(run["findings.json"])],
         settings=recipe.read_text(encoding="utf-8"),
-        environment={
-            "Run": _shown(
-                {key: about.get(key) for key in ("device", "precision", "processes", "platform", "began")}
-                | {"seed": seed}
-            ),
-            "Versions": _shown({key: about.get(key) for key in ("bertkit", "python")} | about.get("packages", {})),
-            "Data": _shown(about.get("data", {})),
-        },
+        environment={name: _shown(values) for name, values in environment.items()},
         date=str(about.get("began", ""))[:10],
     )
 
@@ -177,8 +175,7 @@ def _scores(splits: Mapping[str, Mapping[str, float | None]]) -> list[Finding]:
     rows = tuple((split, *map(scores.get, names)) for split, scores in splits.items())
     plain = tuple(name for name in names if not is_share(name))
     caption = f"Times 100{', but for ' if plain else ''}{', '.join(plain)}."
-    table = Table(title="Scores", caption=caption, columns=("split", *names), rows=rows, plain=plain)
-    return [table] if rows else []
+    return [tabulate("Scores", caption, ("split", *names), rows, plain=plain)] if rows else []
 
 
 def _study(directory: Path) -> tuple[View, list[Entry]]:

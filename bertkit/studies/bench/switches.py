@@ -201,22 +201,21 @@ def compare(
 def table(work: str, lines: Sequence[Line]) -> Table:
     """The lines of one kind of work."""
     title, samples, operations = WORKS[work]
-    return Table(
-        title=title,
-        caption=f"Medians over the rounds; samples are {samples}, tokens useful ones, no padding. Ratio: useful "
-        "tokens a second over those of the recipe as given in the same round, with the least and the most; CPU ratio: "
-        "in processor seconds. Padding: share of the positions of the batches. Of peak: operations of useful tokens, "
-        f"{operations} a weight of the encoder's matrices and attention's, over the machine's own "
-        "matrix products of that precision.",
-        columns=("variant", "samples/s", "tokens/s", "ratio", "least", "most", "CPU ratio", "padding", "of peak",
-                 "wall s", "CPU s"),
-        rows=tuple(
-            (line.name, rate(line.samples), rate(line.tokens), *(round(x, 3) for x in line[3:7]), line.padding,
-             line.of_peak, round(line.wall, 3), round(line.cpu, 3))
-            for line in lines
-        ),
-        plain=("samples/s", "tokens/s", "ratio", "least", "most", "CPU ratio", "wall s", "CPU s"),
+    caption = (
+        f"Medians over the rounds; samples are {samples}, tokens useful ones, no padding. Ratio: useful tokens a "
+        "second over those of the recipe as given in the same round, with the least and the most; CPU ratio: in "
+        "processor seconds. Padding: share of the positions of the batches. Of peak: operations of useful tokens, "
+        f"{operations} a weight of the encoder's matrices and attention's, over the machine's own matrix products of "
+        "that precision."
+    )
+    rows = (
+        (line.name, rate(line.samples), rate(line.tokens), *(round(x, 3) for x in line[3:7]), line.padding,
+         line.of_peak, round(line.wall, 3), round(line.cpu, 3))
+        for line in lines
     )  # fmt: skip
+    speeds, times = ("samples/s", "tokens/s", "ratio", "least", "most", "CPU ratio"), ("wall s", "CPU s")
+    columns = ("variant", *speeds, "padding", "of peak", *times)
+    return tabulate(title, caption, columns, rows, plain=speeds + times)
 
 
 def rate(value: float) -> int | float:
