@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from bertkit.errors import BertkitError as BertkitError
     from bertkit.inference import Predictor as Predictor
     from bertkit.launch.start import spawn as spawn
+    from bertkit.pages.answers import show as show
     from bertkit.pages.notebook import Findings as Findings
     from bertkit.pages.notebook import report as report
     from bertkit.recipe import Recipe as Recipe
@@ -28,6 +29,7 @@ _NAMES = {
     "errors": "BertkitError",
     "inference": "Predictor",
     "launch.start": "spawn",
+    "pages.answers": "show",
     "pages.notebook": "Findings report",
     "recipe": "Recipe load_recipe",
     "run": "evaluate explain finetune load predict",

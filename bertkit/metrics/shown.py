@@ -35,6 +35,11 @@ def show_score(name: str, value: float | None) -> str:
     return f"{100 * value:.2f}" if is_share(name) else f"{value:.3f}"
 
 
+def percent(share: float) -> str:
+    """A fraction as people read it."""
+    return f"{100 * share:.1f} %"
+
+
 def describe_scores(scores: Mapping[str, float | None]) -> str:
     """Scores in one line; counts stand before their names."""
     shown = []

@@ -6,9 +6,9 @@ from operator import eq
 
 from bertkit.encode import coverage_table
 from bertkit.findings import Finding, Note, Passages, Series
-from bertkit.metrics.shown import LOWER_IS_BETTER
+from bertkit.metrics.shown import LOWER_IS_BETTER, percent
 from bertkit.outcome import classes, spans, tagging
-from bertkit.outcome.scored import Background, Scored, percent
+from bertkit.outcome.scored import Background, Scored
 from bertkit.outcome.tagging import tags_seen
 from bertkit.tasks.base import Prediction, Row, Task
 

@@ -7,8 +7,8 @@ from itertools import chain
 import numpy as np
 
 from bertkit.findings import Finding, Heatmap, Passage, Series, label_table, tabulate, worst_first
-from bertkit.metrics.shown import mean
-from bertkit.outcome.scored import Scored, equal_parts, percent
+from bertkit.metrics.shown import mean, percent
+from bertkit.outcome.scored import Scored, equal_parts
 
 MATRIX_LABELS = 40  # a larger matrix cannot be read
 CONFUSIONS = 30

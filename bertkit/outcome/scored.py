@@ -60,11 +60,6 @@ class Scored(NamedTuple):
         return Passage(title=str(row["id"]), facts=facts, texts=texts, spans=spans)
 
 
-def percent(share: float) -> str:
-    """A fraction as people read it."""
-    return f"{100 * share:.1f} %"
-
-
 def equal_parts(values: np.ndarray, count: int) -> list[np.ndarray]:
     """Cut N numbers by size into at most `count` groups of about equally many; equal numbers are never parted.
 

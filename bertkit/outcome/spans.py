@@ -8,8 +8,8 @@ import numpy as np
 
 from bertkit.findings import Finding, Passage, Span, Table, tabulate, worst_first
 from bertkit.metrics import squad
-from bertkit.metrics.shown import mean
-from bertkit.outcome.scored import Scored, percent
+from bertkit.metrics.shown import mean, percent
+from bertkit.outcome.scored import Scored
 
 OTHER = "other"
 NO_ANSWER = "(no answer)"

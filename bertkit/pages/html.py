@@ -85,17 +85,18 @@ def render(directory: str | Path, more: Sequence[Finding] = ()) -> str:
     directory = Path(directory)
     view, entries = view_of(directory)
     view = view._replace(findings=[*view.findings, *more])
-    return _fill("page.html", "figure", view=view, entries=entries, folder=directory.resolve().name)
+    return fill("page.html", "figure", view=view, entries=entries, folder=directory.resolve().name)
 
 
 def fragment(findings: Sequence[Finding]) -> str:
     """Findings as one element, with its style, that can stand in any page."""
     # a notebook is one page: ids of one cell's figures must not be those of another's
     ids = f"figure-{hashlib.sha256(json.dumps(to_json(findings)).encode()).hexdigest()[:12]}"
-    return _fill("fragment.html", ids, findings=findings)
+    return fill("fragment.html", ids, findings=findings, answers=())
 
 
-def _fill(template: str, ids: str, **values: object) -> str:
+def fill(template: str, ids: str, **values: object) -> str:
+    """A template of this folder with its values; every id in its figures begins with `ids`."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     from bertkit.pages.plots import draw

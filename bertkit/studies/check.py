@@ -20,8 +20,7 @@ from bertkit.encode import coverage_table, cut_rows
 from bertkit.errors import BertkitError
 from bertkit.findings import Finding, Heatmap, Note, Passage, Passages, Series, Table, tabulate, to_json, worst_first
 from bertkit.launch import Say, settle_xla
-from bertkit.metrics.shown import counted, short_name
-from bertkit.outcome.scored import percent
+from bertkit.metrics.shown import counted, percent, short_name
 from bertkit.pages.html import write_report
 from bertkit.prepare import Material, read_material
 from bertkit.recipe import Recipe, load_recipe
