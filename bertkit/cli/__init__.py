@@ -8,21 +8,42 @@ import warnings
 import typer
 
 from bertkit.cli import inventory, runs, studies
+from bertkit.cli.shared import Verbs
 from bertkit.errors import BertkitError, Interrupted
 from bertkit.launch import is_rank, leave, say
 
-app = typer.Typer(
+GREETING = """\
+Fine-tune a pretrained BERT on your own rows. To begin, with reviews that come along:
+
+  bertkit train sentiment/reviews --out runs/first
+  bertkit predict runs/first --text "I would go again"
+  bertkit report runs/first
+
+`bertkit --help` lists all commands, `bertkit COMMAND --help` explains one.
+`bertkit --install-completion` lets your shell complete them."""
+
+app = Verbs(
     name="bertkit",
-    help="Fine-tune a pretrained BERT on your own rows: sentiment, NLI, part-of-speech tags, question answering.",
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+    help="Fine-tune a pretrained BERT on your own rows: sentiment, NLI, part-of-speech tags, named entities, question "
+    "answering.",
+    pretty_exceptions_enable=False, rich_markup_mode="rich", invoke_without_command=True,
 )  # fmt: skip
-for verb in (
-    runs.train, runs.evaluate, runs.predict, runs.merge, runs.report, runs.watch, studies.check, studies.bench,
-    inventory.tasks, inventory.doctor,
-):  # fmt: skip
-    app.command()(verb)
-app.add_typer(inventory.recipe, name="recipe")
-app.add_typer(studies.glue, name="glue")
+PANELS = {
+    "Learn and answer": (runs.train, runs.evaluate, runs.predict, runs.merge),
+    "Look": (studies.check, runs.watch, runs.report, studies.bench),
+    "What there is": (inventory.tasks, inventory.doctor),
+}
+for panel, verbs in PANELS.items():
+    for verb in verbs:
+        app.command(panel=panel)(verb)
+app.add_typer(inventory.recipe, name="recipe", rich_help_panel="What there is")
+app.add_typer(studies.glue, name="glue", rich_help_panel="Studies")
+
+
+@app.callback()
+def greet(call: typer.Context) -> None:
+    if call.invoked_subcommand is None:
+        print(GREETING)
 
 
 def main() -> None:
@@ -73,8 +94,7 @@ def _run(arguments: list[str]) -> int:
         if not hasattr(error, "format_message"):
             raise
         message = error.format_message()
-        if message.startswith("Usage:"):  # a command without its subcommand shows its help
-            say(message)
+        if not message:  # a command without its subcommand, which has shown its help
             return 2
         raise BertkitError(message, hint="see `bertkit --help`, and `bertkit COMMAND --help`") from None
     raise Interrupted("interrupted")

@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 import bertkit
-from bertkit.cli.shared import Json, Settings, read_recipe, recipe_path, shipped_recipes
+from bertkit.cli.recipes import read_recipe, recipe_path, shipped_recipes
+from bertkit.cli.shared import Json, Settings, Verbs, What
 from bertkit.errors import BertkitError
 from bertkit.launch import settle_xla
 from bertkit.metrics.shown import counted
@@ -23,7 +24,7 @@ EXTRAS = {
     "torch_xla": "training on a TPU",
     "sentencepiece": "ALBERT, XLM-R and DeBERTa tokenizers without a tokenizer.json",
 }
-recipe = typer.Typer(help="List, show, check and copy recipes.", no_args_is_help=True)
+recipe = Verbs(help="List, show, check and copy recipes.", no_args_is_help=True)
 
 
 def tasks() -> None:
@@ -46,10 +47,8 @@ def list_recipes() -> None:
 
 
 @recipe.command("show")
-def show_recipe(
-    what: Annotated[str, typer.Argument(metavar="TASK|RECIPE", show_default=False)], settings: Settings = ()
-) -> None:
-    """Print a recipe with all defaults filled in."""
+def show_recipe(what: What, settings: Settings = ()) -> None:
+    """Print a recipe with all defaults filled in: bertkit recipe show qa"""
     from bertkit.config import dump_yaml
     from bertkit.tasks.base import make_task
 
@@ -59,7 +58,7 @@ def show_recipe(
 
 @recipe.command("check")
 def check_recipe(what: Annotated[list[str], typer.Argument(metavar="RECIPE...", show_default=False)]) -> None:
-    """Check the keys, values and task of recipes without running them."""
+    """Check the keys, values and task of recipes without running them: bertkit recipe check mine.yaml"""
     from bertkit.tasks.base import make_task
 
     for name in what:
@@ -72,7 +71,7 @@ def copy_recipe(
     what: Annotated[str, typer.Argument(metavar="RECIPE", show_default=False)],
     to: Annotated[Path, typer.Argument(metavar="FILE", show_default=False)],
 ) -> None:
-    """Copy a recipe to a file that you can edit."""
+    """Copy a recipe to a file that you can edit: bertkit recipe copy sentiment/csv mine.yaml"""
     if to.exists():
         raise BertkitError(f"{to} already exists", hint="give another name")
     from bertkit.disk import write_atomically

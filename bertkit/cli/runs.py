@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bertkit.cli.shared import Json, Launcher, Quiet, RunFolder, Settings, Verbose, launchable, read_recipe
+from bertkit.cli.complete import complete_run
+from bertkit.cli.recipes import read_recipe
+from bertkit.cli.shared import Json, Launcher, Quiet, RunFolder, Settings, Verbose, What, launchable
 from bertkit.errors import BertkitError
 from bertkit.launch import is_first, process_count, say, sayer
 
@@ -22,8 +24,7 @@ if TYPE_CHECKING:
 
 @launchable
 def train(
-    what: Annotated[str, typer.Argument(metavar="TASK|RECIPE", help="A task, the name of a recipe, or a YAML file.",
-                                        show_default=False)],
+    what: What,
     settings: Settings = (),
     model: Annotated[str | None, typer.Option("--model", "-m", help="Hub id or folder of the checkpoint.")] = None,
     train_file: Annotated[str | None, typer.Option("--train", help="Training rows.")] = None,
@@ -214,7 +215,12 @@ def _ask(task: Task, answer: Callable, texts: dict[str, str]) -> Iterator[dict[s
 
 
 def report(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a run or a study.", show_default=False)],
+    directory: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR", help="Folder of a run or a study.", show_default=False, autocompletion=complete_run
+        ),
+    ],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; default: DIR/report.html.")] = None,
     explained: Annotated[int, typer.Option("--explain", min=0, help="So many rows with the words that count.")] = 0,
 ) -> None:

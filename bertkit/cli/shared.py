@@ -3,34 +3,65 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Sequence
 from functools import wraps
-from inspect import Parameter, Signature, signature
+from inspect import Parameter, Signature, getdoc, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple, get_type_hints
 
 import typer
 
-import bertkit
-from bertkit.errors import BertkitError, did_you_mean
+from bertkit.cli.complete import complete_recipe, complete_run, complete_setting
 from bertkit.launch import follow_parent, is_rank, restarts, say
 from bertkit.launch.plan import Asked, plan_launch, without_options
 from bertkit.launch.start import run_launch
 
 if TYPE_CHECKING:
-    from bertkit.recipe import Recipe
+    pass
 
-SUFFIXES = (".yaml", ".yml")
+
+class Verbs(typer.Typer):
+    """Commands whose docstrings begin with `what it does: bertkit how to call it`."""
+
+    def command(self, name: str | None = None, panel: str | None = None) -> Callable[[Callable], Callable]:
+        """Add a command; `panel` is the group that its help stands in."""
+
+        def add(verb: Callable) -> Callable:
+            first, _, rest = getdoc(verb).partition("\n")
+            what, _, example = first.partition(": bertkit ")
+            lines = re.sub(r"(?<!\n)\n(?!\n)", " ", rest.strip())  # a paragraph is one line
+            help_ = f"{what.rstrip('.')}.\n\n{lines}".replace("[", r"\[")
+            epilog = f"Example: bertkit {example}".replace("[", r"\[") if example else None
+            return super(Verbs, self).command(name, help=help_, epilog=epilog, rich_help_panel=panel)(verb)
+
+        return add
+
+
+What = Annotated[
+    str,
+    typer.Argument(
+        metavar="TASK|RECIPE", help="A task, the name of a recipe, or a YAML file.", show_default=False,
+        autocompletion=complete_recipe,
+    ),
+]  # fmt: skip
 Settings = Annotated[
     list[str],
-    typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as train.epochs=2.", show_default=False),
+    typer.Argument(metavar="KEY=VALUE...", help="Settings, such as train.epochs=2.", show_default=False,
+                   autocompletion=complete_setting),
+]  # fmt: skip
+PRINTED, SEVERAL = "Output", "Several processes"  # panels of options
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.", rich_help_panel=PRINTED)]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.", rich_help_panel=PRINTED)]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", help="Print device, model and windows, too.", rich_help_panel=PRINTED),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print device, model and windows, too.")]
 RunFolder = Annotated[
-    Path, typer.Argument(metavar="RUN", help="Folder that `bertkit train --out` wrote.", show_default=False)
-]
+    Path,
+    typer.Argument(metavar="RUN", help="Folder that `bertkit train --out` wrote.", show_default=False,
+                   autocompletion=complete_run),
+]  # fmt: skip
 
 
 class Launcher(NamedTuple):
@@ -72,7 +103,12 @@ def launchable(command: Callable) -> Callable:
             name,
             Parameter.KEYWORD_ONLY,
             default=Asked._field_defaults[name],
-            annotation=Annotated[kind.__origin__, typer.Option(f"--{name.replace('_', '-')}", **kind.__metadata__[0])],
+            annotation=Annotated[
+                kind.__origin__,
+                typer.Option(
+                    f"--{name.replace('_', '-')}", rich_help_panel="Several processes", **kind.__metadata__[0]
+                ),
+            ],
         )
         for name, kind in kinds.items()
     ]
@@ -92,45 +128,3 @@ def launchable(command: Callable) -> Callable:
     run.__signature__ = Signature([call, *(entry.replace(kind=Parameter.KEYWORD_ONLY) for entry in own), *added])
     run.__annotations__ = {}  # typer reads the signature above; these would be the wrapped command's
     return run
-
-
-def read_recipe(what: str, settings: Sequence[str] = (), flags: Mapping[str, str | None] | None = None) -> Recipe:
-    """The recipe that a task name, a recipe name or a file stands for.
-
-    Args:
-        settings: `key=value`; these win over everything else.
-        flags: dotted key -> value of an option; None where the option was not given.
-    """
-    from bertkit.config import put, read_yaml
-    from bertkit.recipe import load_recipe
-    from bertkit.tasks.base import task_names
-
-    known, shipped = task_names(), shipped_recipes()
-    is_module = what not in shipped and "." in what and all(part.isidentifier() for part in what.split("."))
-    if what in known or (is_module and not what.endswith(SUFFIXES)):
-        tree = {"task": {"name": what}}
-    elif "/" in what or what.endswith(SUFFIXES) or what in shipped:
-        tree = read_yaml(recipe_path(what))
-    else:
-        raise BertkitError(f"there is no task or recipe {what!r}", hint=did_you_mean(what, [*known, *shipped]))
-    for dotted, value in (flags or {}).items():
-        if value is not None:
-            tree = put(tree, dotted, value)
-    return load_recipe(tree, settings)
-
-
-def shipped_recipes() -> dict[str, Path]:
-    """Name -> file of the recipes, which lie inside an installed package or beside it in a checkout."""
-    here = Path(bertkit.__file__).parent
-    folder = next((path for path in (here / "recipes", here.parent / "recipes") if path.is_dir()), here)
-    found = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
-    return {name: path for name, path in found.items() if not name.startswith("launch/")}  # accelerate's own
-
-
-def recipe_path(what: str) -> Path:
-    path, shipped = Path(what), shipped_recipes()
-    if path.suffix in SUFFIXES or path.is_file():
-        return path
-    if what not in shipped:
-        raise BertkitError(f"there is no recipe {what!r}", hint=did_you_mean(what, shipped))
-    return shipped[what]

@@ -10,11 +10,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from bertkit.cli.shared import SUFFIXES, Json, Quiet, Settings, read_recipe, shipped_recipes
+from bertkit.cli.recipes import SUFFIXES, read_recipe, shipped_recipes
+from bertkit.cli.shared import Json, Quiet, Settings, Verbs, What
 from bertkit.errors import BertkitError
 from bertkit.launch import say, sayer
 
-glue = typer.Typer(
+glue = Verbs(
     help="Fine-tune on the nine GLUE tasks, score them as GLUE does, submit, and compare studies.",
     no_args_is_help=True,
 )
@@ -108,8 +109,7 @@ def compare_glue(
 
 
 def bench(
-    what: Annotated[str, typer.Argument(metavar="[TASK|RECIPE]", help="A task, the name of a recipe, or a YAML file.",
-                                        show_default=False)] = "sentiment",
+    what: What = "sentiment",
     settings: Settings = (),
     model: Annotated[str | None, typer.Option("--model", "-m", help="Hub id or folder; default: a tiny model.")] = None,
     train_file: Annotated[str | None, typer.Option("--train", help="Training rows; default: bundled rows.")] = None,

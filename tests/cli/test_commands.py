@@ -68,11 +68,9 @@ print(codes, sorted(heavy), light, sorted(later), file=sys.stderr)
 
 
 def test_commands_without_their_rest_are_helped(bertkit):
-    for words in ([], ["recipe"]):
-        done = bertkit(*words)
-        assert (done.code, done.out) == (2, "")
-        assert done.err.startswith("Usage: bertkit")
-        assert "error" not in done.err
+    done = bertkit("recipe")
+    assert (done.code, done.err) == (2, "")
+    assert "Usage: bertkit recipe" in done.out
     for words, problem in ((["nope"], "No such command 'nope'."), (["train"], "Missing argument 'TASK|RECIPE'.")):
         done = bertkit(*words)
         assert done.code == 2

@@ -84,7 +84,7 @@ def test_a_task_keeps_its_threads_where_jobs_share_the_cores(tmp_path):
     jobs = plan(tmp_path, "hardware.device=cpu", "hardware.precision=fp32", "rte.hardware.threads=3")
     code = """
 import sys, torch
-from bertkit.cli.shared import read_recipe
+from bertkit.cli.recipes import read_recipe
 from bertkit.train.device_setup import set_up_device
 for recipe in sys.argv[1:]:
     set_up_device(read_recipe(recipe, []).hardware)
