@@ -243,8 +243,6 @@ def _location(tree: object, detail: ErrorDetails) -> list[str]:
 
 def _suggest(model: type[BaseModel], sections: Sequence[str], path: str, key: str) -> str:
     """What an unknown key may mean: our name for a foreign one, a key of another section, or the nearest name."""
-    if key == "int8":
-        return "it was removed with the part of torch that it used; leave it out"
     homes = {name: _look_up(model, [name])[0] for name in model.model_fields}
     meant = [ours for ours, foreign in FOREIGN_NAMES.items() if key in foreign.split()]
     meant += [f"{name}.{key}" for name, home in homes.items() if home and key in home.model_fields]

@@ -75,9 +75,7 @@ class Material:
         return Background(covered, tags_seen(self.task, self.splits.train), self.splits.notes)
 
 
-def read_material(
-    recipe: Recipe, task: Task, splits: Splits, label_names: Sequence[str] | None, say: Callable[[str], None]
-) -> Material:
+def read_material(recipe: Recipe, task: Task, splits: Splits, say: Callable[[str], None]) -> Material:
     """Open the checkpoint's files and bind the labels; finds out all that can be wrong before a weight is read."""
     checkpoint = local(recipe.model)
     architecture = load_config(checkpoint)
@@ -89,7 +87,7 @@ def read_material(
     is_run = checkpoint.checkpoint != path_of(recipe.model.checkpoint) and "LABEL_0" not in known.values()
     if is_run and not task.labels and not recipe.model.replace_head:  # its outputs keep their meanings
         check_labels(splits.labels, tuple(known.values()), f"train, going on from {recipe.model.checkpoint}")
-    task = bind_labels(recipe, task, splits, label_names, known)
+    task = bind_labels(recipe, task, splits, known)
     return Material(
         recipe=recipe.model_copy(update={"windows": windows, "task": task.model_dump(mode="json")}),
         task=task,

@@ -204,13 +204,6 @@ class HardwareConfig(Section):
     token_cache: bool = knob(True, "keep the tokens of large data on disk (in $BERTKIT_CACHE, else ~/.cache/bertkit)")
     gradient_checkpointing: bool = knob(False, "recompute activations in the backward pass to save memory")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _of_older_runs(cls, value: object) -> object:
-        # recipe.yaml of older runs names a setting that is gone
-        is_off = isinstance(value, dict) and value.get("int8") is False
-        return {name: given for name, given in value.items() if name != "int8"} if is_off else value
-
 
 class LogConfig(Section):
     """What a run reports, and to whom."""

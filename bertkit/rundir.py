@@ -21,21 +21,13 @@ HISTORY, PACE = "history.jsonl", "pace.jsonl"
 Scores = dict[str, int | float | None]  # metric -> fraction or None, and `rows`
 
 
-class Trained(BaseModel):
-    """`train` in metrics.json."""
-
-    rows: int | None = None
-    steps: int | None = None
-    seconds: float | None = None
-
-
 class Metrics(BaseModel):
     """metrics.json, as far as readers rely on it."""
 
     headline: str
     split: str | None = None
     splits: dict[str, Scores] = {}
-    train: Trained = Trained()
+    train: Scores = {}  # rows, steps and seconds of the training
     best: dict[str, JsonValue] | None = None
 
 

@@ -35,11 +35,8 @@ class Splits(NamedTuple):
 
 def read_splits(
     recipe: Recipe, task: Task, say: Callable[[str], None], rows: Mapping[str, object] | None = None
-) -> tuple[Splits, tuple[str, ...] | None]:
-    """The rows of all splits, and the class names that the source declares.
-
-    `rows`, split -> rows in memory, take the place of all that the recipe names.
-    """
+) -> Splits:
+    """The rows of all splits; `rows`, split -> rows in memory, take the place of all that the recipe names."""
     data = recipe.data
     sources: Mapping[str, tuple[object, str]] = sources_of(data)
     if rows is not None:
@@ -89,7 +86,7 @@ def read_splits(
     caveats["Rows left out"] = ["These rows are not part of any figure. " + "; ".join(left_out)] if left_out else []
     notes = tuple(Note(title=title, text="; ".join(texts) + ".") for title, texts in caveats.items() if texts)
     beside = {split: some._replace(rows=[]) for split, some in found.items()}
-    return Splits(**rows, labels=labels, notes=notes, found=beside), found["train"].label_names
+    return Splits(**rows, labels=labels, notes=notes, found=beside)
 
 
 def sources_of(data: DataConfig) -> dict[str, tuple[str, str]]:
@@ -153,15 +150,14 @@ def caveats_of(task: Task, rows: Mapping[str, list[Row]], labels: Collection[str
     return {"Labels without a training row": unlearned, "Rows that stand in train as well": shared}
 
 
-def bind_labels(
-    recipe: Recipe, task: Task, splits: Splits, features: Sequence[str] | None, checkpoint: Mapping[int, str] | None
-) -> Task:
+def bind_labels(recipe: Recipe, task: Task, splits: Splits, checkpoint: Mapping[int, str] | None) -> Task:
     """A copy of the task with its labels decided, every split checked against them."""
     if task.head in ("span", "number"):
         return task
     seen = splits.labels if task.labels else task.implied(splits.labels)
+    declared = splits.found["train"].label_names
     labels = resolve_labels(
-        seen, recipe=task.labels, checkpoint=checkpoint, features=features, inventory=task.inventory
+        seen, recipe=task.labels, checkpoint=checkpoint, features=declared, inventory=task.inventory
     )
     # validated again, for settings that name a label
     task = validate(type(task), {**task.model_dump(), "labels": labels}, where="task")
@@ -248,16 +244,14 @@ def rename(rows: Sequence[Row], gold: str, names: Mapping[str, str]) -> None:
 
 def say_left_out(found: Rows, name: str, say: Callable[[str], None]) -> str:
     """Say which rows were not read, and what was done to others; returns the former, counted."""
-    some = ", ".join(found.empty[:5]) + (", ..." if len(found.empty) > 5 else "")
     counts = []
-    for count, noun, which, more in (
-        (len(found.skipped), "bad row", "", "; the first: " + "".join(found.skipped[:1])),
-        (found.ignored_labels, "row", " with ignored labels", ""),
-        (len(found.empty), "row", " with an empty text", f": {some}"),
-    ):
-        if count:
-            counts.append(counted(count, noun) + which)
-            say(f"{name}: {counts[-1]} {'is' if count == 1 else 'are'} left out{more}")
+    left = found.left
+    kinds = [("bad row", "", left.bad, 1), *(("row", f" {why}", some, 5) for why, some in left.unused.items())]
+    for noun, which, some, shown in kinds:
+        if some:
+            counts.append(counted(len(some), noun) + which)
+            first = ", ".join(some[:shown]) + (", ..." if len(some) > shown else "")
+            say(f"{name}: {counts[-1]} {'is' if len(some) == 1 else 'are'} left out: {first}")
     for note in found.notes:
         say(f"{name}: {note}")
     return ", ".join(counts)

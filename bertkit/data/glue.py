@@ -214,8 +214,8 @@ def read_split(task: str, split: str, path: str, config: str | None = None, part
     known = {name: name for name in layout.labels} | dict(zip(layout.codes, layout.labels, strict=True))
     names = table.class_names.get(located["label"])
     rules = GlueRules(columns=columns, class_names=names, required=not is_test, known=known)
-    found, _ = collect(file, table, rules, located)
-    rows, bad = found.rows, found.skipped
+    found = collect(file, table, rules, located)
+    rows, bad = found.rows, tuple(found.left.bad)
     if not rows and not bad:
         raise no_rows(file)
     if not rows:

@@ -14,6 +14,7 @@ from bertkit.data.formats import parse_json
 from bertkit.data.words import words_and_tags, words_of
 
 UNANSWERABLE = "set task.unanswerable=true"
+IGNORED, EMPTY = "with an ignored label", "with an empty text"  # why a row is not used
 SEVERAL = "for several labels a row, or none, train the task classification with task.kind=labels"
 LIST_ITEM = r"""('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|-?\d+)"""
 PYTHON_LIST = re.compile(rf"\[\s*({LIST_ITEM}\s*(,\s*{LIST_ITEM}\s*)*,?\s*)?\]")  # 'a' 'b' would be read as 'ab'
@@ -32,12 +33,8 @@ class Columns(NamedTuple):
     entities: bool = False  # tags mark entities, and may come as spans of characters
 
 
-class IgnoredLabel(Exception):
-    """The row has a label that the user wants left out."""
-
-
-class EmptyText(Exception):
-    """The row has an answer, and nothing to learn it from."""
+class Unused(Exception):
+    """A row is right, and left out: it has a label that the user ignores, or an answer and no text to learn it from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +90,7 @@ class Rules:
     def check_ignored(self, names: Iterable[str | None]) -> None:
         """One ignored label leaves the whole row out."""
         if self.ignored and not self.ignored.isdisjoint(name or "" for name in names):
-            raise IgnoredLabel
+            raise Unused(IGNORED)
 
     def labels(self, value: object) -> tuple[str, ...] | None:
         """Class names without repeats; an empty list or string means that no class fits."""
@@ -128,7 +125,7 @@ class Rules:
         if self.columns.answers:
             self.check_question(row, *self.columns.text)
         elif self.required and not all(row[name].strip() for name in self.columns.text):
-            raise EmptyText
+            raise Unused(EMPTY)
         for name in self.columns.words:
             self.check_words(row, name)
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from bertkit.data.files import BadRow, File, Table, cut, name_parts, no_rows, show
 from bertkit.data.formats import is_column_file, not_an_object
 from bertkit.data.opening import ending_of, find, open_pipe, open_table, table_of
-from bertkit.data.rules import SEVERAL, Columns, EmptyText, IgnoredLabel, Rules
+from bertkit.data.rules import EMPTY, IGNORED, SEVERAL, Columns, Rules, Unused
 from bertkit.data.words import entity_names
 from bertkit.errors import BertkitError, did_you_mean, nearest, one_line
 
@@ -38,17 +38,32 @@ class NoColumn(BertkitError):
         self.column = column
 
 
+@dataclass
+class LeftOut:
+    """What is left out of a source, as it is read."""
+
+    bad: list[str] = field(default_factory=list)  # `FILE:LINE: reason`
+    hint: str = ""  # what to do about the first bad row
+    # why a row is not used -> `FILE:LINE` of each
+    unused: dict[str, list[str]] = field(default_factory=lambda: {IGNORED: [], EMPTY: []})
+
+    def nothing(self, file: File) -> BertkitError:
+        """That no row is left, and why."""
+        if not (self.bad or any(self.unused.values())):
+            return no_rows(file)
+        counts = ", ".join([f"{len(self.bad)} bad", *(f"{len(some)} {why}" for why, some in self.unused.items())])
+        message = f"{file.name}: no row is left: {counts}" + (f"; the first: {self.bad[0]}" if self.bad else "")
+        return BertkitError(message, hint="look at data.columns, data.skip_bad_rows and data.ignore_labels")
+
+
 class Rows(NamedTuple):
     """What `read_rows` read, and what it left out."""
 
-    rows: list[
-        dict[str, object]
-    ]  # or an iterator: `id` (the source's own, else the row's number from 0) and the task's columns
+    # or an iterator: `id` (the source's own, else the row's number from 0) and the task's columns
+    rows: list[dict[str, object]]
     label_names: tuple[str, ...] | None  # the classes in order, where the source declares them (ClassLabel)
-    skipped: tuple[str, ...]  # `FILE:LINE: reason`, one for each bad row that was left out
-    ignored_labels: int  # rows left out because their label is in `ignore_labels`
+    left: LeftOut
     given: list[dict[str, object]]  # for prediction: what the source holds of each row
-    empty: tuple[str, ...]  # `FILE:LINE` of each row left out because a text is empty or white space
     notes: tuple[str, ...]  # what else was done to the rows, a sentence each
     unused: frozenset[str] = frozenset()  # keys of `data.labels` that no row has
     columns: Mapping[str, str | None] = MappingProxyType({})  # task column -> column of the source
@@ -101,9 +116,9 @@ def read_rows(
     if as_stream:
         left = LeftOut()
         rows = streamed(file, checked(file, table, rules, located, left), left, skip_bad_rows)
-        return Rows(rows, class_names, left.bad, 0, [], left.empty, table.notes)
-    found, left = collect(file, table, rules, located)
-    check_rows(file, found, left, columns.label if require_gold else None, skip_bad_rows)
+        return Rows(rows, class_names, left, [], table.notes)
+    found = collect(file, table, rules, located)
+    check_rows(file, found, columns.label if require_gold else None, skip_bad_rows)
     return found
 
 
@@ -136,24 +151,6 @@ def to_file(
     return file
 
 
-@dataclass
-class LeftOut:
-    """What is left out of a source, as it is read."""
-
-    bad: list[str] = field(default_factory=list)  # `FILE:LINE: reason`
-    hint: str = ""  # what to do about the first bad row
-    empty: list[str] = field(default_factory=list)  # `FILE:LINE` of each row with an empty text
-    ignored: int = 0  # rows with a label that is ignored
-
-    def nothing(self, file: File) -> BertkitError:
-        """That no row is left, and why."""
-        if not (self.bad or self.empty or self.ignored):
-            return no_rows(file)
-        counts = f"{len(self.bad)} bad, {self.ignored} with an ignored label, {len(self.empty)} with an empty text"
-        message = f"{file.name}: no row is left: {counts}" + (f"; the first: {self.bad[0]}" if self.bad else "")
-        return BertkitError(message, hint="look at data.columns, data.skip_bad_rows and data.ignore_labels")
-
-
 def checked(
     file: File, table: Table, rules: Rules, located: Mapping[str, str | None], left: LeftOut
 ) -> Iterator[tuple[dict[str, object], dict[str, object]]]:
@@ -171,10 +168,8 @@ def checked(
             name = None
             row["id"] = row["id"] or str(number)
             rules.check(row)
-        except IgnoredLabel:
-            left.ignored += 1
-        except EmptyText:
-            left.empty.append(where)
+        except Unused as why:
+            left.unused[str(why)].append(where)
         except BadRow as reason:
             left.hint = left.hint or reason.hint
             if rules.columns.answers:
@@ -197,7 +192,7 @@ def streamed(file: File, pairs: Iterator[tuple], left: LeftOut, skip_bad_rows: b
         raise left.nothing(file)
 
 
-def collect(file: File, table: Table, rules: Rules, located: Mapping[str, str | None]) -> tuple[Rows, LeftOut]:
+def collect(file: File, table: Table, rules: Rules, located: Mapping[str, str | None]) -> Rows:
     """All rows of a source."""
     rows, given, left = [], [], LeftOut()
     for row, record in checked(file, table, rules, located, left):
@@ -211,15 +206,12 @@ def collect(file: File, table: Table, rules: Rules, located: Mapping[str, str | 
     last = {"-1": str(len(table.names) - 2)} if file.ending == ".conll" else {}  # two names of one column
     read = {last.get(name, name) for name in located.values()}
     unread = tuple(name for name in table.names if last.get(name, name) not in read)
-    return Rows(
-        rows, rules.class_names, tuple(left.bad), left.ignored, given, tuple(left.empty), notes,
-        columns=located, unread=unread,
-    ), left  # fmt: skip
+    return Rows(rows, rules.class_names, left, given, notes, columns=located, unread=unread)
 
 
-def check_rows(file: File, found: Rows, left: LeftOut, label: str | None, skip_bad_rows: bool) -> None:
+def check_rows(file: File, found: Rows, label: str | None, skip_bad_rows: bool) -> None:
     """Refuse bad rows unless they may be skipped, no rows, and ids of several; warn where a class looks like more."""
-    bad = left.bad
+    left, bad = found.left, found.left.bad
     joined = next((row[label] for row in found.rows if "|" in row[label]), None) if label else None
     if bad and not skip_bad_rows:
         more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
@@ -229,10 +221,8 @@ def check_rows(file: File, found: Rows, left: LeftOut, label: str | None, skip_b
         raise left.nothing(file)
     if joined:
         warnings.warn(f"{file.name}: {show(joined)} is read as one class; {SEVERAL}", stacklevel=2)
-    twice = [
-        name for name, times in Counter(row["id"] for row in found.rows).items() if times > 1
-    ]  # predictions are gathered by id
-    if twice:
+    # predictions are gathered by id
+    if twice := [name for name, times in Counter(row["id"] for row in found.rows).items() if times > 1]:
         some = ", ".join(map(cut, twice[:5])) + (", ..." if len(twice) > 5 else "")
         hint = "make the ids unique, or name a column in which they are: data.columns.id=NAME"
         raise BertkitError(f"{file.name}: {len(twice)} ids belong to more than one row: {some}", hint=hint)

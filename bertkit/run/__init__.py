@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from bertkit.data.labels import check_labels
 from bertkit.data.opening import is_pipe, is_table
+from bertkit.data.rules import EMPTY
 from bertkit.data.sources import NoColumn
 from bertkit.data.writing import beside
 from bertkit.disk import written_atomically
@@ -62,7 +63,7 @@ def evaluate(
     if losses := cover(predictor.task, parts).losses():
         say(f"{name}: {losses}")
     scores, _ = predictor.evaluate(parts)
-    counts = {"rows": len(found.rows), "skipped": len(found.skipped) + len(found.empty)}
+    counts = {"rows": len(found.rows), "skipped": len(found.left.bad) + len(found.left.unused[EMPTY])}
     return {"headline": predictor.task.headline, "data": name, **scores, **counts}
 
 

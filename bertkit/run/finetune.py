@@ -115,7 +115,7 @@ def _prepare(
     the rows are gone with this function.
     """
     detail = say if recipe.log.verbose else sayer(quiet=True)
-    splits, label_names = read_splits(recipe, task, say, rows)
+    splits = read_splits(recipe, task, say, rows)
 
     from bertkit import prepare
     from bertkit.train.device_setup import set_up_device, with_shapes
@@ -124,7 +124,7 @@ def _prepare(
 
     setup = set_up_device(recipe.hardware, check_trackers(recipe.log.trackers), run.path, precision)
     detail(f"device: {setup.summary}")
-    material = prepare.read_material(recipe, task, splits, label_names, say)
+    material = prepare.read_material(recipe, task, splits, say)
     setup = with_shapes(setup, material.recipe)
     if setup.training.widths:
         detail(f"batches: padded to {setup.training.widths}, one shape each")

@@ -73,17 +73,17 @@ def look(recipe: Recipe, estimate: bool, say: Say) -> tuple[dict[str, object], l
     """What `run` gives back and writes."""
     task, refused, takes = make_task(recipe.task), [], None
     try:
-        splits, names = read_splits(recipe, task, say)
+        splits = read_splits(recipe, task, say)
     except BertkitError as error:
         refused.append(error)
         try:
-            splits, names = read_splits(load_recipe(recipe.tree(), ["data.skip_bad_rows=true"]), task, say)
+            splits = read_splits(load_recipe(recipe.tree(), ["data.skip_bad_rows=true"]), task, say)
         except BertkitError:
             raise error from None
     rows: Rows = {split: some for split in SPLITS if (some := getattr(splits, split))}
     found = [*splits.notes, *look_at(task, splits, rows), *labels_of(task, rows)]
     try:
-        material = read_material(recipe, task, splits, names, say)
+        material = read_material(recipe, task, splits, say)
         found += fit(material, rows)
         if estimate:
             takes, measured = time_steps(material, say)

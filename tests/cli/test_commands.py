@@ -270,7 +270,7 @@ def test_settings_of_data_and_hardware_may_differ_from_the_runs(bertkit, finishe
     )
     assert done.code == 0, done.err
     assert json.loads(done.out)["rows"] == 2  # a row without text is left out, too, and said
-    assert "1 row with ignored labels is left out" in done.err
+    assert "1 row with an ignored label is left out" in done.err
 
 
 def test_a_task_of_ones_own_lies_in_the_folder_where_one_works(tmp_path):
@@ -349,7 +349,7 @@ def test_every_scored_split_keeps_its_predictions_and_what_was_left_out_is_said(
         line.replace('"', "") for line in lines[21:27]
     ]
     notes = {entry["title"]: entry for entry in json.loads((tmp_path / "run/findings.json").read_text())}
-    assert notes["Rows left out"]["text"].endswith("train: 1 bad row, 1 row with ignored labels.")
+    assert notes["Rows left out"]["text"].endswith("train: 1 bad row, 1 row with an ignored label.")
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -219,7 +219,7 @@ def test_bad_rows_are_left_out_on_demand_and_reported(bertkit, write, tmp_path):
         "--json",
     )
     assert done.code == 0, done.err
-    assert f"{path}: 2 bad rows are left out; the first: {path}: question q2: answer 'Anna' does not stand" in done.err
+    assert f"{path}: 2 bad rows are left out: {path}: question q2: answer 'Anna' does not stand" in done.err
     assert json.loads(done.out)["train"]["rows"] == 5
     done = bertkit("evaluate", tmp_path / "run", "--data", path, "--json", "data.skip_bad_rows=false")
     check(Done(done.code, done.out, done.err[done.err.index("error") :]), f"{path}: question q2: ", "skip_bad_rows")

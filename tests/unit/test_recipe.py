@@ -53,13 +53,6 @@ def test_a_section_left_empty_is_the_default():
     assert recipe_of("train.epochs=2", train=None).train.epochs == 2
 
 
-def test_int8_is_gone_and_recipes_of_older_runs_still_load():
-    assert recipe_of(hardware={"int8": False}) == recipe_of()
-    for error in (error_of(hardware={"int8": True}), error_of("hardware.int8=true")):
-        assert error.message == "hardware: unknown key 'int8'"
-        assert error.hint == "it was removed with the part of torch that it used; leave it out"
-
-
 def test_home_folders_are_written_with_a_tilde():
     assert recipe_of("model.checkpoint=~/bert").model.checkpoint == str(Path.home() / "bert")
 

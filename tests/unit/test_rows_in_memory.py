@@ -34,7 +34,7 @@ TABLES = pytest.mark.parametrize("held", [list, as_frame, as_polars, as_dataset]
 
 def read(task: str, rows, *assignments: str):
     recipe, said = load_recipe({"task": task}, assignments), []
-    return read_splits(recipe, make_task(recipe.task), said.append, rows)[0], said
+    return read_splits(recipe, make_task(recipe.task), said.append, rows), said
 
 
 @HOLDERS
@@ -42,7 +42,7 @@ def test_they_become_the_rows_that_a_file_gives(held, tmp_path):
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
     splits, said = read("sentiment", {"train": held(ROWS)}, "data.group_by=guest")
     recipe = load_recipe({"task": "sentiment", "data": {"train": str(tmp_path / "a.jsonl"), "group_by": "guest"}})
-    expected, _ = read_splits(recipe, make_task(recipe.task), lambda _: None)
+    expected = read_splits(recipe, make_task(recipe.task), lambda _: None)
     assert splits == expected
     assert said == ["validation: 2 of 20 training rows are held back by guest (seed 0)"]
 

@@ -130,7 +130,7 @@ class Lane:
 def open_bench(recipe: Recipe, say: Say) -> Bench:
     """Read the rows, once for all lanes."""
     task = make_task(recipe.task)
-    return settle(read_material(recipe, task, *read_splits(recipe, task, say), say), say)
+    return settle(read_material(recipe, task, read_splits(recipe, task, say), say), say)
 
 
 def settle(material: Material, say: Say) -> Bench:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from bertkit.data import files
+from bertkit.data.rules import IGNORED
 from bertkit.data.sources import Columns, read_rows
 from bertkit.data.words import words_of
 from bertkit.errors import BertkitError
@@ -131,7 +132,7 @@ def test_wrong_number_of_fields_is_named_with_line_and_counts(write):
     assert error.hint == MEND
     read = read_rows(path, SENTIMENT, skip_bad_rows=True)
     assert [(row["id"], row["text"]) for row in read.rows] == [("0", "two\nlines"), ("2", "ok")]
-    assert read.skipped == (
+    assert tuple(read.left.bad) == (
         f"{path}:5: has 3 fields, but the first line has 2",
         f"{path}:7: has 1 fields, but the first line has 2",
     )
@@ -274,7 +275,7 @@ def test_a_bad_json_line_is_one_bad_row(write, value, reason):
     assert error.hint.endswith("leave such rows out with data.skip_bad_rows=true")
     read = read_rows(path, SENTIMENT, skip_bad_rows=True)
     assert [row["id"] for row in read.rows] == ["0", "2"]
-    assert [line.startswith(f"{path}:2: {reason}") for line in read.skipped] == [True]
+    assert [line.startswith(f"{path}:2: {reason}") for line in read.left.bad] == [True]
 
 
 def test_rows_of_a_json_list_are_named_by_their_number(write):
@@ -363,7 +364,7 @@ def test_ignored_labels_are_counted_and_never_bad(write):
     path = write("a.jsonl", json_lines(*({"text": text, "label": label} for text, label in rows)))
     read = read_rows(path, SENTIMENT, ignore_labels=["-", ""])
     assert [row["id"] for row in read.rows] == ["0", "3"]
-    assert (read.ignored_labels, read.skipped) == (3, ())
+    assert (len(read.left.unused[IGNORED]), read.left.bad) == (3, [])
 
 
 def test_files_without_a_row_left_are_errors(write):
@@ -676,7 +677,7 @@ def check_classes(source: str, **options) -> None:
     error = error_of(source, SENTIMENT, **options)
     assert error.message == f"{source}: row 2: column 'label' has no label"
     read = read_rows(source, SENTIMENT, ignore_labels=["-1"], **options)
-    assert (len(read.rows), read.ignored_labels) == (2, 1)
+    assert (len(read.rows), len(read.left.unused[IGNORED])) == (2, 1)
     assert list(read.rows[0]) == ["id", "label", "text"]
 
 
@@ -873,16 +874,16 @@ def test_real_questions_have_their_answers():
     rows = read_rows(f"{DATA}/squad_v2/dev-v2.0_cs224n_half.json", QA, unanswerable=True).rows
     assert (len(rows), sum(not row["answers"] for row in rows)) == (6078, 3168)
     read = read_rows(f"{DATA}/cmrc2018/cmrc2018_trial.json", QA, skip_bad_rows=True)
-    assert (len(read.rows), len(read.skipped)) == (995, 7)
-    assert sum("does not stand at character" in line for line in read.skipped) == 5
-    assert sum("column 'question' is empty" in line for line in read.skipped) == 2
+    assert (len(read.rows), len(read.left.bad)) == (995, 7)
+    assert sum("does not stand at character" in line for line in read.left.bad) == 5
+    assert sum("column 'question' is empty" in line for line in read.left.bad) == 2
 
 
 @real
 def test_real_pairs_and_texts_are_read_whole():
     gold = {"premise": "sentence1", "hypothesis": "sentence2", "label": "gold_label"}
     read = read_rows(f"{DATA}/snli/snli_1.0_dev.jsonl.gz", NLI, mapping=gold, ignore_labels=["-"])
-    assert (len(read.rows), read.ignored_labels) == (9842, 158)
+    assert (len(read.rows), len(read.left.unused[IGNORED])) == (9842, 158)
     places = {"premise": 0, "hypothesis": 1, "label": 2}
     assert len(read_rows(f"{DATA}/xnli/dev-de.tsv", NLI, mapping=places).rows) == 2490
     mrpc = {"premise": "#1 String", "hypothesis": "#2 String", "label": "Quality"}

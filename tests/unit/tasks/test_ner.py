@@ -116,9 +116,9 @@ def test_labels_that_a_recipe_names_stay_as_they_are_and_draw_the_same_rows():
             {"task": {"name": "ner", "labels": labels}, "data": {"train_rows": 20, "group_by": "none"}}
         )
         task = make_task(recipe.task)
-        splits, _ = read_splits(recipe, task, lambda text: None, {"train": rows})
+        splits = read_splits(recipe, task, lambda text: None, {"train": rows})
         found[len(labels)] = splits.train, splits.validation
-        bound = bind_labels(recipe, task, splits, None, None)
+        bound = bind_labels(recipe, task, splits, None)
         assert bound.labels == tuple(labels or ["B-PER", "I-PER", "O"])
     assert found[0] == found[3]
 
