@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Mapping
 from contextlib import nullcontext
 from itertools import chain, islice
 from pathlib import Path
@@ -105,6 +105,7 @@ def predict(
     """Answer new rows: bertkit predict runs/reviews --text "I would go again" """
     from bertkit.data.writing import Answers, as_json, check_out
     from bertkit.disk import checksum
+    from bertkit.reopen import read_run
     from bertkit.run import FINELY, load, predict
     from bertkit.rundir import RunDir
 
@@ -114,8 +115,10 @@ def predict(
             "give one kind of input: --input FILE, --text, or --question with --context",
             hint="bertkit predict RUN --input rows.csv --out predictions.jsonl",
         )
-    if source is None and split is not None:
-        raise BertkitError(f"--split {split}: there is one text", hint="give a source with --input")
+    if source is None:
+        if split is not None:
+            raise BertkitError(f"--split {split}: there is one text", hint="give a source with --input")
+        _check_texts(read_run(run, settings)[0].task, texts)
     out = None if out == Path("-") else out
     if out is not None:
         check_out(out)
@@ -134,7 +137,8 @@ def predict(
         answers = Answers(out, {"run": trained, "input": source, "settings": same, "explain": explain}, resume)
     if source is None:
         predictor = load(run, [*assignments, *(FINELY if explain else ())], quiet)
-        found = _ask(predictor.task, predictor.explain if explain else predictor.predict, texts)
+        given = tuple(texts.values())
+        found = (predictor.explain if explain else predictor.predict)([given if len(given) > 1 else given[0]])
     else:
         found = predict(
             run, source, assignments=assignments, split=split or "test", explain=explain,
@@ -181,12 +185,6 @@ def _texts(
             context = context_file.read_bytes().decode()  # line ends stay: answers have offsets
         except (OSError, UnicodeDecodeError) as error:
             raise BertkitError(f"--context-file: {context_file} cannot be read ({error})") from None
-    if (question is None) != (context is None):
-        raise BertkitError("--question and --context (or --context-file) belong together", hint="give both")
-    if second is not None and text is None:
-        raise BertkitError("--second needs a first text", hint="give it with --text")
-    if text is not None and question is not None:
-        raise BertkitError("--text and --question belong to different tasks", hint="give one of the two")
     given = {"--text": text, "--second": second, "--question": question, "--context": context}
     for name, value in given.items():
         if value is not None and any("\ud800" <= character <= "\udfff" for character in value):
@@ -200,8 +198,8 @@ def _flags_of(task: Task) -> tuple[str, ...]:
     return ("--question", "--context") if columns == ("question", "context") else ("--text", "--second")[: len(columns)]
 
 
-def _ask(task: Task, answer: Callable, texts: dict[str, str]) -> Iterator[dict[str, object]]:
-    """Answer the texts of the options, once they are known to be what the run reads."""
+def _check_texts(task: Task, texts: Mapping[str, str]) -> None:
+    """Refuse texts of the options that are not what the run reads."""
     flags, columns = _flags_of(task), task.reads.text or ("text",)
     if tuple(texts) != flags:
         raise BertkitError(
@@ -210,8 +208,6 @@ def _ask(task: Task, answer: Callable, texts: dict[str, str]) -> Iterator[dict[s
         )
     if flags[0] == "--question" and not (texts["--question"].strip() and texts["--context"].strip()):
         raise BertkitError("--question and --context must hold some text", hint="one of them is empty")
-    given = tuple(texts.values())
-    return answer([given if len(given) > 1 else given[0]])
 
 
 def report(

@@ -39,20 +39,15 @@ def group_keys(columns: Columns, row: Mapping[str, object]) -> Collection[Hashab
 
 
 def group_rows(keys: Iterable[Collection[Hashable]]) -> list[int]:
-    """The group of each row, as the number of one of its rows; rows that share a key are in one group."""
-    parents: list[int] = []
+    """The number of each row's group; rows that share a key are in one group."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     owners: dict[Hashable, int] = {}
-
-    def root(row: int) -> int:
-        while parents[row] != row:
-            parents[row] = row = parents[parents[row]]
-        return row
-
-    for row, some in enumerate(keys):
-        parents.append(row)
-        for key in some:
-            parents[root(row)] = root(owners.setdefault(key, row))
-    return [root(row) for row in range(len(parents))]
+    links = [[(row, owners.setdefault(key, row)) for key in some] for row, some in enumerate(keys)]
+    pairs = np.array(list(chain.from_iterable(links)), np.int32).reshape(-1, 2)
+    graph = coo_array((np.ones(len(pairs), bool), tuple(pairs.T)), shape=(len(links), len(links)))
+    return connected_components(graph, directed=False)[1].tolist()
 
 
 def hold_back(

@@ -11,7 +11,6 @@ import numpy as np
 class Window(NamedTuple):
     """One window of a row, as a task sees it; S tokens, no padding."""
 
-    row: int  # number of the row it belongs to
     number: int  # its index among the windows of the row
     count: int  # how many windows the row has
     spans: np.ndarray  # (S, 2) int32 character offsets in the long side; (-1, -1) off that side
@@ -50,11 +49,9 @@ class WindowStore:
 
     def __getitem__(self, index: int) -> Window:
         tokens = slice(self.offsets[index], self.offsets[index + 1])
-        row = int(self.rows[index])
         return Window(
-            row,
             int(self.numbers[index]),
-            int(self.counts[row]),
+            int(self.counts[self.rows[index]]),
             _NO_SPANS if self.spans is None else self.spans[tokens],
             _NO_WORDS if self.words is None else self.words[tokens],
         )

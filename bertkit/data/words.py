@@ -1,13 +1,23 @@
 """Running text as words, and entities as annotation tools write them: spans of characters become tags of words."""
 
-import re
-import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
+
+import regex
 
 from bertkit.data.files import BadRow, show
 
-JOINED_SCRIPTS = re.compile(  # Han and kana, written without spaces: every character is a word
-    "[\u3005\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U0001b000-\U0001b16f\U00020000-\U0003ffff]"
+# Han and kana, written without spaces: every character is a word
+_JOINED = (
+    r"\u3005\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f"
+    r"\U0001b000-\U0001b16f\U00020000-\U0003ffff"
+)
+_LETTER, _MARK = rf"[\p{{L}}\p{{N}}--[{_JOINED}]]", r"[\p{M}\p{Cf}--[\u200b\ufeff]]"
+_IS_INNER = rf"(?=[\p{{L}}--[{_JOINED}]])(?![sS](?![\p{{L}}\p{{N}}]))"  # what follows an apostrophe within a word
+_REST = rf"(?:{_LETTER}|{_MARK}|['\u2019]{_IS_INNER})*"
+WORD = regex.compile(
+    rf"(?V1){_LETTER}{_REST}"
+    rf"|(?<={_LETTER}{_MARK}*)['\u2019][sS]{_REST}"  # 's behind a word
+    rf"|[^\s\p{{Cc}}\p{{Cs}}\u200b\ufeff]{_MARK}*"
 )
 # what words and tags of entities are called in JSON lines and data sets: the first pair that a source has
 ENTITY_NAMES = (
@@ -24,25 +34,7 @@ def words_of(text: str) -> list[str]:
     Accents and joiners stay with what they follow, and so does an apostrophe between two letters (doesn't, l'eau);
     but 's at the end is a word, as it is in treebanks. Other scripts without spaces (Thai, Khmer) stay runs.
     """
-    words: list[str] = []
-    attached = in_word = False  # does a word end right here; does it end in a letter
-    for index, character in enumerate(text):
-        category = unicodedata.category(character)
-        if character.isspace() or category in ("Cc", "Cs") or character in "\u200b\ufeff":
-            attached = in_word = False
-            continue
-        is_letter = character.isalnum() and not JOINED_SCRIPTS.match(character)
-        is_inner = is_ending = False
-        if in_word and character in "'\u2019":
-            following = text[index + 1 : index + 2]
-            is_ending = following in ("s", "S") and not text[index + 2 : index + 3].isalnum()
-            is_inner = following.isalpha() and not JOINED_SCRIPTS.match(following) and not is_ending
-        if attached and (category.startswith("M") or category == "Cf" or (in_word and is_letter) or is_inner):
-            words[-1] += character
-        else:
-            words.append(character)
-            attached, in_word = True, is_letter or is_ending
-    return words
+    return WORD.findall(text)
 
 
 def starts_in(words: Sequence[str], text: str) -> list[int] | None:
