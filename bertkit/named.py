@@ -21,12 +21,7 @@ def class_of(name: str, setting: str, kind: type[T]) -> type[T]:
     if name not in known and ("." not in name or name.startswith(".")):
         raise BertkitError(f"{setting}: unknown {what} {name!r}", hint=did_you_mean(name, known))
     module_name = name if "." in name else f"{package}.{name}"
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # the module is there; something that it imports is not
-        raise BertkitError(f"{setting}: there is no module {name!r}", hint=did_you_mean(name, known)) from None
+    module = _module(module_name, f"{setting}: there is no module {name!r}", did_you_mean(name, known))
     classes = [
         entry
         for entry in vars(module).values()
@@ -52,10 +47,14 @@ def library(name: str, extra: str, where: str) -> ModuleType:
         extra: the extra of bertkit that brings it.
         where: what asks for it, such as an option, to say in the message.
     """
+    return _module(name, f"{where}: {name.partition('.')[0]} is not installed", f"pip install 'bertkit[{extra}]'")
+
+
+def _module(name: str, message: str, hint: str) -> ModuleType:
+    """A module, or an error that says this where it is not there."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if not f"{name}.".startswith(f"{error.name}."):
             raise  # the module is there; something that it imports is not
-        package = name.partition(".")[0]
-        raise BertkitError(f"{where}: {package} is not installed", hint=f"pip install 'bertkit[{extra}]'") from None
+        raise BertkitError(message, hint) from None

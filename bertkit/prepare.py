@@ -189,13 +189,15 @@ def objective_of(recipe: Recipe) -> type[Objective]:
 def marks_of(material: Material, prepared: Prepared) -> dict[str, object]:
     """What a checkpoint must share with the run that resumes it; see `recipe.fingerprint`."""
     ready, store, windows = prepared.built.ready, material.train.store, hashlib.sha256()
+    teacher = prepared.recipe.train.teacher
+    taught_by = sorted(RunDir(teacher).model.glob("*.safetensors")) if teacher else ()
     for array in (store.input_ids, store.offsets, *material.targets.values()):
         windows.update(memoryview(array).cast("B"))
     return fingerprint(prepared.recipe, {
         "precision": prepared.setup.precision,
         "dropout": ready.dropout,
         "embeddings": ready.embeddings,
-        "teacher": _sums_of(prepared.recipe.train.teacher),
+        "teacher": list(map(checksum, taught_by)) or None,
         "frozen": frozen_sum(prepared.built.model),
         "model": prepared.built.model.config.model_type,
         "train_windows": windows.hexdigest()[:16],
@@ -206,11 +208,6 @@ def marks_of(material: Material, prepared: Prepared) -> dict[str, object]:
             "bertkit": __version__, "torch": version("torch").split("+")[0], "transformers": version("transformers"),
         },
     })  # fmt: skip
-
-
-def _sums_of(run: str | None) -> list[str] | None:
-    """Of the weights of a run, where there is one."""
-    return None if run is None else [checksum(path) for path in sorted(RunDir(run).model.glob("*.safetensors"))]
 
 
 def _hash_of_rows(parts: Sequence[Part]) -> str:

@@ -212,11 +212,11 @@ def read_split(
     )  # fmt: skip
     if as_stream:
         return found
-    counts = count_labels(found.rows, gold)
+    counts = count_labels(task, found.rows)
     unused = data.labels.keys() - counts
     if data.labels:
         rename(found.rows, gold, data.labels)
-        counts = count_labels(found.rows, gold)
+        counts = count_labels(task, found.rows)
     renamed = spellings(counts, task.labels or known, called(source, split))
     if renamed:
         rename(found.rows, gold, renamed)
@@ -225,10 +225,9 @@ def read_split(
     return found._replace(notes=(*found.notes, *notes), unused=frozenset(unused))
 
 
-def count_labels(rows: Sequence[Row], gold: str | None) -> Counter[str]:
+def count_labels(task: Task, rows: Sequence[Row]) -> Counter[str]:
     """How often each label stands in some rows, as it is spelt there."""
-    values = (row[gold] for row in rows) if gold else ()
-    return Counter(chain.from_iterable((value,) if isinstance(value, str) else value or () for value in values))
+    return Counter(label for row in rows for label in task.labels_of(row) or () if label is not None)
 
 
 def rename(rows: Sequence[Row], gold: str, names: Mapping[str, str]) -> None:

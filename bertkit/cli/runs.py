@@ -44,7 +44,7 @@ def train(
     from bertkit.tasks.base import make_task
 
     flags = {"model.checkpoint": model, "data.train": train_file, "data.validation": validation, "data.test": test}
-    recipe = read_recipe(what, [*settings, *_aloud(verbose)], flags)
+    recipe = read_recipe(what, [*settings, *["log.verbose=true"] * verbose], flags)
     if out is None and (launcher.asked.hosts or 1) > 1:
         raise BertkitError("--hosts: all hosts must name the same --out", hint="give --out, on a disk that all share")
     if out is None and resume:
@@ -78,7 +78,9 @@ def evaluate(
 
     if launcher.runs(quiet):
         return
-    print_scores(evaluate(run, data, assignments=[*settings, *_aloud(verbose)], split=split, quiet=quiet), as_json)
+    print_scores(
+        evaluate(run, data, assignments=[*settings, *["log.verbose=true"] * verbose], split=split, quiet=quiet), as_json
+    )
 
 
 @launchable
@@ -115,20 +117,20 @@ def predict(
             "give one kind of input: --input FILE, --text, or --question with --context",
             hint="bertkit predict RUN --input rows.csv --out predictions.jsonl",
         )
-    if source is None:
-        if split is not None:
-            raise BertkitError(f"--split {split}: there is one text", hint="give a source with --input")
-        _check_texts(read_run(run, settings)[0].task, texts)
+    if source is None and split is not None:
+        raise BertkitError(f"--split {split}: there is one text", hint="give a source with --input")
     out = None if out == Path("-") else out
     if out is not None:
         check_out(out)
     if resume and (out is None or source is None):
         raise BertkitError("--resume: goes on writing --out from --input", hint="leave it out, or give both")
+    if source is None:
+        _check_texts(read_run(run, settings)[0].task, texts)
     if launcher.runs(quiet):
         return
     if resume and process_count() > 1:
         raise BertkitError("--resume: one process alone goes on", hint="leave out --gpus, --cpus and --hosts")
-    assignments = [*settings, *_aloud(verbose)]
+    assignments = [*settings, *["log.verbose=true"] * verbose]
     answers = None
     if out is not None and is_first():
         same = [setting for setting in settings if not setting.startswith(("hardware.", "log."))]
@@ -168,10 +170,6 @@ def print_scores(metrics: dict, as_json: bool) -> None:
     for split, scores in (metrics.get("splits") or {metrics["data"]: metrics}).items():
         shown = {name: value for name, value in scores.items() if value is None or isinstance(value, int | float)}
         print(f"{split}: {describe_scores(shown)}")
-
-
-def _aloud(verbose: bool) -> list[str]:
-    return ["log.verbose=true"] if verbose else []
 
 
 def _texts(

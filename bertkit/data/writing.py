@@ -72,18 +72,16 @@ class Answers:
     def _left(self) -> int:
         """How many answers an interrupted attempt left; a line that is not whole goes."""
         size = count = 0
-        with disk_errors(self.partial), self.partial.open("r+", encoding="utf-8", newline="") as file:
-            for count, line in enumerate(iter(file.readline, "")):
-                if count == 0 and line.rstrip("\n") != self.mark:
+        with disk_errors(self.partial), self.partial.open("rb+") as file:
+            for count, line in enumerate(file):
+                if count == 0 and line.decode(errors="replace").rstrip("\n") != self.mark:
                     message = f"--resume: {self.partial} was begun with another run, input or setting"
-                    raise BertkitError(
-                        message, hint=f"remove it, or give --out another name; it began with {line[:200]}"
-                    )
-                if not line.endswith("\n"):
+                    began = line[:200].decode(errors="replace")
+                    raise BertkitError(message, hint=f"remove it, or give --out another name; it began with {began}")
+                if not line.endswith(b"\n"):
                     count -= 1
                     break
-                size += len(line.encode())
-        with disk_errors(self.partial), self.partial.open("rb+") as file:
+                size += len(line)
             file.truncate(size)
         return max(count, 0)
 
