@@ -163,7 +163,7 @@ def labels_of(task: Task, rows: Rows) -> Iterator[Finding]:
         )
         yield tabulate(what, "An answer counts by the characters of its first text.", columns, lines, plain=columns[3:])
         return
-    unit, counts = "word" if task.head == "token" else "row", {s: count_labels(rows[s], task.gold) for s in rows}
+    unit, counts = "word" if task.head == "token" else "row", {s: count_labels(task, rows[s]) for s in rows}
     train, names = counts["train"], [name for name, _ in sum(counts.values(), Counter()).most_common()]
     lines = [(name, *(own[name] for own in counts.values()), train[name] / train.total()) for name in names]
     caption = f"{counted(len(names), 'label')}, counted by the {unit}, {SHOWN_LABELS} shown at most. Shares times 100."
