@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -76,8 +77,6 @@ def lessons(run: str, task: Task, part: Part, hardware: HardwareConfig, setup: D
     Raises:
         BertkitError: it does not answer what this task asks.
     """
-    from dataclasses import replace
-
     opened, _ = read_run(run)
     theirs = opened.task
     for what, ours, its in (

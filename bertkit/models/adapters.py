@@ -1,4 +1,7 @@
-"""Adapters, through peft: a few weights of their own beside those of a checkpoint, which stay as they are."""
+"""Adapters, through peft: a few weights of their own beside those of a checkpoint, which stay as they are.
+
+Sources: Hu et al. 2022 (LoRA), Liu et al. 2024 (DoRA), Liu et al. 2022 (IA3).
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 WEIGHTS, PREFIX = "adapter_model.safetensors", "base_model.model."  # as peft writes them
 RANK = 8
 # IA3 scales keys and values, by the names that the families give them (queries as well in ModernBERT), and what enters
-# the second layer of the feed-forward part. Source: Liu et al. 2022, section 3.3
+# the second layer of the feed-forward part (section 3.3)
 KEYS_AND_VALUES = {"key", "value", "k_lin", "v_lin", "key_proj", "value_proj", "Wqkv"}
 
 
