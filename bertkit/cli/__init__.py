@@ -29,8 +29,9 @@ app = Verbs(
     pretty_exceptions_enable=False, rich_markup_mode="rich", invoke_without_command=True,
 )  # fmt: skip
 PANELS = {
-    "Learn and answer": (runs.train, runs.evaluate, runs.predict, runs.merge),
+    "Learn and answer": (runs.train, runs.evaluate, runs.predict),
     "Look": (studies.check, runs.watch, runs.report, studies.bench),
+    "Share": (runs.push, runs.merge),
     "What there is": (inventory.tasks, inventory.doctor),
 }
 for panel, verbs in PANELS.items():

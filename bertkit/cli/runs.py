@@ -229,6 +229,24 @@ def report(
     print(write_report(directory, out, more))
 
 
+def push(
+    run: RunFolder,
+    repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Repository of the Hub; made if there is none.",
+                                        show_default=False)],
+    private: Annotated[bool, typer.Option("--private/--public", help="Who sees a repository that is made.")] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be uploaded.")] = False,
+) -> None:  # fmt: skip
+    """Upload a run's model and its card to the Hub: bertkit push runs/reviews OWNER/NAME"""
+    from bertkit.run.push import files_to_push, push
+
+    if not dry_run:
+        print(push(run, repo, private))
+        return
+    for name, size in files_to_push(run).items():
+        print(f"{size:>12,}  {name}")
+    print(f"\n{(run / 'model' / 'README.md').read_text(encoding='utf-8')}", end="")
+
+
 def merge(
     run: RunFolder, out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.", show_default=False)] = ...
 ) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from heapq import nsmallest
 from itertools import islice
 from pathlib import Path
+from shutil import copyfile
 from typing import TYPE_CHECKING
 
 from bertkit.data.labels import check_labels
@@ -154,6 +156,8 @@ def merge(run: str | Path, out: str | Path) -> None:
     with written_atomically(Path(out)) as temporary, quiet():
         load_model(config, task.head, task.labels, 0).model.save_pretrained(temporary)
         load_tokenizer(config, words=bool(task.reads.words)).save_pretrained(temporary)
+        with suppress(FileNotFoundError):  # older runs have no card
+            copyfile(RunDir(run).model / "README.md", temporary / "README.md")
 
 
 def _read(

@@ -212,6 +212,7 @@ def _finish(run: RunDir, prepared: Prepared, keeper: Keeper, background: Backgro
     from bertkit.models.adapters import save_model
     from bertkit.models.source import quiet
     from bertkit.outcome import findings, records
+    from bertkit.run.card import model_card
     from bertkit.train.device import weights_at_hand
 
     keeper.load_best()
@@ -247,6 +248,7 @@ def _finish(run: RunDir, prepared: Prepared, keeper: Keeper, background: Backgro
         with written_atomically(run.model) as temporary, quiet():
             save_model(model, weights_at_hand(model), temporary)
             prepared.predictor.tokenizer.save_pretrained(temporary)
+            write_atomically(temporary / "README.md", model_card(run, metrics))
         run.write_json("metrics.json", metrics)
         run.sweep()
     accelerator.wait_for_everyone()

@@ -66,7 +66,7 @@ ROOMS = {  # library -> where it may be imported; inside functions only, where t
     "matplotlib": {"pages*"},
     "jinja2": {"pages*"},
     "datasets": {"data.opening*", "metrics*"},
-    "huggingface_hub": {"models", "cli.inventory*"},
+    "huggingface_hub": {"models", "run.card*", "run.push*", "cli.inventory*"},
 }
 
 
