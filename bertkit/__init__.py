@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,10 +20,16 @@ if TYPE_CHECKING:
     from bertkit.run import finetune as finetune
     from bertkit.run import load as load
     from bertkit.run import predict as predict
+    from bertkit.run.push import push as push
+    from bertkit.studies.verbs import check as check
+    from bertkit.studies.verbs import glue as glue
     from bertkit.tasks.base import Task as Task
     from bertkit.watching import watch as watch
 
 __version__ = "0.1.0"
+
+# of tqdm, in a notebook without ipywidgets, whose bars are then lines
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 # no public name is the name of a module: importing that would hide it
 _NAMES = {
@@ -33,6 +40,8 @@ _NAMES = {
     "pages.notebook": "Findings report",
     "recipe": "Recipe load_recipe",
     "run": "evaluate explain finetune load predict",
+    "run.push": "push",
+    "studies.verbs": "check glue",
     "tasks.base": "Task",
     "watching": "watch",
 }

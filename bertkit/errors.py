@@ -16,6 +16,12 @@ class _Said(Exception):
         self.message = one_line(message)
         self.hint = one_line(hint)
 
+    def lines(self) -> list[str]:
+        """What a person reads."""
+        return [f"error: {self.message}", *([f"hint: {self.hint}"] if self.hint else [])]
+
+    _render_traceback_ = lines  # what a notebook shows; IPython asks for it by this name
+
 
 class BertkitError(_Said):
     """A mistake the user can mend.

@@ -20,6 +20,12 @@ def core_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook, which shows more than lines."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+
+
 def gpu_count() -> int:
     """GPUs that this process may use; torch is imported only where there could be one."""
     if sys.platform == "linux" and not any(

@@ -70,9 +70,8 @@ def _guarded(arguments: list[str]) -> int:
 
         return recorded(lambda: _run(arguments))
     except (BertkitError, Interrupted) as error:
-        say(f"error: {error.message}")
-        if error.hint:
-            say(f"hint: {error.hint}")
+        for line in error.lines():
+            say(line)
         return error.exit_code
 
 

@@ -14,11 +14,14 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from types import FrameType
 
+from bertkit.machine import in_notebook
+
 Say = Callable[[str], None]
 
 FOLLOW = "BERTKIT_FOLLOW"  # set for a process that is to end with the one that started it
 RANKS = "BERTKIT_RANKS"  # set for the processes of a launch of ours: the folder where one that fails says why
 SPAWNED = "BERTKIT_SPAWNED"  # set for the processes of a notebook's function
+KERNEL = "JPY_PARENT_PID"  # set by Jupyter for a kernel, so for commands of its cells too: theirs is no real terminal
 USE_CPU = "ACCELERATE_USE_CPU"
 
 
@@ -91,8 +94,8 @@ def leave(code: int) -> None:
 
 
 def say(text: str) -> None:
-    """Print a line on stderr, at once."""
-    print(text, file=sys.stderr, flush=True)
+    """Print a line on stderr, at once; in a notebook, which shows that as an error, on stdout."""
+    print(text, file=sys.stdout if in_notebook() else sys.stderr, flush=True)
 
 
 def sayer(quiet: bool) -> Say:

@@ -106,7 +106,10 @@ def _span(record: Record, texts: Mapping[str, str]) -> Answer:
     question = " ".join(text for name, text in texts.items() if name != column and not name.startswith("given_"))
     facts = {"answer": found or NO_ANSWER, "probability": percent(record["probability"])}
     passage = Passage(title=question, facts=facts, texts={column: texts[column]} if column else {}, spans=marks)
-    bars = [Bar(one["answer"] or NO_ANSWER, one["probability"], one["start"] == start) for one in record["n_best"]]
+    bars = [
+        Bar(one["answer"] or NO_ANSWER, one["probability"], (one["start"], one["end"]) == (start, end))
+        for one in record["n_best"]
+    ]
     return Answer(passage, bars=bars[:BARS] if len(bars) > 1 else (), more=len(bars[BARS:]))
 
 

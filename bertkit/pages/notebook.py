@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from bertkit.errors import BertkitError
 from bertkit.findings import Finding
-from bertkit.pages.html import fragment, read_findings, write_report
+from bertkit.pages.html import fill, fragment, read_findings, write_report
 
 # a finding alone is drawn as well; it lies below the pages, so it cannot know of them
 Finding._repr_html_ = lambda finding: fragment([finding])
@@ -17,7 +18,7 @@ Finding._repr_html_ = lambda finding: fragment([finding])
 class Findings(tuple[Finding, ...]):
     """What a run or a study found: tables, curves, heatmaps, rows to read and notes; a notebook draws them.
 
-    `Findings.read("runs/reviews")["By label"]` are those of one title, and a slice is drawn as well.
+    `Findings.read("runs/reviews")["By label"]` are those of one title; several titles, or a slice, are drawn as well.
     """
 
     __slots__ = ()
@@ -34,9 +35,10 @@ class Findings(tuple[Finding, ...]):
             raise BertkitError(f"{directory} has no findings.json", hint="give the folder of a finished run or a study")
         return cls(read_findings(path))
 
-    def __getitem__(self, which: int | slice | str) -> Finding | Findings:
-        if isinstance(which, str):
-            return Findings(finding for finding in self if finding.title == which)
+    def __getitem__(self, which: int | slice | str | tuple[str, ...]) -> Finding | Findings:
+        if isinstance(which, str | tuple):
+            titles = (which,) if isinstance(which, str) else which
+            return Findings(finding for finding in self if finding.title in titles)
         found = super().__getitem__(which)
         return Findings(found) if isinstance(which, slice) else found
 
@@ -45,6 +47,25 @@ class Findings(tuple[Finding, ...]):
 
     def _repr_html_(self) -> str:
         return fragment(self)
+
+
+class Cell:
+    """An output of a notebook's cell that is written over while something runs."""
+
+    def __init__(self) -> None:
+        self._display = None
+
+    def show(self, bars: Sequence[tuple[str, float, str]], facts: Mapping[str, str], said: Sequence[str] = ()) -> None:
+        """Show how far something is: of each bar its name, its share and a word on it; facts; lines beneath."""
+        from IPython.display import display
+
+        lines = [*(f"{name} {share:.0%} {text}".rstrip() for name, share, text in bars), *facts.values(), *said]
+        drawn = fill("live.html", "live", bars=bars, facts=facts, said=said)
+        shown = {"text/plain": "\n".join(lines), "text/html": drawn}
+        if self._display is None:
+            self._display = display(shown, raw=True, display_id=True)
+        else:
+            self._display.update(shown, raw=True)
 
 
 class Page(NamedTuple):

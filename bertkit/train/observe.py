@@ -9,9 +9,12 @@ from contextlib import contextmanager
 from accelerate import Accelerator
 
 from bertkit.errors import BertkitError, did_you_mean
-from bertkit.launch import SPAWNED, say
+from bertkit.launch import KERNEL, SPAWNED, say
+from bertkit.machine import in_notebook
+from bertkit.pages.notebook import Cell
 from bertkit.recipe import LogConfig
 from bertkit.train.loop import Step
+from bertkit.watching import sparkline
 
 
 class Progress:
@@ -60,7 +63,7 @@ class Lines(Progress):
 
 
 class OneLine(Lines):
-    """One line that is written over, for a notebook and the processes that it spawns."""
+    """One line that is written over, for the processes that a notebook starts."""
 
     seconds_between = 1.0
     width = 0
@@ -76,6 +79,31 @@ class OneLine(Lines):
     def close(self) -> None:
         if self.width:
             print(file=sys.stderr, flush=True)
+
+
+class Live(Lines):
+    """One element of a notebook that is written over: a bar, the losses, and what was said last."""
+
+    seconds_between = 0.5
+    most = 6  # lines
+
+    def __init__(self, total: int, start: int = 0) -> None:
+        super().__init__(total, start)
+        self._cell, self._text, self._share, self._losses, self._said = Cell(), "", start / max(total, 1), (), ()
+
+    def steps(self, steps: Sequence[Step]) -> None:
+        self._losses += tuple(step.loss for step in steps)
+        self._share = steps[-1].step / self.total
+        super().steps(steps)
+
+    def show(self, text: str) -> None:
+        self._text = text
+        losses = {"losses": sparkline(self._losses)} if self._losses else {}
+        self._cell.show([("training", self._share, text)], losses, self._said)
+
+    def say(self, text: str) -> None:
+        self._said = (*self._said, text)[-self.most :]
+        self.show(self._text)
 
 
 class Bar(Progress):
@@ -105,10 +133,12 @@ class Bar(Progress):
 
 
 def make_progress(total: int, start: int = 0, quiet: bool = False) -> Progress:
-    """A bar on a terminal, one line in a notebook, lines elsewhere."""
+    """A bar on a terminal or in a notebook, one line in processes that a notebook starts, lines elsewhere."""
     if quiet:
         return Progress()
-    if "ipykernel" in sys.modules or SPAWNED in os.environ:
+    if in_notebook():
+        return Live(total, start)
+    if SPAWNED in os.environ or KERNEL in os.environ:
         return OneLine(total, start)
     return Bar(total, start) if sys.stderr.isatty() else Lines(total, start)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +14,9 @@ from rich.live import Live as RichLive
 from rich.table import Table
 from rich.text import Text
 
-from bertkit.launch import say
+from bertkit.launch import KERNEL, say
+from bertkit.machine import in_notebook
+from bertkit.pages.notebook import Cell
 from bertkit.watching import duration
 
 if TYPE_CHECKING:
@@ -108,8 +111,29 @@ class Live(Board):
         return table
 
 
+class Cells(Board):
+    """The same table in a notebook, with a bar for each job."""
+
+    seconds_between = 1.0
+
+    def __init__(self, describe: Callable[[Job], str]) -> None:
+        Board.__init__(self, describe)
+        self._cell = Cell()
+
+    def show(self, jobs: Sequence[Job]) -> None:
+        left = self.left(jobs, is_urgent=all(job.is_over for job in jobs))
+        if left is not None:
+            bars = [
+                (job.name, job.share, self.describe(job) if job.state == "done" else job.note or job.state)
+                for job in jobs
+            ]
+            self._cell.show(bars, {}, [left])
+
+
 def make_board(describe: Callable[[Job], str], quiet: bool = False) -> Board:
-    """A live table on a terminal, lines elsewhere."""
+    """A live table on a terminal or in a notebook, lines elsewhere."""
     if quiet:
         return Board(describe)
-    return Live(describe) if sys.stderr.isatty() else Lines(describe)
+    if in_notebook():
+        return Cells(describe)
+    return Live(describe) if sys.stderr.isatty() and KERNEL not in os.environ else Lines(describe)

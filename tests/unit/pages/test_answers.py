@@ -54,6 +54,7 @@ def test_the_answer_is_marked_in_its_document_and_nothing_else_is():
     assert "the ferry came at noon" in drawn
     assert "When?" in drawn
     assert "<mark" not in answer_html(span("When?", "", None))
+    assert answer_html(span("When?", "noon", 0, document="noon")).count('class="chosen"') == 1
     assert "no answer" in answer_html(span("When?", "", None))
 
 
