@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bertkit.recipe import load_recipe as load_recipe
     from bertkit.run import evaluate as evaluate
     from bertkit.run import explain as explain
+    from bertkit.run import export as export
     from bertkit.run import finetune as finetune
     from bertkit.run import load as load
     from bertkit.run import predict as predict
@@ -39,7 +40,7 @@ _NAMES = {
     "pages.answers": "show",
     "pages.notebook": "Findings report",
     "recipe": "Recipe load_recipe",
-    "run": "evaluate explain finetune load predict",
+    "run": "evaluate explain export finetune load predict",
     "run.push": "push",
     "studies.verbs": "check glue",
     "tasks.base": "Task",

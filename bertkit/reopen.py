@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from bertkit.train.device_setup import DeviceSetup
 
 
+ONNX = "onnx/model.onnx"  # in a run
+
+
 class Opened(NamedTuple):
     """What the files of a finished run say."""
 
@@ -50,20 +53,28 @@ def read_run(run: str | Path, assignments: Sequence[str] = ()) -> tuple[Opened, 
     return Opened(recipe, task, model), asked.log.verbose
 
 
-def answering(opened: Opened, setup: DeviceSetup) -> tuple[Predictor, str]:
-    """A run's model on a device, with weights of the setup's precision; and how it treats padding, in words."""
+def answering(opened: Opened, setup: DeviceSetup, engine: str = "torch") -> tuple[Predictor, str]:
+    """A run's model on a device, with weights of the setup's precision; and how it treats padding, in words.
+
+    The engine `onnx` has the file that `bertkit export` wrote into the run in the model's place.
+    """
     from bertkit.data.windows import WindowMaker
     from bertkit.inference import Predictor
-    from bertkit.models.load import load_model, load_tokenizer, longest_input
+    from bertkit.models.exported import Session
+    from bertkit.models.load import load_config, load_model, load_tokenizer, longest_input
     from bertkit.models.ready import make_answering
     from bertkit.train.device_setup import with_shapes
 
     recipe, task, config = opened
     tokenizer = load_tokenizer(config, words=bool(task.reads.words))
-    model = load_model(config, task.head, task.labels, recipe.seed).model
+    if engine == "onnx":
+        model, chosen = Session(Path(config.checkpoint).parent / ONNX, load_config(config)), "by onnxruntime"
+    else:
+        model = load_model(config, task.head, task.labels, recipe.seed).model
     windows = check_windows(recipe.windows, longest_input(model.config, tokenizer))  # the recipe may have been edited
     setup = with_shapes(setup, recipe.model_copy(update={"windows": windows}))
-    chosen = make_answering(model, recipe.hardware, setup.accelerator.device, setup.precision)
+    if engine != "onnx":
+        chosen = make_answering(model, recipe.hardware, setup.accelerator.device, setup.precision)
     maker = WindowMaker(tokenizer.backend_tokenizer, windows, recipe.hardware.token_cache)
     return Predictor(task, model, maker, tokenizer, setup.accelerator, setup.evaluation), chosen
 

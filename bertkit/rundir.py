@@ -61,7 +61,8 @@ class RunDir:
     `recipe.yaml` (fully resolved), `task.json` (the task with its labels), `environment.json`, `history.jsonl` (what
     was learned, to the same digits in every run), `pace.jsonl` (seconds, memory, micro-batches, which differ),
     `metrics.json`, `predictions.jsonl` (of the last split; `predictions.validation.jsonl` beside it when there is a
-    test split too), `findings.json`, `checkpoints/step-000500/`, `model/` (plain `save_pretrained`).
+    test split too), `findings.json`, `checkpoints/step-000500/`, `model/` (plain `save_pretrained`),
+    `onnx/` (what `bertkit export` wrote).
     """
 
     def __init__(self, path: str | Path) -> None:

@@ -22,7 +22,7 @@ def tokenizer_of(
     tiny: Callable[[str], Path], family: str, words: bool = False, fresh: bool = False
 ) -> PreTrainedTokenizerBase:
     """A tokenizer of the family; `fresh` gives one of its own to tests that change its settings."""
-    key = tiny(FAMILIES[family]), words
+    key = tiny(FAMILIES.get(family, family)), words
     if fresh or key not in _opened:
         opened = load_tokenizer(ModelConfig(checkpoint=str(key[0])), words=words)
         if fresh:

@@ -7,7 +7,7 @@ import warnings
 
 import typer
 
-from bertkit.cli import inventory, runs, studies
+from bertkit.cli import exports, inventory, runs, studies
 from bertkit.cli.shared import Verbs
 from bertkit.errors import BertkitError, Interrupted
 from bertkit.launch import is_rank, leave, say
@@ -31,7 +31,7 @@ app = Verbs(
 PANELS = {
     "Learn and answer": (runs.train, runs.evaluate, runs.predict),
     "Look": (studies.check, runs.watch, runs.report, studies.bench),
-    "Share": (runs.push, runs.merge),
+    "Share": (exports.export, exports.push, exports.merge),
     "What there is": (inventory.tasks, inventory.doctor),
 }
 for panel, verbs in PANELS.items():

@@ -1,4 +1,4 @@
-"""The verbs of one run: train, evaluate, predict, merge, report, watch."""
+"""The verbs of one run: train, evaluate, predict, report, watch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -20,6 +20,10 @@ from bertkit.launch import is_first, process_count, say, sayer
 
 if TYPE_CHECKING:
     from bertkit.tasks.base import Task
+
+Engine = Annotated[
+    Literal["torch", "onnx"], typer.Option(help="What computes; onnx: what `bertkit export` wrote into the run.")
+]
 
 
 @launchable
@@ -67,6 +71,7 @@ def evaluate(
     settings: Settings = (),
     data: Annotated[str, typer.Option("--data", "-d", help="Rows with gold answers.", show_default=False)] = ...,
     split: Annotated[str, typer.Option(help="Split to read, if --data is a folder or a Hub id.")] = "test",
+    engine: Engine = "torch",
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -78,9 +83,8 @@ def evaluate(
 
     if launcher.runs(quiet):
         return
-    print_scores(
-        evaluate(run, data, assignments=[*settings, *["log.verbose=true"] * verbose], split=split, quiet=quiet), as_json
-    )
+    assignments = [*settings, *["log.verbose=true"] * verbose]
+    print_scores(evaluate(run, data, assignments=assignments, split=split, engine=engine, quiet=quiet), as_json)
 
 
 @launchable
@@ -99,6 +103,7 @@ def predict(
     split: Annotated[str | None, typer.Option(help="Split of a folder or a Hub id that --input names; default: test.",
                                               show_default=False)] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Add what each word adds to the answer; slow.")] = False,
+    engine: Engine = "torch",
     quiet: Quiet = False,
     verbose: Verbose = False,
     *,
@@ -136,15 +141,16 @@ def predict(
         same = [setting for setting in settings if not setting.startswith(("hardware.", "log."))]
         scores = RunDir(run).open()["metrics.json"]  # those of another training have other seconds
         trained = checksum(scores) if scores.exists() else ""
-        answers = Answers(out, {"run": trained, "input": source, "settings": same, "explain": explain}, resume)
+        asked = {"run": trained, "input": source, "settings": same, "explain": explain, "engine": engine}
+        answers = Answers(out, asked, resume)
     if source is None:
-        predictor = load(run, [*assignments, *(FINELY if explain else ())], quiet)
+        predictor = load(run, [*assignments, *(FINELY if explain else ())], quiet, engine)
         given = tuple(texts.values())
         found = (predictor.explain if explain else predictor.predict)([given if len(given) > 1 else given[0]])
     else:
         found = predict(
             run, source, assignments=assignments, split=split or "test", explain=explain,
-            skip=answers.count if answers else 0, quiet=quiet,
+            skip=answers.count if answers else 0, engine=engine, quiet=quiet,
         )  # fmt: skip
     # anything wrong with the run or the rows shows with the first answer, before a file is begun
     found = chain(list(islice(found, 1)), found)
@@ -227,34 +233,6 @@ def report(
 
         more.append(explain(directory, explained))
     print(write_report(directory, out, more))
-
-
-def push(
-    run: RunFolder,
-    repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Repository of the Hub; made if there is none.",
-                                        show_default=False)],
-    private: Annotated[bool, typer.Option("--private/--public", help="Who sees a repository that is made.")] = True,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be uploaded.")] = False,
-) -> None:  # fmt: skip
-    """Upload a run's model and its card to the Hub: bertkit push runs/reviews OWNER/NAME"""
-    from bertkit.run.push import files_to_push, push
-
-    if not dry_run:
-        print(push(run, repo, private))
-        return
-    for name, size in files_to_push(run).items():
-        print(f"{size:>12,}  {name}")
-    print(f"\n{(run / 'model' / 'README.md').read_text(encoding='utf-8')}", end="")
-
-
-def merge(
-    run: RunFolder, out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.", show_default=False)] = ...
-) -> None:
-    """Write a run's whole model, its adapter put into the base: bertkit merge runs/lora --out whole"""
-    from bertkit.run import merge
-
-    merge(run, out)
-    print(out)
 
 
 def watch(run: RunFolder, as_json: Json = False) -> None:

@@ -58,7 +58,7 @@ class WindowMaker:
         # a tokenizer without a token for what is unknown drops letters
         letters = chain("a", filter(None, map(tokenizer.id_to_token, range(tokenizer.get_vocab_size()))))
         letter = next(one for one in letters if tokenizer.encode(one, add_special_tokens=False).ids)
-        self._frames = {1: _frame(tokenizer.encode(letter)), 2: _frame(tokenizer.encode(letter, letter))}
+        self.frames = {1: _frame(tokenizer.encode(letter)), 2: _frame(tokenizer.encode(letter, letter))}
 
     def __call__(self, inputs: Iterable[Inputs], spans: bool = False, origins: bool = False) -> WindowStore:
         """Cut all rows, one entry each and all of one type.
@@ -85,7 +85,7 @@ class WindowMaker:
 
     def _total(self, pair: bool) -> int:
         """Tokens of a window that are not special."""
-        special = sum(text is None for _, _, text in self._frames[1 + pair])
+        special = sum(text is None for _, _, text in self.frames[1 + pair])
         # a pair repeats one token of its short side at the least
         room = self.config.max_length - special - pair
         if room < 1:
@@ -132,7 +132,7 @@ class WindowMaker:
 
     def _add(self, build: Builder, sides: Sequence[Side], long: int, total: int) -> None:
         """Cut one row: windows slide over the side `long`, the other is repeated."""
-        config, frame, side, row = self.config, self._frames[len(sides)], sides[long], len(build.counts)
+        config, frame, side, row = self.config, self.frames[len(sides)], sides[long], len(build.counts)
         build.counts.append(0)
         build.pieceless += side.pieceless
         pieces = [side.ids for side in sides]

@@ -1,7 +1,8 @@
-"""The verbs of a run: finetune makes one; evaluate, predict and load let a finished one answer."""
+"""The verbs of a run: finetune makes one; evaluate, predict and load let a finished one answer; export writes it."""
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -17,13 +18,13 @@ from bertkit.data.opening import is_pipe, is_table
 from bertkit.data.rules import EMPTY
 from bertkit.data.sources import NoColumn
 from bertkit.data.writing import beside
-from bertkit.disk import written_atomically
-from bertkit.errors import BertkitError
+from bertkit.disk import made, written_atomically
+from bertkit.errors import BertkitError, did_you_mean
 from bertkit.findings import Passages
 from bertkit.launch import Say, process_count, sayer, settle_xla
 from bertkit.pages.html import read_findings
 from bertkit.recipe import Recipe, digest
-from bertkit.reopen import answering, read_run
+from bertkit.reopen import ONNX, answering, read_run
 from bertkit.run.finetune import finetune as finetune
 from bertkit.rundir import RunDir
 from bertkit.splits import called, labels_in, read_split, say_left_out
@@ -34,10 +35,20 @@ if TYPE_CHECKING:
     from bertkit.inference import Predictor
 
 FINELY = ("hardware.precision=fp32",)  # sums of gradients need it
+ENGINES = ("torch", "onnx")
+# what an ONNX file is written from, and has settled
+PLAINLY = (*FINELY, "hardware.device=cpu", "hardware.padding_free=false", "hardware.compile=false")
+COMPARED = 500  # rows of a run that an export is compared on
 
 
 def evaluate(
-    run: str | Path, data: object, *, assignments: Sequence[str] = (), split: str = "test", quiet: bool = False
+    run: str | Path,
+    data: object,
+    *,
+    assignments: Sequence[str] = (),
+    split: str = "test",
+    engine: str = "torch",
+    quiet: bool = False,
 ) -> dict[str, object]:
     """Score a finished run on other rows.
 
@@ -46,11 +57,12 @@ def evaluate(
             `finetune` takes them.
         assignments: `data.*` and `hardware.*` settings that differ from the run's, such as `data.columns.text=review`.
         split: of a folder or a Hub id.
+        engine: `torch`, or `onnx` for what `export` wrote into the run.
     Returns:
         The headline's name, the metrics and the number of rows.
     """
     say = sayer(quiet)
-    recipe, predictor = _open(run, assignments, say)
+    recipe, predictor = _open(run, assignments, say, engine)
     try:
         found, name = _read(recipe, predictor.task, data, split, say)
     except NoColumn as error:
@@ -77,6 +89,7 @@ def predict(
     split: str = "test",
     explain: bool = False,
     skip: int = 0,
+    engine: str = "torch",
     quiet: bool = True,
 ) -> Iterator[Prediction]:
     """Predictions of a finished run, one a row, in order.
@@ -89,9 +102,10 @@ def predict(
         split: of a folder or a Hub id.
         skip: leave out so many rows at the begin of a source; they are answered already.
         explain: add what each word adds to the answer; see `bertkit.attribution`. Takes about 100 times as long.
+        engine: `torch`, or `onnx` for what `export` wrote into the run.
     """
     say = sayer(quiet)
-    recipe, predictor = _open(run, [*assignments, *(FINELY if explain else ())], say)
+    recipe, predictor = _open(run, [*assignments, *(FINELY if explain else ())], say, engine)
     answer = predictor.explain if explain else partial(predictor.predict, first=1 if is_pipe(rows) else None)
     if not (isinstance(rows, str | Path) or is_table(rows)):
         yield from answer(rows)
@@ -140,9 +154,68 @@ def explain(run: str | Path, rows: int | Sequence[Row | str] = 10, *, assignment
     return reasons(predictor.task, [{**(row if isinstance(row, Mapping) else {}), **one} for row, one in pairs])
 
 
-def load(run: str | Path, assignments: Sequence[str] = (), quiet: bool = True) -> Predictor:
-    """A finished run, ready to answer: `bertkit.load("runs/x").predict(["a text"])`."""
-    return _open(run, assignments, sayer(quiet))[1]
+def load(run: str | Path, assignments: Sequence[str] = (), quiet: bool = True, engine: str = "torch") -> Predictor:
+    """A finished run, ready to answer: `bertkit.load("runs/x").predict(["a text"])`.
+
+    The engine `onnx` answers with what `export` wrote into the run.
+    """
+    return _open(run, assignments, sayer(quiet), engine)[1]
+
+
+def export(
+    run: str | Path,
+    out: str | Path | None = None,
+    *,
+    int8: bool = False,
+    data: object | None = None,
+    split: str = "test",
+    largest_difference: float | None = None,
+    agreement: float = 0.95,
+    assignments: Sequence[str] = (),
+    quiet: bool = True,
+) -> dict[str, object]:
+    """Write a finished run as an ONNX file, with a script that answers without torch, if it answers as the run does.
+
+    Args:
+        out: a new folder; default: `onnx` in the run, where `engine="onnx"` finds it.
+        int8: weights of 8 bits.
+        data: rows to compare on, as `predict` takes them; default: those that the run was scored on. Of many, 500.
+        split: of a folder or a Hub id.
+        largest_difference: of an output, at most; default: 0.001, and any with int8. Float32 sums in another order
+            move an output by 1e-5, what is wrong by more than 0.1; 0.001 moves a probability by 0.00025 at most.
+        agreement: share of equal answers, at least. Numbers that are nearer than a tenth of their standard deviation
+            are equal.
+        assignments: settings that differ from the run's, such as `data.columns.text=review`.
+    Returns:
+        The folder, its bytes, and what `exported.Compared` holds.
+    """
+    from bertkit.run import exported
+
+    folder, say = Path(out or RunDir(run)[ONNX].parent), sayer(quiet)
+    if folder.exists():
+        raise BertkitError(f"{folder} is there already", hint="remove it, or give --out a new name")
+    recipe, predictor = _open(run, _plainly(assignments), say)
+    if data is None:
+        rows = list(RunDir(run).read_jsonl("predictions.jsonl"))
+    else:
+        rows = _read(recipe, predictor.task, data, split, say, require_gold=False)[0].rows
+    if not rows:
+        raise BertkitError("export: there are no rows to compare on", hint="give some with --data")
+    if largest_difference is None:
+        largest_difference = math.inf if int8 else 1e-3
+    with made(folder.parent), written_atomically(folder) as temporary:
+        theirs = exported.write(predictor, temporary, rows[0], int8)
+        found = exported.compare(predictor, theirs, rows[:: -(-len(rows) // COMPARED)])
+        # what is not a number is not within any bound
+        if not (found.largest_difference <= largest_difference and found.equal_answers >= agreement):
+            raise BertkitError(
+                f"export: on {found.rows:,} rows outputs differ by up to {found.largest_difference:.2g} from torch's "
+                f"(allowed: {largest_difference:g}), and {found.equal_answers:.1%} of the answers are equal (at least "
+                f"{agreement:.1%})",
+                hint=f"{'leave out --int8, or ' * int8}set --largest-difference and --agreement",
+            )
+        size = sum(file.stat().st_size for file in temporary.glob("model.onnx*"))
+    return {"folder": str(folder), "bytes": size, **found._asdict()}
 
 
 def merge(run: str | Path, out: str | Path) -> None:
@@ -172,15 +245,29 @@ def _read(
     return found, name
 
 
-def _open(run: str | Path, assignments: Sequence[str], say: Say) -> tuple[Recipe, Predictor]:
+def _open(run: str | Path, assignments: Sequence[str], say: Say, engine: str = "torch") -> tuple[Recipe, Predictor]:
+    if engine not in ENGINES:
+        raise BertkitError(f"there is no engine {engine!r}", hint=did_you_mean(engine, ENGINES))
+    if engine == "onnx":
+        assignments = _plainly(assignments)
     opened, is_aloud = read_run(run, assignments)
     settle_xla(opened.recipe.hardware.device)
     from bertkit.train.device_setup import set_up_device
 
     # half the weights to read, and no casts: autocast is for training, whose weights stay float32
     setup = set_up_device(opened.recipe.hardware, autocast=False)
-    predictor, chosen = answering(opened, setup)
+    predictor, chosen = answering(opened, setup, engine)
     if is_aloud:
         say(f"device: {setup.summary}")
         say(f"model: {predictor.model.config.model_type}, {chosen}")
     return opened.recipe, predictor
+
+
+def _plainly(assignments: Sequence[str]) -> list[str]:
+    """Settings with those that an ONNX file has settled, which nobody may set otherwise."""
+    settled = {setting.partition("=")[0]: setting for setting in PLAINLY}
+    for asked in assignments:
+        own = settled.get(asked.partition("=")[0], asked)
+        if asked != own:
+            raise BertkitError(f"{asked}: an ONNX file has {own}", hint="leave it out")
+    return [*assignments, *PLAINLY]

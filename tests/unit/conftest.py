@@ -54,7 +54,7 @@ def predictor(tiny):
 
     def of(task: Task, family: str = "wordpiece", **changes: object) -> Predictor:
         if (task, family) not in made:
-            config = ModelConfig(checkpoint=str(tiny(FAMILIES[family])))
+            config = ModelConfig(checkpoint=str(tiny(FAMILIES.get(family, family))))
             model = load_model(config, task.head, task.labels, seed=0).model.eval()
             with torch.no_grad():
                 # a new head gives all rows about the same
