@@ -13,7 +13,7 @@ DEMO := runs/demo
 XLA := .venv-xla
 XLA_PIP := $(XLA)/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-fast test-laws check audit notebooks real glue-smoke faults xla gpu bench-peers clean
+.PHONY: demo test test-fast test-laws check audit notebooks real glue-smoke faults wheel xla gpu bench-peers clean
 
 ## fine-tune a pretrained BERT on the bundled reviews and ask it about new ones
 demo: $(VENV)/installed $(MINILM)/config.json
@@ -39,6 +39,7 @@ test-laws: $(VENV)/installed-ray
 check: $(VENV)/installed-test audit
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/hadolint Dockerfile
 
 ## known vulnerabilities of the installed packages; says so where there is no network to ask
 audit: $(VENV)/installed-audit
@@ -47,6 +48,10 @@ audit: $(VENV)/installed-audit
 ## run the notebooks offline on bundled rows, and write a page of each into runs/notebooks
 notebooks: $(VENV)/installed-test
 	$(BIN)/python recipes/run_notebooks.py $(ARGS)
+
+## build the wheel, install it in an environment of its own outside this folder, and use it there
+wheel: $(VENV)/installed-test
+	.ci/wheel $(VENV)
 
 ## fine-tune on real data: BERTKIT_DATA=FOLDER make real (see recipes/README.md)
 real: $(VENV)/installed $(MINILM)/config.json
