@@ -9,11 +9,10 @@ from zlib import crc32
 
 from bertkit.errors import BertkitError
 from bertkit.findings import Passage, Span
-from bertkit.metrics.shown import percent
+from bertkit.metrics.shown import counted, percent
 from bertkit.pages.html import fill
 
-BARS = 6  # of classes, or of other answers
-COLUMNS = ("text", "second", "premise", "hypothesis", "question", "context")
+COLUMNS = ("text", "second", "premise", "hypothesis")
 # tags that share a colour of the page; others take one by their name, so that it is the same in every sentence
 HUES = (
     "NOUN PROPN PRON PER", "VERB AUX LOC", "ADJ ORG", "ADV MISC", "DET NUM", "ADP", "CCONJ SCONJ", "PART INTJ",
@@ -25,22 +24,12 @@ NO_ANSWER = "no answer"
 Record = Mapping[str, object]
 
 
-class Bar(NamedTuple):
-    """A class or an answer, and how sure the model is of it."""
-
-    name: str
-    share: float
-    is_chosen: bool
-
-
 class Answer(NamedTuple):
     """What is drawn of one prediction."""
 
     passage: Passage  # what was read, and the answer in words
+    bars: Sequence[tuple[str, float, bool]] = ()  # (class or answer, its probability, whether it was chosen)
     tagged: Sequence[tuple[str, str, int]] = ()  # (piece of the text, its tag or nothing, its colour)
-    by_word: bool = False  # whether each word has a tag
-    bars: Sequence[Bar] = ()
-    more: int = 0  # classes or answers beyond the bars
 
 
 class Answers(tuple[Answer, ...]):
@@ -52,11 +41,7 @@ class Answers(tuple[Answer, ...]):
         return fill("fragment.html", "answer", findings=(), answers=self)
 
     def __repr__(self) -> str:
-        return "\n".join(
-            ", ".join(f"{name}: {value}" for name, value in one.passage.facts.items())
-            or " ".join(f"{piece}/{tag}" for piece, tag, _ in one.tagged if tag)
-            for one in self
-        )
+        return f"<{counted(len(self), 'prediction')}, drawn in a notebook>"
 
 
 def show(predictions: Record | Iterable[Record], rows: Iterable[Record | str | Sequence[str]] = ()) -> Answers:
@@ -92,40 +77,35 @@ def answer_of(prediction: Record, row: Record | str | Sequence[str] = ()) -> Ans
         return _tags(record)
     if "label" not in record:
         raise BertkitError(f"show: no prediction of bertkit has these keys only: {', '.join(map(str, record))}")
-    unread = ("id", "label", "given_label")
-    read = {name: texts[name] for name in COLUMNS if name in texts}
-    return _class(record, read or {name: texts[name] for name in texts if name not in unread})
+    read = [name for name in COLUMNS if name in texts] or [*texts.keys() - {"id", "label", "given_label"}]
+    return _class(record, {name: texts[name] for name in texts if name in read})
 
 
 def _span(record: Record, texts: Mapping[str, str]) -> Answer:
     start, end, found = record["start"], record["end"], record["answer"]
-    column = next((name for name in reversed(texts) if start is not None and texts[name][start:end] == found), None)
-    if column is None and texts and start is None:  # the longest is the document
-        column = max(texts, key=lambda name: len(texts[name]))
-    marks = {column: (Span(kind="predicted", start=start, end=end),)} if column and start is not None else {}
-    question = " ".join(text for name, text in texts.items() if name != column and not name.startswith("given_"))
+    # the document, whatever its column is called: what holds the answer there, or else the longest text
+    there = [name for name in texts if start is not None and texts[name][start:end] == found]
+    column = max(there or texts, key=lambda name: len(texts[name]), default=None)
+    marks = {column: (Span(kind="predicted", start=start, end=end),)} if there else {}
+    question = texts.get("question") or " ".join(text for name, text in texts.items() if name != column)
     facts = {"answer": found or NO_ANSWER, "probability": percent(record["probability"])}
     passage = Passage(title=question, facts=facts, texts={column: texts[column]} if column else {}, spans=marks)
-    bars = [
-        Bar(one["answer"] or NO_ANSWER, one["probability"], (one["start"], one["end"]) == (start, end))
-        for one in record["n_best"]
-    ]
-    return Answer(passage, bars=bars[:BARS] if len(bars) > 1 else (), more=len(bars[BARS:]))
+    found = [(one["answer"] or NO_ANSWER, one["probability"], one["start"], one["end"]) for one in record["n_best"]]
+    return Answer(passage, [(text, share, span == [start, end]) for text, share, *span in found] if found[1:] else ())
 
 
 def _tags(record: Record) -> Answer:
-    entities = record.get("entities")
+    nothing, entities = Passage(title="", texts={}), record.get("entities")
     if entities is None:
-        pieces = chain.from_iterable(
-            ((word, tag, hue(tag)), (" ", "", 0)) for word, tag in zip(record["words"], record["tags"], strict=True)
-        )
-        return Answer(Passage(title="", texts={}), tuple(pieces), by_word=True)
+        words = zip(record["words"], record["tags"], strict=True)
+        pieces = chain.from_iterable(((word, tag, hue(tag)), (" ", "", 0)) for word, tag in words)
+        return Answer(nothing, tagged=[*pieces])
     text, at, pieces = record["text"], 0, []
     for one in sorted(entities, key=lambda one: one["start"]):
         pieces += [(text[at : one["start"]], "", 0), (one["text"], one["type"], hue(one["type"]))]
         at = one["end"]
-    bars = [Bar(f"{one['text']}, {one['type']}", one["probability"], True) for one in entities]
-    return Answer(Passage(title="", texts={}), (*pieces, (text[at:], "", 0)), False, bars[:BARS], len(bars[BARS:]))
+    bars = [(f"{one['text']}, {one['type']}", one["probability"], True) for one in entities]
+    return Answer(nothing, bars, [*pieces, (text[at:], "", 0)])
 
 
 def _class(record: Record, texts: Mapping[str, str]) -> Answer:
@@ -133,8 +113,8 @@ def _class(record: Record, texts: Mapping[str, str]) -> Answer:
     chosen = label if isinstance(label, list | tuple) else [label]
     answer = f"{label:.3f}" if isinstance(label, float) else ", ".join(map(str, chosen)) or "no label"
     ranked = sorted(shares.items(), key=lambda entry: -entry[1]) if isinstance(shares, Mapping) else []
-    bars = [Bar(name, share, name in chosen) for name, share in ranked]
-    return Answer(Passage(title="", facts={"predicted": answer}, texts=texts), (), False, bars[:BARS], len(bars[BARS:]))
+    bars = [(name, share, name in chosen) for name, share in ranked]
+    return Answer(Passage(title="", facts={"predicted": answer}, texts=texts), bars)
 
 
 def hue(tag: str) -> int:

@@ -12,17 +12,9 @@ from bertkit.recipe import Recipe, load_recipe
 
 
 def glue(
-    model: str,
-    out: str | Path,
-    *,
-    data: str | None = None,
-    tasks: Sequence[str] = (),
-    seeds: int = 1,
-    jobs: int = 1,
-    assignments: Sequence[str] = (),
-    resume: bool = False,
-    quiet: bool = False,
-) -> Findings:
+    model: str, out: str | Path, *, data: str | None = None, tasks: Sequence[str] = (), seeds: int = 1, jobs: int = 1,
+    assignments: Sequence[str] = (), resume: bool = False, quiet: bool = False,
+) -> Findings:  # fmt: skip
     """Fine-tune on the GLUE tasks and score them as GLUE does; what it takes and raises is that of `bertkit glue run`.
 
     Args:
