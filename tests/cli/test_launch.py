@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import shlex
 import socket
@@ -204,3 +205,19 @@ def test_glue_spreads_its_runs_over_the_gpus_asked_for(bertkit, four_gpus, tmp_p
     assert not (tmp_path / "x").exists()
     ray = ("glue", "run", "-m", "bundled:tiny", "-o", tmp_path / "x", "--executor", "ray", "--gpus", "2")
     check(bertkit(*ray), "--gpus 2: a Ray cluster knows its own GPUs", "leave it out")
+
+
+def test_a_notebook_takes_all_gpus_and_stays_where_it_is_with_one(monkeypatch) -> None:
+    import bertkit
+    from bertkit.launch import start
+
+    started = []
+    monkeypatch.setattr(start, "run_launch", lambda launch, *_: started.append(launch.summary) or 1)
+    for count in (0, 1):
+        monkeypatch.setattr(plan, "gpu_count", lambda count=count: count)
+        assert bertkit.spawn(os.getpid) == os.getpid()
+    assert started == []
+    monkeypatch.setattr(plan, "gpu_count", lambda: 4)
+    with pytest.raises(bertkit.BertkitError, match="the function failed"):
+        bertkit.spawn(os.getpid)
+    assert started == ["launch: 4 GPUs (all available; use --gpus 1 for one)"]
