@@ -95,7 +95,8 @@ def _span(record: Record, texts: Mapping[str, str]) -> Answer:
 
 
 def _tags(record: Record) -> Answer:
-    nothing, entities = Passage(title="", texts={}), record.get("entities")
+    entities = record.get("entities")
+    nothing = Passage(title="", facts={"entities": "none"} if entities == [] else {}, texts={})
     if entities is None:
         words = zip(record["words"], record["tags"], strict=True)
         pieces = chain.from_iterable(((word, tag, hue(tag)), (" ", "", 0)) for word, tag in words)

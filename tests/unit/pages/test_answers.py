@@ -94,6 +94,8 @@ def test_what_lies_around_entities_is_drawn_once():
     drawn = answer_html({"text": text, "entities": entities, "words": [], "tags": [], "probabilities": []})
     sentence = re.search(r'<p class="text tagged"[^>]*>(.*?)</p>', drawn, re.S)[1]
     assert re.sub(r"<small>.*?</small>|<[^>]*>", "", sentence) == text
+    without = answer_html({"text": text, "entities": [], "words": [], "tags": [], "probabilities": []})
+    assert re.search(r"entities</bdi>\s*<bdi>none", without)
 
 
 def test_what_is_no_prediction_is_refused():
