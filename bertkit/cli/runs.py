@@ -129,7 +129,7 @@ def predict(
         check_out(out)
     if resume and (out is None or source is None):
         raise BertkitError("--resume: goes on writing --out from --input", hint="leave it out, or give both")
-    if source is None:
+    if source is None and not launcher.asked.dry_run:
         _check_texts(read_run(run, settings)[0].task, texts)
     if launcher.runs(quiet):
         return

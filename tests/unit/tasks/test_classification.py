@@ -85,7 +85,7 @@ def test_not_even_the_last_digit_depends_on_the_order_of_windows():
 def outputs_of(logits: list[list[float]]) -> list[Output]:
     nothing = np.zeros((0, 2), np.int32), np.zeros(0, np.int32)
     return [
-        Output(Window(0, number, len(logits), *nothing), (np.array(scores, np.float32),))
+        Output(Window(number, len(logits), *nothing), (np.array(scores, np.float32),))
         for number, scores in enumerate(logits)
     ]
 

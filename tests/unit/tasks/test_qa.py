@@ -75,7 +75,7 @@ class TestUnanswerable(TaskContract):
 
 
 def window_of(spans: list[tuple[int, int]], number: int = 0, count: int = 1) -> Window:
-    return Window(0, number, count, np.array(spans, np.int32).reshape(-1, 2), WORDS)
+    return Window(number, count, np.array(spans, np.int32).reshape(-1, 2), WORDS)
 
 
 def output_of(window: Window, start: list[float], end: list[float]) -> Output:
