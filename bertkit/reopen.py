@@ -1,8 +1,8 @@
-"""A finished run opened again, to answer or to teach another model."""
+"""Finished runs opened again, to answer alone or together, or to teach another model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -77,6 +77,47 @@ def answering(opened: Opened, setup: DeviceSetup, engine: str = "torch") -> tupl
         chosen = make_answering(model, recipe.hardware, setup.accelerator.device, setup.precision)
     maker = WindowMaker(tokenizer.backend_tokenizer, windows, recipe.hardware.token_cache)
     return Predictor(task, model, maker, tokenizer, setup.accelerator, setup.evaluation), chosen
+
+
+def together(predictors: Mapping[str, Predictor]) -> Predictor:
+    """The predictor of an ensemble, by those of its runs: their outputs are averaged, and what was tuned in each.
+
+    Raises:
+        BertkitError: two of them do not read or answer alike.
+    """
+    from bertkit.models.ensemble import Ensemble
+
+    (first, ours), *others = predictors.items()
+    changed: dict[str, object] = {}
+    for run, theirs in others:
+        reads = [(one.tokenizer.backend_tokenizer.to_str(), one.tokenizer.model_input_names) for one in (ours, theirs)]
+        for what, one, other in (
+            ("task", type(ours.task), type(theirs.task)),
+            ("tokenizer", *reads),
+            ("windows", ours.maker.config, theirs.maker.config),
+        ):
+            if one != other:
+                raise BertkitError(f"{run} has another {what} than {first}", hint="the runs of an ensemble read alike")
+    for name in type(ours.task).model_fields:
+        try:
+            changed[name] = _mean([getattr(predictor.task, name) for predictor in predictors.values()])
+        except TypeError:
+            names = ", ".join(predictors)
+            raise BertkitError(f"task.{name} is not the same in {names}", hint="give runs that answer alike") from None
+    models = [predictor.model for predictor in predictors.values()]
+    model = Ensemble(models, HEADS[ours.task.head])
+    return replace(ours, task=ours.task.model_copy(update=changed), model=model)
+
+
+def _mean(values: Sequence[object]) -> object:
+    """What equal values are, or the mean of numbers, which were tuned."""
+    if all(value == values[0] for value in values):
+        return values[0]
+    if all(isinstance(value, Mapping) and value.keys() == values[0].keys() for value in values):
+        return {key: _mean([value[key] for value in values]) for key in values[0]}
+    if all(isinstance(value, float) for value in values):
+        return sum(values) / len(values)
+    raise TypeError
 
 
 def lessons(run: str, task: Task, part: Part, hardware: HardwareConfig, setup: DeviceSetup) -> np.ndarray:

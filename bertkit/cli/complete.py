@@ -53,3 +53,9 @@ def complete_run(incomplete: str) -> Iterator[str]:
             yield str(path)
         elif str(path).startswith(incomplete) and path != Path("runs"):
             yield f"{path}/"
+
+
+def complete_run_or_setting(call: typer.Context, incomplete: str) -> Iterator[str | tuple[str, str]]:
+    """Runs, and settings of a recipe."""
+    yield from complete_run(incomplete)
+    yield from complete_setting(call, incomplete)

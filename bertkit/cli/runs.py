@@ -14,7 +14,7 @@ import typer
 
 from bertkit.cli.complete import complete_run
 from bertkit.cli.recipes import read_recipe
-from bertkit.cli.shared import Json, Launcher, Quiet, RunFolder, Settings, Verbose, What, launchable
+from bertkit.cli.shared import Json, Launcher, More, Quiet, RunFolder, Settings, Verbose, What, launchable, split_more
 from bertkit.errors import BertkitError
 from bertkit.launch import is_first, process_count, say, sayer
 
@@ -68,7 +68,7 @@ def train(
 @launchable
 def evaluate(
     run: RunFolder,
-    settings: Settings = (),
+    more: More = (),
     data: Annotated[str, typer.Option("--data", "-d", help="Rows with gold answers.", show_default=False)] = ...,
     split: Annotated[str, typer.Option(help="Split to read, if --data is a folder or a Hub id.")] = "test",
     engine: Engine = "torch",
@@ -78,19 +78,23 @@ def evaluate(
     *,
     launcher: Launcher,
 ) -> None:  # fmt: skip
-    """Score a finished run on other rows: bertkit evaluate runs/reviews --data more.csv"""
+    """Score a finished run on other rows: bertkit evaluate runs/reviews --data more.csv
+
+    Several runs, such as those of several seeds, answer together: their probabilities are averaged.
+    """
     from bertkit.run import evaluate
 
+    runs, settings = split_more(run, more)
     if launcher.runs(quiet):
         return
     assignments = [*settings, *["log.verbose=true"] * verbose]
-    print_scores(evaluate(run, data, assignments=assignments, split=split, engine=engine, quiet=quiet), as_json)
+    print_scores(evaluate(runs, data, assignments=assignments, split=split, engine=engine, quiet=quiet), as_json)
 
 
 @launchable
 def predict(
     run: RunFolder,
-    settings: Settings = (),
+    more: More = (),
     source: Annotated[str | None, typer.Option("--input", "-i", help="File of rows; - is standard input.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="csv, tsv, jsonl, json, parquet or conllu file; - or "
                                              "nothing: standard output.")] = None,
@@ -109,13 +113,17 @@ def predict(
     *,
     launcher: Launcher,
 ) -> None:  # fmt: skip
-    """Answer new rows: bertkit predict runs/reviews --text "I would go again" """
+    """Answer new rows: bertkit predict runs/reviews --text "I would go again"
+
+    Several runs, such as those of several seeds, answer together: their probabilities are averaged.
+    """
     from bertkit.data.writing import Answers, as_json, check_out
     from bertkit.disk import checksum
     from bertkit.reopen import read_run
     from bertkit.run import FINELY, load, predict
     from bertkit.rundir import RunDir
 
+    runs, settings = split_more(run, more)
     texts = _texts(text, second, question, context, context_file)
     if (source is None) == (not texts):
         raise BertkitError(
@@ -139,17 +147,18 @@ def predict(
     answers = None
     if out is not None and is_first():
         same = [setting for setting in settings if not setting.startswith(("hardware.", "log."))]
-        scores = RunDir(run).open()["metrics.json"]  # those of another training have other seconds
-        trained = checksum(scores) if scores.exists() else ""
-        asked = {"run": trained, "input": source, "settings": same, "explain": explain, "engine": engine}
+        # the scores of another training have other seconds
+        scores = [RunDir(one).open()["metrics.json"] for one in (runs if isinstance(runs, list) else [runs])]
+        trained = [checksum(file) if file.exists() else "" for file in scores]
+        asked = {"runs": trained, "input": source, "settings": same, "explain": explain, "engine": engine}
         answers = Answers(out, asked, resume)
     if source is None:
-        predictor = load(run, [*assignments, *(FINELY if explain else ())], quiet, engine)
+        predictor = load(runs, [*assignments, *(FINELY if explain else ())], quiet, engine)
         given = tuple(texts.values())
         found = (predictor.explain if explain else predictor.predict)([given if len(given) > 1 else given[0]])
     else:
         found = predict(
-            run, source, assignments=assignments, split=split or "test", explain=explain,
+            runs, source, assignments=assignments, split=split or "test", explain=explain,
             skip=answers.count if answers else 0, engine=engine, quiet=quiet,
         )  # fmt: skip
     # anything wrong with the run or the rows shows with the first answer, before a file is begun

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, get_type_hints
 
 import typer
 
-from bertkit.cli.complete import complete_recipe, complete_run, complete_setting
+from bertkit.cli.complete import complete_recipe, complete_run, complete_run_or_setting, complete_setting
 from bertkit.launch import follow_parent, is_rank, restarts, say
 from bertkit.launch.plan import Asked, plan_launch, without_options
 from bertkit.launch.start import run_launch
@@ -62,6 +62,18 @@ RunFolder = Annotated[
     typer.Argument(metavar="RUN", help="Folder that `bertkit train --out` wrote.", show_default=False,
                    autocompletion=complete_run),
 ]  # fmt: skip
+# runs that answer together stand before the settings; typer has one list of arguments
+More = Annotated[
+    list[str],
+    typer.Argument(metavar="RUN|KEY=VALUE", help="Runs to answer together with; and settings.",
+                   show_default=False, autocompletion=complete_run_or_setting),
+]  # fmt: skip
+
+
+def split_more(run: Path, more: Sequence[str]) -> tuple[Path | list[str], list[str]]:
+    """The runs that answer, and the settings; a word without `=` is a run."""
+    others, settings = [word for word in more if "=" not in word], [word for word in more if "=" in word]
+    return [str(run), *others] if others else run, settings
 
 
 class Launcher(NamedTuple):

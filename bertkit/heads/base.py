@@ -80,6 +80,13 @@ class Head:
         """(B,) or (B, S): how far each output is from a teacher's, (B, C) or (B, S, C)."""
         raise NotImplementedError
 
+    def averaged(self, logits: Sequence[Tensor]) -> Tensor:
+        """One output of several models, (B, ...) or (B, S, ...) each, float32, as that of one.
+
+        The mean of their probabilities, where outputs give a probability each; else of the outputs.
+        """
+        return sum(logits) / len(logits)
+
     def kept(self, logits: np.ndarray, window: Window) -> np.ndarray:
         """What decoding needs of the logits of one window, without padding."""
         return logits.copy()

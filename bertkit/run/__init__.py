@@ -24,7 +24,7 @@ from bertkit.findings import Passages
 from bertkit.launch import Say, process_count, sayer, settle_xla
 from bertkit.pages.html import read_findings
 from bertkit.recipe import Recipe, digest
-from bertkit.reopen import ONNX, answering, read_run
+from bertkit.reopen import ONNX, answering, read_run, together
 from bertkit.run.finetune import finetune as finetune
 from bertkit.rundir import RunDir
 from bertkit.splits import called, labels_in, read_split, say_left_out
@@ -38,11 +38,12 @@ FINELY = ("hardware.precision=fp32",)  # sums of gradients need it
 ENGINES = ("torch", "onnx")
 # what an ONNX file is written from, and has settled
 PLAINLY = (*FINELY, "hardware.device=cpu", "hardware.padding_free=false", "hardware.compile=false")
+Runs = str | Path | Sequence[str | Path]
 COMPARED = 500  # rows of a run that an export is compared on
 
 
 def evaluate(
-    run: str | Path,
+    run: Runs,
     data: object,
     *,
     assignments: Sequence[str] = (),
@@ -53,6 +54,7 @@ def evaluate(
     """Score a finished run on other rows.
 
     Args:
+        run: its folder; of several runs, such as those of several seeds, the outputs are averaged.
         data: a file, a folder or a Hub id, with the columns that the run's recipe names; or rows in memory, as
             `finetune` takes them.
         assignments: `data.*` and `hardware.*` settings that differ from the run's, such as `data.columns.text=review`.
@@ -68,7 +70,8 @@ def evaluate(
     except NoColumn as error:
         if error.column != predictor.task.gold:
             raise
-        answer = f"`bertkit predict {run} --input {called(data, split)}` answers rows without it"
+        runs = " ".join(map(str, _several(run)))
+        answer = f"`bertkit predict {runs} --input {called(data, split)}` answers rows without it"
         raise BertkitError(error.message, hint=f"{error.hint}; {answer}") from None
     check_labels(labels_in(predictor.task, found.rows), predictor.task.labels, name)
     from bertkit.encode import cover
@@ -82,7 +85,7 @@ def evaluate(
 
 
 def predict(
-    run: str | Path,
+    run: Runs,
     rows: object | Iterable[Row | str],
     *,
     assignments: Sequence[str] = (),
@@ -95,6 +98,7 @@ def predict(
     """Predictions of a finished run, one a row, in order.
 
     Args:
+        run: its folder, or several, as `evaluate` takes them.
         rows: a file (csv, tsv, jsonl, conllu, SQuAD json, txt, ...) or `-` for standard input, whose predictions carry
             the row's `id` and columns; so do those of rows in memory, as `finetune` takes them. Or texts, as
             `Predictor.predict` takes them.
@@ -154,10 +158,10 @@ def explain(run: str | Path, rows: int | Sequence[Row | str] = 10, *, assignment
     return reasons(predictor.task, [{**(row if isinstance(row, Mapping) else {}), **one} for row, one in pairs])
 
 
-def load(run: str | Path, assignments: Sequence[str] = (), quiet: bool = True, engine: str = "torch") -> Predictor:
+def load(run: Runs, assignments: Sequence[str] = (), quiet: bool = True, engine: str = "torch") -> Predictor:
     """A finished run, ready to answer: `bertkit.load("runs/x").predict(["a text"])`.
 
-    The engine `onnx` answers with what `export` wrote into the run.
+    Several runs answer together, as in `evaluate`. The engine `onnx` answers with what `export` wrote into the run.
     """
     return _open(run, assignments, sayer(quiet), engine)[1]
 
@@ -245,21 +249,33 @@ def _read(
     return found, name
 
 
-def _open(run: str | Path, assignments: Sequence[str], say: Say, engine: str = "torch") -> tuple[Recipe, Predictor]:
+def _several(run: Runs) -> Sequence[str | Path]:
+    return [run] if isinstance(run, str | Path) else [*run]
+
+
+def _open(run: Runs, assignments: Sequence[str], say: Say, engine: str = "torch") -> tuple[Recipe, Predictor]:
+    """The recipe of the first of these runs, and what answers."""
     if engine not in ENGINES:
         raise BertkitError(f"there is no engine {engine!r}", hint=did_you_mean(engine, ENGINES))
     if engine == "onnx":
         assignments = _plainly(assignments)
-    opened, is_aloud = read_run(run, assignments)
+    runs = _several(run)
+    if len({Path(one).resolve() for one in runs}) < max(1, len(runs)):
+        raise BertkitError("one run is named twice, or none", hint="name each run once")
+    read = {str(one): read_run(one, assignments) for one in runs}
+    opened, is_aloud = next(iter(read.values()))
     settle_xla(opened.recipe.hardware.device)
     from bertkit.train.device_setup import set_up_device
 
     # half the weights to read, and no casts: autocast is for training, whose weights stay float32
     setup = set_up_device(opened.recipe.hardware, autocast=False)
-    predictor, chosen = answering(opened, setup, engine)
+    answer = {name: answering(one, setup, engine) for name, (one, _) in read.items()}
+    predictor, chosen = next(iter(answer.values()))
+    if len(runs) > 1:
+        predictor = together({name: one for name, (one, _) in answer.items()})
     if is_aloud:
         say(f"device: {setup.summary}")
-        say(f"model: {predictor.model.config.model_type}, {chosen}")
+        say(f"model: {f'{len(runs)} times ' * (len(runs) > 1)}{predictor.model.config.model_type}, {chosen}")
     return opened.recipe, predictor
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from tests.cli.conftest import check
 from tests.rows import BUNDLED
@@ -131,3 +133,27 @@ def test_rows_without_gold_answers_are_for_predict(bertkit, finished, tmp_path):
     rows.write_text("text\nA fine day\n")
     done = bertkit("evaluate", finished("sentiment"), "--data", rows)
     check(done, "no column 'label' for the task's 'label'", f"bertkit predict {finished('sentiment')} --input {rows}")
+
+
+def test_several_runs_answer_together(bertkit, finished, tmp_path):
+    first, second = finished("sentiment"), tmp_path / "second"
+    shutil.copytree(first, second)
+    weights = load_file(second / "model" / "model.safetensors")
+    save_file(
+        {name: values * (50 if "classifier" in name else 1) for name, values in weights.items()},
+        second / "model" / "model.safetensors",
+    )
+
+    def shares(*runs):
+        done = bertkit("predict", *runs, "--text", "A fine day", "hardware.precision=fp32", "-q")
+        return json.loads(done.out)["probabilities"]["positive"]
+
+    assert shares(first, second) == pytest.approx((shares(first) + shares(second)) / 2, abs=1e-6)
+    assert shares(first) != pytest.approx(shares(second), abs=1e-3)
+    done = bertkit("evaluate", first, second, "--data", "bundled:sentiment.csv", "--json", "-q")
+    assert 0 <= json.loads(done.out)["accuracy"] <= 1
+
+
+def test_a_run_that_is_named_twice_or_is_none_is_refused(bertkit, finished, tmp_path):
+    check(bertkit("predict", finished("sentiment"), finished("sentiment"), "--text", "a"), "named twice", "once")
+    check(bertkit("predict", finished("sentiment"), "train.step", "--text", "a"), "train.step", "")
