@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
+from glob import escape, glob
 from pathlib import Path
 from typing import get_args
 
@@ -47,7 +49,10 @@ def complete_setting(call: typer.Context, incomplete: str) -> Iterator[tuple[str
 
 def complete_run(incomplete: str) -> Iterator[str]:
     """Runs and studies in `runs/`, and folders on the way to others."""
-    paths = {*Path().glob(f"{incomplete}*"), *(Path().glob("runs/*") if "runs/".startswith(incomplete) else ())}
+    paths = {
+        *map(Path, glob(f"{escape(os.path.expanduser(incomplete))}*")),
+        *(Path().glob("runs/*") if "runs/".startswith(incomplete) else ()),
+    }
     for path in sorted(path for path in paths if path.is_dir()):
         if any((path / name).exists() for name in ("recipe.yaml", "study.json")):
             yield str(path)

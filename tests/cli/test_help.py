@@ -76,6 +76,8 @@ def test_bertkit_alone_says_how_to_begin(bertkit):
         ("bertkit predict ", {"runs/mine", "runs/more/"}),
         ("bertkit report runs/", {"runs/mine", "runs/more/"}),
         ("bertkit report runs/more/", {"runs/more/study"}),
+        ("bertkit report {here}/runs/mi", {"{here}/runs/mine"}),
+        ("bertkit report ../[", set()),
     ],
 )
 def test_a_shell_completes(monkeypatch, tmp_path, line, expected):
@@ -84,9 +86,9 @@ def test_a_shell_completes(monkeypatch, tmp_path, line, expected):
         (tmp_path / path).touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("_BERTKIT_COMPLETE", "complete_bash")
-    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_WORDS", line.format(here=tmp_path))
     monkeypatch.setenv("COMP_CWORD", str(line.count(" ")))
     out = io.StringIO()
     with redirect_stdout(out), pytest.raises(SystemExit):
         _guarded([])
-    assert set(out.getvalue().split()) == expected
+    assert set(out.getvalue().split()) == {word.format(here=tmp_path) for word in expected}
