@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -135,6 +136,8 @@ def predict(
     out = None if out == Path("-") else out
     if out is not None:
         check_out(out)
+        if source is not None and out.exists() and os.path.exists(source) and out.samefile(source):
+            raise BertkitError(f"--out: {out} is the input itself", hint="give another name")
     if resume and (out is None or source is None):
         raise BertkitError("--resume: goes on writing --out from --input", hint="leave it out, or give both")
     if source is None and not launcher.asked.dry_run:
@@ -146,7 +149,8 @@ def predict(
     assignments = [*settings, *["log.verbose=true"] * verbose]
     answers = None
     if out is not None and is_first():
-        same = [setting for setting in settings if not setting.startswith(("hardware.", "log."))]
+        free = ("hardware.", "log.")  # but the precision, no answer depends on these
+        same = [one for one in settings if not one.startswith(free) or one.startswith("hardware.precision")]
         # the scores of another training have other seconds
         scores = [RunDir(one).open()["metrics.json"] for one in (runs if isinstance(runs, list) else [runs])]
         trained = [checksum(file) if file.exists() else "" for file in scores]
@@ -159,7 +163,7 @@ def predict(
     else:
         found = predict(
             runs, source, assignments=assignments, split=split or "test", explain=explain,
-            skip=answers.count if answers else 0, engine=engine, quiet=quiet,
+            done=answers.records() if answers and answers.count else (), engine=engine, quiet=quiet,
         )  # fmt: skip
     # anything wrong with the run or the rows shows with the first answer, before a file is begun
     found = chain(list(islice(found, 1)), found)

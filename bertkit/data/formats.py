@@ -33,11 +33,13 @@ def read_delimited(file: File) -> Table:
         raise no_rows(file)
     width = len(first[1])
     names = [name.strip() for name in first[1]] if file.header else [str(position) for position in range(width)]
+    # of columns with one name that nobody wants each is kept: note, note.1
+    keys = [f"{name}.{names[:n].count(name)}" if name in names[:n] else name for n, name in enumerate(names)]
 
     def records() -> Iterator[tuple[int, dict[str, object] | BadRow]]:
         for line, values in fields if file.header else chain([first], fields):
             if len(values) == width:
-                yield line, dict(zip(names, values, strict=True))
+                yield line, dict(zip(keys, values, strict=True))
             else:
                 yield line, BadRow(f"has {len(values)} fields, but the first line has {width}")
 

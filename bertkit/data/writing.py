@@ -2,14 +2,15 @@
 
 import csv
 import json
+import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
 from bertkit.disk import disk_errors, parse, read_lines, written_atomically
-from bertkit.errors import BertkitError
+from bertkit.errors import BertkitError, one_line
 from bertkit.metrics.shown import counted
 
 Record = Mapping[str, object]
@@ -17,21 +18,36 @@ PROGRESS = 10.0  # seconds between lines that say how many answers there are
 CHUNK = 1000  # records of a Parquet row group
 
 
-def beside(given: Record, answer: Record) -> dict[str, object]:
+def beside(given: Record, answer: Record, read: Collection[str] = ("id",)) -> dict[str, object]:
     """What was given and what was answered, in one record.
 
-    Where both have a name, it is the answer's, and the given value becomes `given_NAME` if it is another one.
+    Where both have a name, it is the answer's, and the given value becomes `given_NAME`; names in `read` are what was
+    asked of, and stand once where both have the same.
     """
-    kept = {
-        f"given_{name}" if name in answer and str(value).strip() != str(answer[name]) else name: value
-        for name, value in given.items()
-    }
-    return {**kept, **answer}
+
+    def name_of(name: str, value: object) -> str:
+        is_once = name not in answer or (name in read and str(value).strip() == str(answer[name]))
+        return name if is_once else f"given_{name}"
+
+    return {**{name_of(name, value): value for name, value in given.items()}, **answer}
 
 
 def as_json(value: object) -> str:
-    """One line; what JSON has no word for, such as a date, is its text."""
-    return json.dumps(value, ensure_ascii=False, default=str)
+    """One line; what JSON has no word for, such as a date, is its text, and what is not a number is null."""
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str, allow_nan=False)
+    except ValueError:
+        return json.dumps(finite(value), ensure_ascii=False, default=str)
+
+
+def finite(value: object) -> object:
+    """A value without the floats that JSON lacks."""
+    if isinstance(value, Mapping):
+        return {name: finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [*map(finite, value)]
+    is_odd = isinstance(value, float) and not math.isfinite(value)
+    return (None if value != value else str(value)) if is_odd else value
 
 
 def check_out(path: Path) -> None:
@@ -62,7 +78,7 @@ class Answers:
             BertkitError: something is left of another attempt.
         """
         self.path, self.partial, self.mark = path, partial_of(path), as_json(mark)
-        self.count = 0  # answers that are there already
+        self.count, self.resume = 0, resume  # answers that are there already
         if resume and self.partial.exists():
             self.count = self._left()
         elif self.partial.exists():
@@ -99,7 +115,8 @@ class Answers:
             raise BertkitError(message, hint="name it .jsonl, .csv or .parquet")
         with disk_errors(self.path):
             self.partial.parent.mkdir(parents=True, exist_ok=True)
-            with self.partial.open("a", encoding="utf-8", newline="") as file:
+            # another prediction may have begun meanwhile
+            with self.partial.open("a" if self.resume else "x", encoding="utf-8", newline="") as file:
                 if file.tell() == 0:
                     file.write(self.mark + "\n")
                 began = said = time.monotonic()
@@ -109,8 +126,13 @@ class Answers:
                         file.flush()
                         said = time.monotonic()
                         say(f"{counted(self.count + number, 'answer')}, {number / (said - began):,.0f} a second")
-            with written_atomically(self.path) as temporary:
-                WRITERS[self.path.suffix.lower()](temporary, self.records)
+            try:
+                with written_atomically(self.path) as temporary:
+                    WRITERS[self.path.suffix.lower()](temporary, self.records)
+            except BertkitError as error:
+                lines = self.path.with_suffix(".jsonl")
+                way = f"call {self.partial} {partial_of(lines).name}, and add --resume to write {lines.name} of it"
+                raise BertkitError(error.message, hint=f"{error.hint}: {way}" if error.hint else way) from None
             self.partial.unlink()
 
 
@@ -173,7 +195,9 @@ def write_parquet(path: Path, read: Reader) -> None:
     def tables(schema: pyarrow.Schema | None = None) -> Iterator[pyarrow.Table]:
         records = read()
         while some := list(islice(records, CHUNK)):
-            yield pyarrow.Table.from_pylist(some, schema)
+            # without a schema, columns are those of the first record
+            first = {**dict.fromkeys(chain.from_iterable(some)), **some[0]}
+            yield pyarrow.Table.from_pylist([first, *some[1:]], schema)
 
     try:
         schemas = [table.schema for table in tables()]
@@ -193,9 +217,14 @@ def write_conllu(path: Path, read: Reader) -> None:
     """
     with path.open("w", encoding="utf-8", newline="") as file:
         for record in read():
-            words = record["words"]
-            xpos = record.get("xpos") or ["_"] * len(words)
-            file.write(f"# sent_id = {record['id']}\n# text = {' '.join(words)}\n")
+            words, xpos = record["words"], record.get("xpos")
+            odd = [word for word in words if not word or set(word) & set("\t\n\r")]
+            if odd:
+                message = f"--out: sentence {record['id']} has the word {odd[0]!r}, which a line of CoNLL-U cannot hold"
+                raise BertkitError(message, hint="name the file .jsonl")
+            if not (isinstance(xpos, list) and len(xpos) == len(words)):
+                xpos = ["_"] * len(words)
+            file.write(f"# sent_id = {one_line(record['id'])}\n# text = {' '.join(words)}\n")
             for number, (word, tag, other) in enumerate(zip(words, record["tags"], xpos, strict=True), start=1):
                 tags = (
                     ("_", other, "_", "_", "_", "_", f"NER={tag}") if "entities" in record else (tag, other, *"_____")

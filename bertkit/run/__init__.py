@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from heapq import nsmallest
-from itertools import islice
 from pathlib import Path
 from shutil import copyfile
 from typing import TYPE_CHECKING
@@ -17,8 +16,8 @@ from bertkit.data.labels import check_labels
 from bertkit.data.opening import is_pipe, is_table
 from bertkit.data.rules import EMPTY
 from bertkit.data.sources import NoColumn
-from bertkit.data.writing import beside
-from bertkit.disk import made, written_atomically
+from bertkit.data.writing import as_json, beside
+from bertkit.disk import made, parse, written_atomically
 from bertkit.errors import BertkitError, did_you_mean
 from bertkit.findings import Passages
 from bertkit.launch import Say, process_count, sayer, settle_xla
@@ -91,7 +90,7 @@ def predict(
     assignments: Sequence[str] = (),
     split: str = "test",
     explain: bool = False,
-    skip: int = 0,
+    done: Iterable[Mapping] = (),
     engine: str = "torch",
     quiet: bool = True,
 ) -> Iterator[Prediction]:
@@ -104,7 +103,7 @@ def predict(
             `Predictor.predict` takes them.
         assignments: settings that differ from the run's, such as `data.columns.text=review`.
         split: of a folder or a Hub id.
-        skip: leave out so many rows at the begin of a source; they are answered already.
+        done: answers of before to the first rows of a source, which are left out.
         explain: add what each word adds to the answer; see `bertkit.attribution`. Takes about 100 times as long.
         engine: `torch`, or `onnx` for what `export` wrote into the run.
     """
@@ -114,16 +113,24 @@ def predict(
     if not (isinstance(rows, str | Path) or is_table(rows)):
         yield from answer(rows)
         return
+    columns = predictor.task.reads
     waiting: deque[tuple[object, Mapping]] = deque()  # what comes back beside the answers that are still computed
 
     def asked() -> Iterator[Row]:
-        for row, given in islice(_asked(recipe, predictor.task, rows, split, say), skip, None):
+        source = _asked(recipe, predictor.task, rows, split, say)
+        for number, record in enumerate(done, start=1):
+            row, given = next(source, ({"id": ""}, {}))
+            given = parse(as_json({**given, "id": row["id"]}))
+            if not beside(given, record, given).keys() <= record.keys():
+                message = f"--resume: {called(rows, split)}: row {number} is not the one that was answered before"
+                raise BertkitError(message, hint="put the rows back as they were, or begin with another --out")
+        for row, given in source:
             waiting.append((row["id"], given))
             yield row
 
     for prediction in answer(asked()):
         name, given = waiting.popleft()
-        yield beside(given, {"id": name, **prediction})
+        yield beside(given, {"id": name, **prediction}, ("id", "text", *columns.text, *columns.words))
 
 
 def _asked(recipe: Recipe, task: Task, source: object, split: str, say: Say) -> Iterator[tuple[Row, Mapping]]:

@@ -128,6 +128,37 @@ def test_a_prediction_that_meets_a_bad_row_goes_on_where_it_stopped(bertkit, fin
         assert float(one["probabilities.positive"]) == pytest.approx(float(other["probabilities.positive"]), abs=1e-6)
 
 
+def test_a_prediction_goes_on_only_with_the_rows_that_it_began_with(bertkit, finished, tmp_path, monkeypatch):
+    """Whatever their file is called: a row that moved would get the answer of another."""
+    monkeypatch.setattr("bertkit.encode.PART_ROWS", 2)
+    rows, out = tmp_path / "rows.jsonl", tmp_path / "out.csv"
+    lines = [json.dumps({"text": f"day {number}", "label": "positive", "n": number}) for number in range(6)]
+    rows.write_text("\n".join([*lines[:4], "7", *lines[5:]]))
+    command = "predict", finished("sentiment"), "-i", rows, "-o", out, "-q"
+    check(bertkit(*command), f"{rows}:5: 7 is not an object", "leave such rows out")
+    for other in (lines[1:], lines[:2]):
+        rows.write_text("\n".join(other))
+        check(bertkit(*command, "--resume"), "is not the one that was answered before", "begin with another --out")
+    rows.write_text("\n".join(lines))
+    check(bertkit(*command, "--resume", "hardware.precision=bf16"), "another run, input or setting", "remove it")
+    assert bertkit(*command, "--resume", "hardware.threads=1").code == 0
+    found = list(csv.DictReader(out.read_text().splitlines()))
+    assert [(one["n"], one["given_label"]) for one in found] == [(str(number), "positive") for number in range(6)]
+
+
+def test_answers_never_take_the_place_of_their_rows(bertkit, finished, tmp_path):
+    rows = tmp_path / "rows.csv"
+    rows.write_text(ROWS)
+    check(bertkit("predict", finished("sentiment"), "-i", rows, "-o", rows), "is the input itself", "another name")
+    assert rows.read_text() == ROWS
+
+
+def test_columns_of_one_name_all_come_back(bertkit, finished, tmp_path):
+    (tmp_path / "rows.csv").write_text("note,text,note\n1,A fine day,2\n")
+    done = bertkit("predict", finished("sentiment"), "-i", tmp_path / "rows.csv", "-q")
+    assert [json.loads(done.out)[name] for name in ("note", "note.1")] == ["1", "2"]
+
+
 def test_rows_without_gold_answers_are_for_predict(bertkit, finished, tmp_path):
     rows = tmp_path / "rows.csv"
     rows.write_text("text\nA fine day\n")

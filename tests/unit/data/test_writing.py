@@ -152,16 +152,65 @@ def test_conllu_comes_back_with_its_tags(tmp_path):
 
 def test_nothing_that_was_given_is_lost_beside_the_answer():
     given = {"customer": "c1", "id": 7, "label": "x", "text": "a"}
-    assert list(beside(given, {"id": "7", "label": "x"}).items()) == [
-        ("customer", "c1"),
-        ("id", "7"),
-        ("label", "x"),
-        ("text", "a"),
-    ]
-    assert beside(given, {"id": "7", "label": "y"}) == {
-        "customer": "c1",
-        "id": "7",
-        "given_label": "x",
-        "text": "a",
-        "label": "y",
-    }
+    for label in ("x", "y"):  # an equal label is kept as well: a cell left empty would be one that was not known
+        assert list(beside(given, {"id": "7", "label": label}).items()) == [
+            ("customer", "c1"),
+            ("id", "7"),
+            ("given_label", "x"),
+            ("text", "a"),
+            ("label", label),
+        ]
+
+
+@pytest.mark.parametrize("name", ["p.csv", "p.jsonl", "p.json", "p.parquet"])
+def test_no_column_is_lost_that_only_a_later_record_has(tmp_path, name):
+    write(tmp_path / name, iter([{"text": "a"}, {"text": "b", "note": {"of": "c"}}]))
+    columns = Columns(text=("text",))
+    found = read_rows(str(tmp_path / name), columns, require_gold=False).given
+    assert found[1].get("note.of", found[1].get("note")) in ("c", {"of": "c"})
+
+
+def test_what_is_not_a_number_is_null_as_json_has_no_word_for_it(tmp_path):
+    odd = {"score": float("nan"), "many": [{"of": float("inf")}, 1.5], "when": datetime.date(2020, 1, 2)}
+    write(tmp_path / "p.jsonl", iter([odd]))
+
+    def refuse(word):
+        raise AssertionError(word)
+
+    found = json.loads((tmp_path / "p.jsonl").read_text(), parse_constant=refuse)
+    assert found == {"score": None, "many": [{"of": "inf"}, 1.5], "when": "2020-01-02"}
+
+
+def test_two_predictions_into_one_file_do_not_mix(tmp_path):
+    ours, theirs = (Answers(tmp_path / "p.jsonl", {"run": "x"}) for _ in range(2))
+
+    def answers():
+        yield RECORDS[0]
+        with pytest.raises(BertkitError, match="cannot be written"):
+            theirs.write(iter(RECORDS))
+        yield RECORDS[1]
+
+    ours.write(answers())
+    assert len((tmp_path / "p.jsonl").read_text(encoding="utf-8").splitlines()) == 2
+
+
+def test_answers_that_one_kind_of_file_cannot_hold_become_another_without_being_computed_again(tmp_path):
+    with pytest.raises(BertkitError, match="several") as caught:
+        write(tmp_path / "p.parquet", iter([{"a": 1}, {"a": "one"}]))
+    assert f"call {tmp_path / 'p.parquet.partial'} p.jsonl.partial" in caught.value.hint
+    (tmp_path / "p.parquet.partial").rename(tmp_path / "p.jsonl.partial")
+    write(tmp_path / "p.jsonl", iter([]), resume=True)
+    assert (tmp_path / "p.jsonl").read_text() == '{"a": 1}\n{"a": "one"}\n'
+
+
+@pytest.mark.parametrize("word", ["", "a\tb", "a\nb"])
+def test_a_word_that_would_break_a_line_of_conllu_is_refused(tmp_path, word):
+    with pytest.raises(BertkitError, match="which a line of CoNLL-U cannot hold"):
+        write(tmp_path / "p.conllu", iter([{"id": "s", "words": ["a", word], "tags": ["X", "X"]}]))
+    assert not (tmp_path / "p.conllu").exists()
+
+
+def test_a_column_xpos_that_is_no_list_of_tags_is_left_out_of_conllu(tmp_path):
+    write(tmp_path / "p.conllu", iter([{"id": "s\nt", "words": ["a", "b"], "tags": ["X", "Y"], "xpos": "NN"}]))
+    (row,) = read_rows(str(tmp_path / "p.conllu"), Columns(words=("words",), tags="tags")).rows
+    assert (row["id"], row["tags"]) == ("s t", ["X", "Y"])
