@@ -45,9 +45,10 @@ def labelled(record: dict[str, object], is_kept: bool) -> object:
         values = [(str(part.get("from_name")), part.get("value")) for part in parts]
         chosen = {name: value["choices"] for name, value in values if isinstance(value, dict) and "choices" in value}
         only = {"label": next(iter(chosen.values()))} if len(chosen) == 1 else {}
-        return {"id": record.get("id"), **data} if is_kept else {"id": record.get("id"), **only, **data, **chosen}
+        # what data call a label was there before the annotator
+        return {"id": record.get("id"), **data} if is_kept else {"id": record.get("id"), **data, **only, **chosen}
     if isinstance(record.get("accept"), list) and "options" in record and not is_kept:  # Prodigy
-        return {"label": record["accept"], **record}
+        return {**record, "label": record["accept"]}
     return record
 
 

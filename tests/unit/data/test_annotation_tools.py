@@ -110,6 +110,14 @@ def test_an_answer_that_is_asked_for_or_answered_anew_stays(write):
     assert len(read_rows(write("b.jsonl", others), CLASS).rows) == 1
 
 
+def test_an_annotators_choice_is_the_label_whatever_the_data_called_one_before(write):
+    lines = json_lines(choices(label="?"))
+    assert [row["label"] for row in read_rows(write("a.jsonl", lines), CLASS).rows] == [label for _, label in TEXTS]
+    tasks = [{**task, "data": {**task["data"], "label": "?"}} for task in TASKS]
+    rows = read_rows(write("a.json", json.dumps(tasks)), CLASS).rows
+    assert [row["label"] for row in rows] == [label for _, label in TEXTS]
+
+
 def test_several_choices_are_several_labels(write):
     lines = [{**task, "accept": ["good", "bad"]} for task in choices()[:1]]
     assert read_rows(write("a.jsonl", json_lines(lines)), SEVERAL).rows[0]["label"] == ("good", "bad")
