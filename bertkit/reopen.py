@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 
 ONNX = "onnx/model.onnx"  # in a run
+# settings that may differ from those that a run was trained with; of all others its files hold what they came to
+FREE = (
+    "data.columns", "data.config", "data.labels", "data.ignore_labels", "data.skip_bad_rows", "windows", "hardware",
+    "log.verbose", "model.attention", "model.trust_remote_code",
+)  # fmt: skip
 
 
 class Opened(NamedTuple):
@@ -35,9 +40,18 @@ class Opened(NamedTuple):
 
 
 def read_run(run: str | Path, assignments: Sequence[str] = ()) -> tuple[Opened, bool]:
-    """A finished run with settings that differ from its own; and whether `log.verbose` is among them."""
+    """A finished run with settings that differ from its own; and whether `log.verbose` is among them.
+
+    Raises:
+        BertkitError: the folder is no finished run, or a setting would change nothing.
+    """
     folder = RunDir(run).open()
     recipe = load_recipe(folder["recipe.yaml"], assignments)
+    keys = [assignment.partition("=")[0].strip() for assignment in assignments]
+    if idle := next((key for key in keys if not f"{key}.".startswith(tuple(f"{free}." for free in FREE))), None):
+        raise BertkitError(
+            f"{idle}: changes nothing of a finished run", hint=f"leave it out; others: {', '.join(FREE)}"
+        )
     name, here = str(recipe.task["name"]), Path.cwd().resolve()
     if "." in name and here.is_relative_to(folder.path.resolve()):
         # a run that someone else made must not bring the module along that it names

@@ -346,6 +346,17 @@ def test_only_runs_are_evaluated(bertkit, finished, write, tmp_path):
     check(bertkit("predict", finished("sentiment"), "train.x=1", "--text", "a"), "train: unknown key 'x'", "one of: ")
 
 
+@pytest.mark.parametrize(
+    "setting",
+    ["data.group_by=text", "data.validation_share=0.3", "data.train_rows=1", "train.epochs=9", "task.labels=[a, b]",
+     "seed=3", "model.dropout=0.3", "log.every=3"],
+)  # fmt: skip
+def test_a_setting_that_changes_nothing_of_a_finished_run_is_refused(bertkit, finished, write, setting):
+    key, run = setting.partition("=")[0], finished("sentiment")
+    for command in (("predict", run, "--text", "a"), ("evaluate", run, "-d", write("a.csv", CSV)), ("export", run)):
+        check(bertkit(*command, setting), f"{key}: changes nothing of a finished run", "data.columns")
+
+
 def test_rows_of_another_task_than_the_runs_are_refused(bertkit, finished, write):
     run = finished("sentiment")
     for verb, flag in (("evaluate", "--data"), ("predict", "--input")):
