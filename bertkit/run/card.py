@@ -104,9 +104,9 @@ def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
 def source_of(recipe: Recipe, split: str) -> str:
     """Where the rows of a split came from; a file is named without its folder, which says where somebody works."""
     data, named = recipe.data, getattr(recipe.data, split)
-    if data.source:
+    if data.source and (named or split == "train"):
         return f"{shown(data.source)} ({named or split})"
-    return shown(named) if named else "held back from train" if data.train else "rows in memory"
+    return shown(named) if named else "held back from train" if data.train or data.source else "rows in memory"
 
 
 def shown(value: str) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from bertkit import __version__
 from bertkit.errors import BertkitError, one_line
+from bertkit.recipe import ModelConfig
 from bertkit.run.card import MODEL
 from bertkit.rundir import RunDir
 
@@ -12,11 +13,19 @@ def files_to_push(run: str | Path) -> dict[str, int]:
     """Name -> bytes of the files that `push` uploads: those of `model/`, its card among them.
 
     Raises:
-        BertkitError: the run has no model yet.
+        BertkitError: the run has no model yet, or its model is an adapter for a folder of this machine.
     """
+    from bertkit.models.adapters import base_of
+
     folder = RunDir(run).open()
     if not folder["metrics.json"].exists():
         raise BertkitError(f"{folder.path} has no model yet", hint="finish it with `bertkit train ... --resume`")
+    base = base_of(ModelConfig(checkpoint=str(folder.model)))
+    if base is not None and Path(base.checkpoint).is_dir():
+        raise BertkitError(
+            f"{folder.path} is an adapter for {base.checkpoint}, a folder that others do not have",
+            hint=f"write the whole model with `bertkit merge {folder.path} --out FOLDER`, and upload that",
+        )
     return {path.name: path.stat().st_size for path in sorted(folder.model.iterdir())}
 
 

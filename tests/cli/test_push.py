@@ -122,6 +122,19 @@ def test_a_card_says_what_was_learned_and_how_well(finished, task):
     assert recipe["train"]["steps"] == 3
 
 
+def test_a_card_says_which_rows_were_held_back_from_a_folder_too(bertkit, tmp_path, tiny):
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "train.csv").write_text(
+        "text,label\n" + "".join(f"text {n},{'ab'[n % 2]}\n" for n in range(20))
+    )
+    small = "train.steps=1", "train.batch_size=4", "hardware.precision=fp32"
+    source = f"data.source={tmp_path / 'rows'}"
+    assert bertkit("train", "sentiment", "-m", tiny("bert"), source, "-o", tmp_path / "run", "-q", *small).code == 0
+    text = (tmp_path / "run" / "model" / "README.md").read_text(encoding="utf-8")
+    assert "| train | rows (train) | 18 |" in text
+    assert "| validation | held back from train | 2 |" in text
+
+
 def test_a_card_names_no_folder_of_the_machine(bertkit, tmp_path, tiny):
     rows = tmp_path / "secret place" / "rows.csv"
     rows.parent.mkdir()

@@ -17,6 +17,7 @@ from bertkit.errors import BertkitError
 from bertkit.models.load import load_model
 from bertkit.recipe import ModelConfig, TrainConfig, load_recipe
 from bertkit.run import finetune, load, merge
+from bertkit.run.push import files_to_push
 from bertkit.rundir import RunDir, latest
 from tests.rows import BUNDLED
 from tests.tiny import ARCHITECTURES, save_tiny
@@ -214,6 +215,16 @@ def test_an_adapter_is_refused_without_the_weights_that_it_was_trained_on(tiny, 
     shutil.rmtree(base)
     with pytest.raises(BertkitError, match=f"there is no folder {base}"):
         load(tmp_path / "run")
+
+
+def test_an_adapter_for_a_folder_of_this_machine_is_not_pushed(tiny, tmp_path):
+    finetune(recipe(tiny("bert"), model={"adapter": "lora"}), tmp_path / "run", quiet=True)
+    with pytest.raises(BertkitError, match="a folder that others do not have") as caught:
+        files_to_push(tmp_path / "run")
+    assert f"bertkit merge {tmp_path / 'run'} --out" in caught.value.hint
+    notes = tmp_path / "run" / "model" / "adapter_config.json"
+    notes.write_text(json.dumps({**json.loads(notes.read_text()), "base_model_name_or_path": "someone/bert"}))
+    assert notes.name in files_to_push(tmp_path / "run")
 
 
 def test_an_adapter_that_was_altered_is_refused(tiny, tmp_path):
