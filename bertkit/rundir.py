@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, Field, JsonValue, ValidationError
 
@@ -18,7 +18,8 @@ SCHEMA = 1  # of the run directory; a reader refuses any other
 OPENING = {"checkpoints", "environment.json", "task.json", "recipe.yaml"}  # what a run holds before its first step
 HISTORY, PACE = "history.jsonl", "pace.jsonl"
 
-Scores = dict[str, int | float | None]  # metric -> fraction or None, and `rows`
+Whole = Annotated[int, Field(ge=0, lt=2**63)]  # JSON has larger ones, which no float can follow
+Scores = dict[str, Whole | float | None]  # metric -> fraction or None, and `rows`
 
 
 class Metrics(BaseModel):
@@ -42,7 +43,7 @@ class Environment(BaseModel):
 class Moment(BaseModel):
     """A line of history.jsonl or pace.jsonl, as far as readers rely on it."""
 
-    step: int
+    step: Whole
     epoch: float = 0.0
     loss: float | None = None
 

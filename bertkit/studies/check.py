@@ -165,7 +165,7 @@ def labels_of(task: Task, rows: Rows) -> Iterator[Finding]:
         return
     unit, counts = "word" if task.head == "token" else "row", {s: count_labels(task, rows[s]) for s in rows}
     train, names = counts["train"], [name for name, _ in sum(counts.values(), Counter()).most_common()]
-    lines = [(name, *(own[name] for own in counts.values()), train[name] / train.total()) for name in names]
+    lines = [(name, *(own[name] for own in counts.values()), train[name] / max(train.total(), 1)) for name in names]
     caption = f"{counted(len(names), 'label')}, counted by the {unit}, {SHOWN_LABELS} shown at most. Shares times 100."
     yield tabulate("Labels", caption, ("label", *rows, "share of train"), lines[:SHOWN_LABELS])
     if 1 < len(names) <= DRAWN_LABELS:

@@ -8,7 +8,7 @@ import numpy as np
 from bertkit.config import Section, validate
 from bertkit.data.sources import Columns
 from bertkit.data.windows import Inputs, Window
-from bertkit.errors import BertkitError
+from bertkit.errors import BertkitError, did_you_mean
 from bertkit.findings import Finding
 from bertkit.heads import HEADS
 from bertkit.named import class_of, module_names
@@ -145,7 +145,11 @@ def task_class(name: str) -> type[Task]:
 
 def make_task(section: Mapping[str, object]) -> Task:
     """The task that a recipe's `task:` section describes."""
-    return validate(task_class(str(section["name"])), section, where="task")
+    task = validate(task_class(str(section["name"])), section, where="task")
+    if task.head not in HEADS:
+        message = f"task.name: {type(task).__name__} has the head {task.head!r}, which there is not"
+        raise BertkitError(message, hint=did_you_mean(str(task.head), HEADS))
+    return task
 
 
 def task_names() -> list[str]:

@@ -19,7 +19,7 @@ from bertkit.errors import BertkitError
 if TYPE_CHECKING:
     from bertkit.train.loop import StepObserver, TrainState
 
-MEGABYTE = 1 << 20
+MEGABYTE = 1_000_000
 WORTHWHILE = 1.05  # times the speed: less is no reason to take more memory
 # an Apple GPU's words; those of a GPU's library for products; a CPU's (oneDNN's), which says no more than that
 WORDS = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "could not create a primitive", "could not execute a primitive")

@@ -49,6 +49,13 @@ def looked(bertkit, write, tmp_path, monkeypatch):
     return call
 
 
+def test_rows_without_any_label_are_looked_at_as_others(looked, write):
+    held = write("held.jsonl", '{"text": "a b", "label": ["x"]}\n{"text": "c d", "label": ["y"]}\n')
+    rows = "".join(f'{{"text": "day {number}", "label": []}}\n' for number in range(4))
+    settings = "task.kind=labels", "--validation", held
+    assert tables(looked(rows, *settings, name="a.jsonl", task="classification", code=2))["Labels"]["x"]["train"] == 0
+
+
 def test_every_fault_is_counted_where_it_is(looked, write):
     planted = [
         ("Hello &amp; welcome", "yes"), ("<br/>so it goes", "no"), ("the cafÃ© was shut", "yes"), ("12 - 7", "no"),

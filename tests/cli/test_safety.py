@@ -211,6 +211,7 @@ def test_a_pipe_is_refused_where_a_file_is_due(bertkit, finished, tmp_path):
     [
         ("metrics.json", '{"headline": "accuracy", "splits": {"validation": 3}}'),
         ("metrics.json", '{"headline": 3}'),
+        ("metrics.json", '{"headline": "accuracy", "splits": {"test": {"accuracy": 1' + "0" * 400 + "}}}"),
         ("metrics.json", '{"headline": "accuracy", "train": {"seconds": "long"}}'),
         ("environment.json", '{"schema": 1, "packages": [1]}'),
         ("environment.json", "[" * 100_000),

@@ -16,11 +16,11 @@ from bertkit.prepare import assemble
 from bertkit.studies.bench.counting import timed
 from bertkit.studies.bench.lanes import Bench, Lane, endless
 from bertkit.tasks.base import Row
+from bertkit.train.memory import MEGABYTE
 
 SMALLEST = 1000
 STEPS, WARM_UP = 20, 3
 SECONDS = 300.0  # of each of the three; the next size is left out when it would take longer
-MEGABYTE = 1e6
 
 Point = dict[str, float]  # what one size came to: `size`, and a value for each line
 

@@ -135,6 +135,16 @@ def test_a_task_of_your_own_says_what_it_reads(tmp_path, monkeypatch):
     assert make_task({"name": "ours.tags"}).reads.words == ("tokens",)
 
 
+def test_a_head_that_is_not_there_is_named(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "headless").mkdir()
+    own = OWN_TASK.format(module="pos", base="Pos", name="headless.task") + '    head = "tokens"\n'
+    (tmp_path / "headless" / "task.py").write_text(own)
+    with pytest.raises(BertkitError, match="Own has the head 'tokens', which there is not") as caught:
+        make_task({"name": "headless.task"})
+    assert "did you mean 'token'?" in caught.value.hint
+
+
 def test_an_unfinished_task_is_told_all_that_it_lacks(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "unfinished").mkdir()
