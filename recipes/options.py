@@ -35,6 +35,7 @@ class Option(NamedTuple):
 
 OPTIONS = (
     Option("plain", ()),
+    *(Option(f"seed-{seed}", (f"seed={seed}",)) for seed in range(1, 5)),
     Option("freeze-embeddings", ("model.freeze=embeddings",)),
     Option("freeze-3", ("model.freeze=3",)),
     Option("freeze-encoder", ("model.freeze=encoder", "train.learning_rate=1e-3")),
