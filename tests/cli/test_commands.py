@@ -323,6 +323,7 @@ def test_a_run_directory_holds_its_contract(finished, task):
     assert environment["data"]["train"].startswith("sha256:")
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["step-000003"]
     assert {path.name for path in (run / "model").iterdir()} == {
+        "README.md",
         "config.json",
         "model.safetensors",
         "tokenizer.json",
