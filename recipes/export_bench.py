@@ -69,9 +69,7 @@ def main() -> None:
     turns: list[Callable] = [partial(turn, one, rows) for one, _ in found.values()]
     measured = interleave(turns, asked.rounds, lambda number: None)
     print(f"{len(rows)} rows, {asked.rounds} rounds, {asked.threads} threads")
-    print(
-        "| engine | MB | one row, ms | rows/s | ratio | same answers, % |\n|---|---|---|---|---|---|"
-    )
+    print("| engine | MB | one row, ms | rows/s | ratio | same answers, % |\n|---|---|---|---|---|---|")
     for (name, (_, size)), some in zip(found.items(), measured, strict=True):
         ratio = median(one[1] / first[1] for one, first in zip(some, measured[0], strict=True))
         same = 100 * np.mean([one == other for one, other in zip(answers[name], answers["torch fp32"], strict=True)])
