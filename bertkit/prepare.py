@@ -19,6 +19,7 @@ from bertkit.depth import frozen_sum
 from bertkit.disk import checksum
 from bertkit.encode import Part, cover, cut_parts, cut_rows, stack_targets
 from bertkit.errors import BertkitError
+from bertkit.findings import Note
 from bertkit.inference import Predictor
 from bertkit.models.load import load_config, load_model, load_tokenizer, longest_input
 from bertkit.models.padding_free import is_padding_free
@@ -28,7 +29,7 @@ from bertkit.objectives.base import Objective
 from bertkit.objectives.labelled import check_settings
 from bertkit.outcome import Background, tags_seen
 from bertkit.recipe import ModelConfig, Recipe, check_windows, digest, fingerprint
-from bertkit.reopen import lessons
+from bertkit.reopen import lessons, seen_by
 from bertkit.rundir import RunDir
 from bertkit.splits import Splits, bind_labels, path_of
 from bertkit.tasks.base import Task
@@ -84,9 +85,22 @@ def read_material(recipe: Recipe, task: Task, splits: Splits, say: Callable[[str
     if windows.max_length < recipe.windows.max_length:
         say(f"windows: this model reads {windows.max_length} tokens at once, not {recipe.windows.max_length}")
     known = getattr(architecture, "id2label", None) or {}
-    is_run = checkpoint.checkpoint != path_of(recipe.model.checkpoint) and "LABEL_0" not in known.values()
-    if is_run and not task.labels and not recipe.model.replace_head:  # its outputs keep their meanings
+    is_run = checkpoint.checkpoint != path_of(recipe.model.checkpoint)
+    keeps_head = is_run and "LABEL_0" not in known.values() and not recipe.model.replace_head
+    if keeps_head and not task.labels:  # its outputs keep their meanings
         check_labels(splits.labels, tuple(known.values()), f"train, going on from {recipe.model.checkpoint}")
+    theirs = tuple(known[number] for number in sorted(known))
+    if task.labels != theirs and sorted(task.labels) == sorted(theirs) and recipe.model.init != "scratch":
+        raise BertkitError(
+            f"task.labels: {recipe.model.checkpoint} has these labels in another order, {', '.join(theirs)}: its head "
+            "would say one for another",
+            hint="list them in that order, or leave task.labels out",
+        )
+    earlier = [run for run in (is_run and recipe.model.checkpoint, recipe.train.teacher) if run]
+    if seen := [f"{split}: {run} learned from rows of it" for run in earlier for split in seen_by(run, recipe)]:
+        text = f"{'; '.join(seen)}: its scores are too high"
+        say(text)
+        splits = splits._replace(notes=(*splits.notes, Note(title="Rows learned before", text=f"{text}.")))
     task = bind_labels(recipe, task, splits, known)
     return Material(
         recipe=recipe.model_copy(update={"windows": windows, "task": task.model_dump(mode="json")}),

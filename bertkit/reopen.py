@@ -15,6 +15,7 @@ from bertkit.errors import BertkitError
 from bertkit.heads import HEADS
 from bertkit.recipe import HardwareConfig, ModelConfig, Recipe, check_windows, load_recipe
 from bertkit.rundir import RunDir
+from bertkit.splits import checksums
 from bertkit.tasks.base import Task, task_class
 
 if TYPE_CHECKING:
@@ -132,6 +133,19 @@ def _mean(values: Sequence[object]) -> object:
     if all(isinstance(value, float) for value in values):
         return sum(values) / len(values)
     raise TypeError
+
+
+def seen_by(run: str, recipe: Recipe) -> list[str]:
+    """Scored splits with rows that a finished run has learned from, as far as sums of files tell."""
+    folder = RunDir(run).open()
+    learned, sums = folder.read_json("environment.json").get("data", {}).get("train"), checksums(recipe)
+    found = [split for split in ("validation", "test") if learned is not None and sums.get(split) == learned]
+    if learned is not None and sums.get("train") == learned and recipe.data.validation is None:
+        drawn_by = {"validation", "columns", "validation_share", "group_by", "labels", "ignore_labels", "skip_bad_rows"}
+        both = recipe, load_recipe(folder["recipe.yaml"])
+        ours, theirs = ((one.seed, one.data.model_dump(include=drawn_by)) for one in both)
+        found += ["validation"] if ours != theirs else []  # drawn alike, they were held back then as well
+    return found
 
 
 def lessons(run: str, task: Task, part: Part, hardware: HardwareConfig, setup: DeviceSetup) -> np.ndarray:

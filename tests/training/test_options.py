@@ -15,6 +15,7 @@ from transformers import pipeline
 from bertkit.depth import depths_of, freeze, rate_factors
 from bertkit.errors import BertkitError
 from bertkit.models.load import load_model
+from bertkit.pages.notebook import Findings
 from bertkit.recipe import ModelConfig, TrainConfig, load_recipe
 from bertkit.run import finetune, load, merge
 from bertkit.run.push import files_to_push
@@ -205,6 +206,27 @@ def test_labels_that_a_run_has_not_learned_are_named(tiny, tmp_path):
     plan["data"] = {"labels": {"new": "positive"}, "group_by": "none"}
     finetune(plan, tmp_path / "on", rows={"train": rows}, quiet=True)
     assert load(tmp_path / "on").task.labels == ("negative", "positive")
+
+
+def test_rows_that_an_earlier_run_learned_from_are_said_where_they_are_scored(tiny, tmp_path):
+    """Drawn by another seed, held-back rows were training rows before; drawn alike, they were not."""
+    rows, run = f"bundled:{BUNDLED['sentiment']}", tmp_path / "run"
+    finetune(recipe(tiny("bert")), run, quiet=True)
+    cases = product((f"model.checkpoint={run}", f"train.teacher={run}"), ({}, {"seed": 1}, {"data.test": rows}))
+    for number, (earlier, more) in enumerate(cases):
+        plan = load_recipe(recipe(tiny("bert")), [earlier, *(f"{name}={value}" for name, value in more.items())])
+        finetune(plan, tmp_path / str(number), quiet=True)
+        said = [one.text for one in Findings.read(tmp_path / str(number)) if one.title == "Rows learned before"]
+        wanted = {"seed": "validation", "data.test": "test"}
+        text = f": {run} learned from rows of it: its scores are too high."
+        assert said == [f"{wanted[name]}{text}" for name in more]
+
+
+def test_labels_in_another_order_than_a_checkpoints_do_not_turn_its_head_around(tiny, tmp_path):
+    finetune(recipe(tiny("bert")), tmp_path / "run", quiet=True)
+    plan = load_recipe(recipe(tmp_path / "run"), ["task.labels=[positive, negative]"])
+    with pytest.raises(BertkitError, match="in another order, negative, positive"):
+        finetune(plan, tmp_path / "on", quiet=True)
 
 
 def test_an_adapter_is_refused_without_the_weights_that_it_was_trained_on(tiny, tmp_path):
