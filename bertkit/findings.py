@@ -1,6 +1,7 @@
 """What a run or a study finds: tables, curves, dots, heatmaps, passages and notes, as plain JSON."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
@@ -56,6 +57,7 @@ class Series(Finding):
     lines: dict[str, tuple[float | None, ...]]
     log_x: bool = False  # x spans powers of ten
     shares: tuple[Literal["x", "y"], ...] = ()
+    marks: dict[str, tuple[float, float]] = {}  # line -> a point of it that stands out
 
     @model_validator(mode="after")
     def _every_line_is_whole(self) -> Self:
@@ -130,22 +132,30 @@ def tabulate(
     return Table(title=title, caption=caption, columns=tuple(columns), rows=cells, plain=tuple(plain))
 
 
-def label_table(what: str, caption: str, counts: Mapping[str, tuple[int, int, int]]) -> Table:
+def label_table(
+    what: str,
+    caption: str,
+    counts: Mapping[str, tuple[int, int, int]],
+    beside: Mapping[str, Mapping[str, float | None]] = MappingProxyType({}),
+) -> Table:
     """Counts, precision, recall and F1 of each label; undefined where nothing is counted.
 
     Args:
         what: what a label is called.
         counts: label -> how often it is right, how often it is predicted, and how often it is gold.
+        beside: more columns, label -> value.
     """
 
     def share(part: int, whole: int) -> float | None:
         return part / whole if whole else None
 
     rows = (
-        (label, gold, found, share(right, found), share(right, gold), share(2 * right, found + gold))
+        (label, gold, found, share(right, found), share(right, gold), share(2 * right, found + gold),
+         *(column.get(label) for column in beside.values()))
         for label, (right, found, gold) in counts.items()
-    )
-    return tabulate(f"By {what}", caption, (what, "count", "predicted", "precision", "recall", "f1"), rows)
+    )  # fmt: skip
+    columns = (what, "count", "predicted", "precision", "recall", "f1", *beside)
+    return tabulate(f"By {what}", caption, columns, rows, plain=("threshold",))
 
 
 def worst_first(

@@ -24,7 +24,11 @@ def classification(predictions: Sequence[str], references: Sequence[str]) -> dic
 
     Source: Matthews 1975; Gorodkin 2004 (more than two classes).
     """
-    counts = count_pairs(predictions, references)
+    return scores_of(count_pairs(predictions, references))
+
+
+def scores_of(counts: np.ndarray) -> dict[str, float | None]:
+    """The scores of `classification`, from what `count_pairs` gives."""
     f1_macro = mean_f1(np.diag(counts), counts.sum(0), counts.sum(1))
     return {"accuracy": accuracy(counts), "f1_macro": f1_macro, "matthews": matthews(counts)}
 

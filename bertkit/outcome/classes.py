@@ -1,13 +1,15 @@
 """Of classes, labels and numbers: which are mistaken for which, how far to trust them, and the rows most wrong."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
+from types import MappingProxyType
 
 import numpy as np
 
 from bertkit.findings import Finding, Heatmap, Passage, Series, label_table, tabulate, worst_first
 from bertkit.metrics.shown import mean, percent
+from bertkit.outcome import thresholds
 from bertkit.outcome.scored import Scored, equal_parts
 
 MATRIX_LABELS = 40  # a larger matrix cannot be read
@@ -20,8 +22,8 @@ FEW = 10  # so many different gold numbers are shown one by one
 def findings(scored: Scored) -> list[Finding]:
     """Of a task with one label a row."""
     golds, answers = scored.columns
-    found = label_findings(scored.task.labels, golds, answers, "label", scored.where)
-    if not all("probabilities" in prediction for prediction in scored.predictions):
+    found = label_findings(scored.task.labels, golds, answers, "label", scored.where, thresholds.beside(scored))
+    if not scored.has_probabilities:
         return found
     sure = [prediction["probabilities"][answer] for prediction, answer in zip(scored.predictions, answers, strict=True)]
     is_right = np.array([gold == answer for gold, answer in zip(golds, answers, strict=True)])
@@ -33,17 +35,22 @@ def findings(scored: Scored) -> list[Finding]:
             number, {"gold": golds[number], "predicted": answers[number], "probability": percent(sure[number])}
         ),
     )
-    return [*found, calibration(np.array(sure), is_right, bins, scored.split), worst]
+    return [*found, *thresholds.findings(scored), calibration(np.array(sure), is_right, bins, scored.split), worst]
 
 
 def label_findings(
-    labels: Sequence[str], golds: Sequence[str], answers: Sequence[str], what: str, where: str
+    labels: Sequence[str],
+    golds: Sequence[str],
+    answers: Sequence[str],
+    what: str,
+    where: str,
+    beside: Mapping[str, Mapping[str, float | None]] = MappingProxyType({}),
 ) -> list[Finding]:
     """The confusion matrix, or the most frequent mistakes, and a table by label; over labels that either side has."""
     pairs, gold_count, given_count = Counter(zip(golds, answers, strict=True)), Counter(golds), Counter(answers)
     labels = [label for label in labels if label in gold_count or label in given_count]
     counts = {label: (pairs[label, label], given_count[label], gold_count[label]) for label in labels}
-    table = label_table(what, f"Count: how often the {what} is gold. On {where}.", counts)
+    table = label_table(what, f"Count: how often the {what} is gold. On {where}.", counts, beside)
     if len(labels) <= MATRIX_LABELS:
         names, caption = tuple(labels), f"Rows: gold; columns: predicted; counts. On {where}."
         sides = {"row_label": "gold", "column_label": "predicted", "rows": names, "columns": names}
@@ -96,8 +103,10 @@ def label_set_findings(scored: Scored) -> list[Finding]:
     def shown(chosen: set[str]) -> str:
         return ", ".join(label for label in labels if label in chosen) or "none"
 
+    caption = f"Count: how often the label is gold. On {scored.where}."
     return [
-        label_table("label", f"Count: how often the label is gold. On {scored.where}.", by_label),
+        label_table("label", caption, by_label, thresholds.beside(scored)),
+        *thresholds.findings(scored),
         worst_first(
             f"wrong rows ({scored.where}), most wrong labels first.",
             {number: count for number, count in enumerate(wrong) if count},

@@ -30,6 +30,7 @@ class Scored(NamedTuple):
     scores: Scores  # what `task.score` says of them
     window_counts: Sequence[int]  # of each row
     tags_seen: Mapping[str, Set[str]]  # of `Background`
+    untuned: Scores | None = None  # what they were before settings were chosen on these rows
 
     @property
     def golds(self) -> list:
@@ -46,6 +47,11 @@ class Scored(NamedTuple):
         """What is right and what was answered, by row; by word, where words are tagged."""
         both = self.golds, self.answers
         return tuple(list(chain.from_iterable(column)) for column in both) if self.task.head == "token" else both
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether each answer comes with the probability of every label."""
+        return all("probabilities" in prediction for prediction in self.predictions)
 
     @property
     def where(self) -> str:

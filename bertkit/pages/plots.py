@@ -114,6 +114,8 @@ def _series(axes: Axes, finding: Series) -> bool:
             x, y = thin(x, running_mean(y, width))
             shown += f" (pale), and its mean over {width} values"
         axes.plot(x, y, color=colour, label=shown, marker="o" if len(y) <= 40 else "", markersize=4)
+        if name in finding.marks:
+            axes.plot(*([value] for value in finding.marks[name]), color=colour, marker="o", markersize=7)
     axes.set_xlabel(label(finding.x_label, 60))
     axes.set_ylabel(label(finding.y_label, 32))
     if finding.log_x:

@@ -42,9 +42,15 @@ class Model:
         if head == "number":
             return {"label": float(logits[0])}
         shares, labels = softmax(logits) if head == "class" else 1 / (1 + np.exp(-logits)), self.task["labels"]
-        chosen = [label for label, share in zip(labels, shares, strict=True) if share >= 0.5]
-        best = labels[int(shares.argmax())] if head == "class" else chosen
-        return {"label": best, "probabilities": dict(zip(labels, shares.tolist(), strict=True))}
+        probabilities, limit = dict(zip(labels, shares.tolist(), strict=True)), self.task["threshold"]
+        if head == "class" and limit is None:
+            return {"label": max(probabilities, key=probabilities.get), "probabilities": probabilities}
+        limits = limit if isinstance(limit, dict) else dict.fromkeys(labels, 0.5 if limit is None else limit)
+        chosen = [label for label, share in probabilities.items() if share >= limits.get(label, 0.5)]
+        if head == "class":
+            positive = self.task["positive"]
+            chosen = next(label for label in labels if (label == positive) == (positive in chosen))
+        return {"label": chosen, "probabilities": probabilities}
 
     def read(self, pieces, long):
         """For each window: where it stands in the long text (start, stop, first and last token that it owns, the

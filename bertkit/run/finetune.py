@@ -212,6 +212,7 @@ def _finish(run: RunDir, prepared: Prepared, keeper: Keeper, background: Backgro
     from bertkit.models.adapters import save_model
     from bertkit.models.source import quiet
     from bertkit.outcome import findings, records
+    from bertkit.outcome.thresholds import chosen_note
     from bertkit.run.card import model_card
     from bertkit.train.device import weights_at_hand
 
@@ -240,6 +241,8 @@ def _finish(run: RunDir, prepared: Prepared, keeper: Keeper, background: Backgro
             name = "predictions.jsonl" if one is last else f"predictions.{one.split}.jsonl"
             run.write_jsonl(name, records(task, one.rows, one.predictions))
         run.write_json("task.json", task.model_dump(mode="json"))
+        notes = [chosen_note(one.untuned, one) for one in scored if one.untuned]
+        background = background._replace(notes=(*background.notes, *notes))
         found = findings(last, background, run.read_history(), prepared.objective.best_by, run.read_history(PACE))
         run.write_json("findings.json", to_json(found))
         for note in found:
@@ -265,10 +268,14 @@ def _score(prepared: Prepared, keeper: Keeper, background: Background) -> list[S
         rows = [row for part in parts for row in part.rows]
         is_fresh = name == "validation" and keeper.best_predictions is not None
         predictions = keeper.best_predictions if is_fresh else predictor.evaluate(parts)[1]
+        untuned = None
         if name == "validation":
             # settings that are chosen on validation, such as a threshold; they hold for test and from now on
-            predictor = replace(predictor, task=predictor.task.tuned(predictions, rows))
-            predictions = predictor.task.settled(predictions)
+            tuned = predictor.task.tuned(predictions, rows)
+            if tuned != predictor.task:
+                untuned = predictor.task.score(predictions, rows)
+            predictor = replace(predictor, task=tuned)
+            predictions = tuned.settled(predictions)
         found.append(Scored(
             split=name,
             task=predictor.task,
@@ -277,5 +284,6 @@ def _score(prepared: Prepared, keeper: Keeper, background: Background) -> list[S
             scores=predictor.task.score(predictions, rows),
             window_counts=[count for part in parts for count in part.store.counts.tolist()],
             tags_seen=background.tags_seen,
+            untuned=untuned,
         ))  # fmt: skip
     return found

@@ -52,6 +52,11 @@ class Task(Section):
         columns = self.reads
         return columns.label or columns.labels or columns.number or columns.tags or columns.answers or ""
 
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """Label -> the probability from which on it is chosen, for labels that are chosen by theirs alone."""
+        return {}
+
     def texts_in(self, row: Row) -> dict[str, str]:
         """What a reader sees of a row, by column; words with spaces between them."""
         return {name: row[name] for name in self.reads.text} | {name: " ".join(row[name]) for name in self.reads.words}

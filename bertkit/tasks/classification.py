@@ -1,17 +1,21 @@
 """Which class, which labels or what number has a text, or a pair of texts? The windows of long texts are averaged."""
 
-from collections.abc import Sequence
-from typing import Literal, Self
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from bertkit.config import knob
 from bertkit.data.sources import Columns
 from bertkit.data.windows import Inputs, Pair, Window
+from bertkit.errors import BertkitError, did_you_mean
 from bertkit.metrics import classification, regression
 from bertkit.metrics.shown import mean
+from bertkit.metrics.thresholds import USUAL, cuts
 from bertkit.tasks.base import Output, Prediction, Row, Scores, Target, Task, softmax
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Classification(Task):
@@ -27,6 +31,12 @@ class Classification(Task):
         "scores MRPC and QQP; f1 and accuracy_f1 need positive",
     )
     positive: str | None = knob(None, "the label that f1 counts as positive, for two classes")
+    threshold: Share | dict[str, Share] | Literal["tuned"] | None = knob(
+        None,
+        "probability from which on a label is chosen: of every label, or {label: probability} (kind: labels; usually "
+        "0.5); of the positive one of two classes; tuned: what is best on validation, by the F1 of each label or by "
+        "the metric; null: 0.5, or the most probable class",
+    )
 
     answer = "label"
 
@@ -49,6 +59,28 @@ class Classification(Task):
             # F1 would be undefined at every evaluation
             raise ValueError(f"positive: {self.positive!r} is none of the labels {', '.join(self.labels)}")
         return self
+
+    @model_validator(mode="after")
+    def _threshold_fits(self) -> Self:
+        names = self.threshold if isinstance(self.threshold, dict) else None
+        has_two = self.kind == "class" and self.positive is not None and len(self.labels) <= 2
+        if self.threshold is not None and not (self.kind == "labels" or (has_two and names is None)):
+            here = (
+                f"kind is {self.kind}, positive is {self.positive}, labels are {', '.join(self.labels) or 'not named'}"
+            )
+            raise ValueError(f"threshold: kind labels has it, and one number the positive label of two; here {here}")
+        for label in names or ():
+            if self.labels and label not in self.labels:
+                message = f"task.threshold: there is no label {label!r}"
+                raise BertkitError(message, hint=did_you_mean(label, self.labels))
+        return self
+
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        two = (self.positive,) if self.kind == "class" and self.positive is not None and len(self.labels) == 2 else ()
+        usual = self.threshold if isinstance(self.threshold, float) else USUAL
+        own = self.threshold if isinstance(self.threshold, dict) else {}
+        return {label: own.get(label, usual) for label in (self.labels if self.kind == "labels" else two)}
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -81,10 +113,45 @@ class Classification(Task):
             return {"label": float(logits[0])}
         shares = softmax(logits) if self.kind == "class" else 1 / (1 + np.exp(-logits))
         probabilities = dict(zip(self.labels, shares.tolist(), strict=True))
+        return {"label": self._chosen(probabilities), "probabilities": probabilities}
+
+    def _chosen(self, probabilities: Mapping[str, float]) -> str | tuple[str, ...]:
+        if self.kind == "class" and not isinstance(self.threshold, float):
+            return max(probabilities, key=probabilities.__getitem__)
+        chosen = tuple(label for label, least in self.thresholds.items() if probabilities[label] >= least)
+        if self.kind == "labels":
+            return chosen
+        return next(label for label in self.labels if (label == self.positive) == bool(chosen))
+
+    def describe(self, rows: Sequence[Row], where: str) -> str:
+        if self.threshold == "tuned" and where == "validation" and not rows:
+            message = "task.threshold: tuned, and there are no validation rows to tune it on"
+            raise BertkitError(message, hint="give --validation FILE, or a number")
+        return ""
+
+    def tuned(self, predictions: Sequence[Prediction], rows: Sequence[Row]) -> Self:
+        """The thresholds that are best on these rows: for the F1 of each label, or for the metric of two classes."""
+        if self.threshold != "tuned":
+            return self
+        found: dict[str, float] = {}
+        for label in self.thresholds:
+            shares = [prediction["probabilities"][label] for prediction in predictions]
+            own = cuts(shares, [label in self.labels_of(row) for row in rows])
+            if own.true:  # the others keep what is usual
+                found[label] = own.best(own.f1 if self.kind == "labels" else [*map(self._worth, own.tables)])
         if self.kind == "class":
-            return {"label": self.labels[int(shares.argmax())], "probabilities": probabilities}
-        chosen = tuple(label for label, share in probabilities.items() if share >= 0.5)
-        return {"label": chosen, "probabilities": probabilities}
+            return self.model_copy(update={"threshold": found.get(self.positive)})
+        return self.model_copy(update={"threshold": {label: found.get(label, USUAL) for label in self.labels}})
+
+    def _worth(self, counts: np.ndarray) -> float | None:
+        """What the metric makes of (2, 2) counts, the positive label last."""
+        f1 = classification.f1_of(counts[1, 1], counts[:, 1].sum(), counts[1].sum())
+        return self._ranked({**classification.scores_of(counts), "f1": f1})[self.headline]
+
+    def settled(self, predictions: Sequence[Prediction]) -> Sequence[Prediction]:
+        if self.threshold is None:
+            return predictions
+        return [{**one, "label": self._chosen(one["probabilities"])} for one in predictions]
 
     def is_recovered(self, row: Row, prediction: Prediction) -> bool:
         given, right = prediction["label"], row["label"]
@@ -102,6 +169,10 @@ class Classification(Task):
         scores = classification.classification(given, right)
         if self.positive is not None:
             scores |= classification.binary_f1(given, right, self.positive)
+        return self._ranked(scores)
+
+    def _ranked(self, scores: Scores) -> Scores:
+        """The scores of a class, the headline first."""
         if self.metric == "accuracy_f1":
             both = {name: scores.pop(name) for name in ("accuracy", "f1")}
             return {"accuracy_f1": mean([*both.values()]), **both, **scores}

@@ -17,7 +17,8 @@ from bertkit.data.collate import Collator
 from bertkit.errors import BertkitError, Interrupted
 from bertkit.inference import Predictor
 from bertkit.models import ready
-from bertkit.run import finetune, load
+from bertkit.pages.html import read_findings
+from bertkit.run import evaluate, finetune, load
 from bertkit.rundir import RunDir, checkpoints_of
 from bertkit.train import checkpoint, keep, loop
 from bertkit.train.loop import TrainState
@@ -209,6 +210,29 @@ def test_a_threshold_is_tuned_without_answering_the_validation_rows_again(tmp_pa
     tuned = RunDir(tmp_path / "run").read_json("task.json")
     assert tuned["no_answer_threshold"] != 0
     assert len(calls) == sum("validation" in record for record in RunDir(tmp_path / "run").read_history()) == 2
+
+
+@pytest.mark.parametrize("threshold", ["tuned", None])
+def test_a_tuned_threshold_holds_for_test_and_from_now_on(tmp_path: Path, threshold: str | None) -> None:
+    plan = recipe("sentiment", steps=4)
+    plan["task"] = {"name": "sentiment", "positive": "positive", "metric": "f1", "threshold": threshold}
+    plan["data"] |= {"test": plan["data"]["train"]}
+    metrics = finetune(plan, tmp_path / "run", quiet=True)
+    run = RunDir(tmp_path / "run")
+    chosen, notes = (
+        run.read_json("task.json")["threshold"],
+        [found.title for found in read_findings(run["findings.json"])],
+    )
+    assert ("The threshold was tuned on validation" in notes) == (threshold == "tuned") == isinstance(chosen, float)
+    for name in ("predictions.jsonl", "predictions.validation.jsonl"):
+        for record in run.read_jsonl(name):
+            share = record["probabilities"]["positive"]
+            assert (record["label"] == "positive") == (share >= (0.5 if chosen is None else chosen))
+    again = evaluate(run.path, plan["data"]["test"], quiet=True)
+    assert {name: again[name] for name in ("f1", "accuracy")} == {name: metrics[name] for name in ("f1", "accuracy")}
+    if threshold:
+        before = finetune({**plan, "task": {**plan["task"], "threshold": None}}, tmp_path / "before", quiet=True)
+        assert metrics["splits"]["validation"]["f1"] >= before["splits"]["validation"]["f1"]
 
 
 def test_best_and_last_are_kept_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,8 @@ from bertkit.data.plan import Budget
 from bertkit.errors import BertkitError
 from bertkit.models.exported import Session, write_onnx
 from bertkit.run.exported import compare, write
+from bertkit.tasks.base import Output
+from bertkit.tasks.classification import Classification
 from tests.unit.conftest import TASKS, rows_of
 
 # every architecture, and every head at least once
@@ -76,6 +78,23 @@ def test_the_script_answers_short_and_long_rows_as_bertkit_does(exported, family
         for key, value in given.items():
             wanted = list(prediction[key]) if isinstance(prediction[key], tuple) else prediction[key]
             assert value == (wanted if key in ("words", "tags") else pytest.approx(wanted, abs=CLOSE))
+
+
+@pytest.mark.parametrize("settings", [
+    {"kind": "labels", "threshold": 0.6}, {"kind": "labels", "threshold": {"b": 0.9}}, {"kind": "labels"},
+    {"positive": "a", "threshold": 0.2}, {"positive": "b", "threshold": 0.7}, {"positive": "b"},
+])  # fmt: skip
+def test_the_script_chooses_by_the_thresholds_of_the_task(exported, monkeypatch, settings):
+    ours, _, folder = exported("albert")
+    model, task = script_of(folder), Classification(labels=("a", "b"), **settings)
+    model.task, model.windows["head"] = task.model_dump(mode="json"), task.head
+    window, answers = next(iter(ours.outputs(ours.maker(["x"]))))[0].window, set()
+    for logits in np.random.default_rng(0).normal(0, 2, (40, 2)).astype(np.float32):
+        monkeypatch.setattr(model, "session", SimpleNamespace(run=lambda names, fed, row=logits: [row[None]]))
+        given, wanted = model.answer({"text": "x"}), task.decode({}, [Output(window, (logits,))])
+        assert json.loads(json.dumps(given)) == json.loads(json.dumps(wanted))
+        answers.add(str(given["label"]))
+    assert len(answers) == (4 if task.kind == "labels" else 2)
 
 
 @pytest.mark.parametrize("family", ["bert", "deberta-v2", "modernbert"])

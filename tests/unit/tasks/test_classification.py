@@ -58,6 +58,27 @@ class TestSeveralLabels(TaskContract):
         assert not self.task.is_recovered(row, {"label": ("a",)})
 
 
+class TestSeveralLabelsWithThresholds(TaskContract):
+    task = Classification(kind="labels", labels=("a", "b", "c"), threshold={"a": 0.7, "c": 0.1})
+    rows = TestSeveralLabels.rows
+
+    def test_each_label_is_chosen_from_its_own_threshold_on(self, maker):
+        window = random_outputs(self.task, self.rows, maker)[0][0].window
+        for logits, chosen in (([0.8, -0.1, -2.3], ()), ([0.9, 0.0, -2.1], ("a", "b", "c"))):
+            given = self.task.decode(self.rows[0], [Output(window, (np.array(logits, np.float32),))])
+            assert given["label"] == chosen
+
+
+class TestSeveralLabelsTuned(TaskContract):
+    task = Classification(kind="labels", labels=("a", "b", "c"), threshold="tuned")
+    rows = TestSeveralLabels.rows
+
+
+class TestTwoClassesTuned(TaskContract):
+    task = Classification(pair=True, labels=("yes", "no"), metric="f1", positive="yes", threshold="tuned")
+    rows = TestPairOfTexts.rows
+
+
 class TestNumber(TaskContract):
     task = Classification(kind="number")
     # 0.1 has no exact float32
@@ -144,3 +165,61 @@ def test_a_positive_label_that_is_no_label_is_refused():
     with pytest.raises(BertkitError) as caught:
         make_task({"name": "classification", "labels": ["yes", "no"], "metric": "f1", "positive": "yess"})
     assert caught.value.message == "task: positive: 'yess' is none of the labels yes, no"
+
+
+TWO = {"labels": ["yes", "no"], "positive": "yes"}
+HERE = "task: threshold: kind labels has it, and one number the positive label of two; here kind is "
+
+
+@pytest.mark.parametrize(
+    ("settings", "message", "hint"),
+    [
+        ({"kind": "number", "threshold": 0.3}, f"{HERE}number, positive is None, labels are not named", ""),
+        ({"threshold": "tuned"}, f"{HERE}class, positive is None, labels are not named", ""),
+        (
+            {"labels": ["a", "b", "c"], "positive": "a", "threshold": 0.3},
+            f"{HERE}class, positive is a, labels are a, b, c",
+            "",
+        ),
+        ({**TWO, "threshold": {"yes": 0.3}}, f"{HERE}class, positive is yes, labels are yes, no", ""),
+        (
+            {"kind": "labels", "labels": ["sport", "news"], "threshold": {"sports": 0.3}},
+            "task.threshold: there is no label 'sports'",
+            "did you mean 'sport'? one of: sport, news",
+        ),
+        (
+            {**TWO, "threshold": 1.5},
+            "task.threshold: Input should be less than or equal to 1, not 1.5",
+            "threshold: probability from which on",
+        ),
+        (
+            {"kind": "labels", "threshold": {"a": -0.1}},
+            "task.threshold.a: Input should be greater than or equal to 0, not -0.1",
+            "threshold: probability from which on",
+        ),
+        ({**TWO, "threshold": True}, "task.threshold: Input should be a number, not True", "threshold: probability"),
+        (
+            {**TWO, "threshold": "tunde"},
+            "task.threshold: Input should be a valid number, unable to parse string as a number, not 'tunde'",
+            "threshold: probability from which on",
+        ),
+    ],
+)
+def test_a_threshold_that_does_not_fit_is_one_error(settings, message, hint):
+    with pytest.raises(BertkitError) as caught:
+        make_task({"name": "classification", **settings})
+    assert caught.value.message == message
+    assert caught.value.hint.startswith(hint)
+
+
+def test_without_validation_rows_nothing_can_be_tuned():
+    task = make_task({"name": "classification", **TWO, "threshold": "tuned"})
+    assert task.describe([], "test") == ""
+    with pytest.raises(BertkitError, match="tuned, and there are no validation rows"):
+        task.describe([], "validation")
+
+
+def test_without_a_positive_row_two_classes_are_chosen_as_before():
+    task = Classification(**TWO, threshold="tuned")
+    rows, predictions = [{"label": "no"}], [{"label": "no", "probabilities": {"yes": 0.4, "no": 0.6}}]
+    assert task.tuned(predictions, rows).threshold is None
