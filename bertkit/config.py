@@ -159,7 +159,7 @@ def override(tree: Tree, assignments: Sequence[str]) -> Tree:
         dotted, separator, value = assignment.partition("=")
         if not separator or not dotted:
             raise BertkitError(f"{assignment!r} is not a setting", hint="write key=value, such as train.epochs=2")
-        result = put(result, dotted, _value(value.strip(), where=dotted))
+        result = put(result, dotted, value_of(value.strip(), where=dotted))
     return result
 
 
@@ -177,7 +177,7 @@ def put(tree: Mapping[str, object], dotted: str, value: object) -> Tree:
     return result
 
 
-def _value(text: str, where: str) -> object:
+def value_of(text: str, where: str) -> object:
     """A value as YAML reads it, except what only looks like YAML: `#1 String` is not a comment, `-` not a list."""
     if text.startswith(("{", "[", "'", '"')):
         return parse_yaml(text, where)

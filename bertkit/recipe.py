@@ -92,11 +92,23 @@ class DataConfig(Section):
         "rows that are held back together: those with the same value in this column; auto: with the same document,"
         " premise or text; none: each row for itself, whatever it holds",
     )
+    folds: Annotated[PositiveInt, Field(ge=2)] | None = knob(
+        None, "parts that the training rows are cut into; validation is part data.fold (`bertkit study folds`)"
+    )
+    fold: NonNegativeInt | None = knob(None, "number of the part that is validation, from 0; the others are train")
     train_rows: PositiveInt | None = knob(None, "use a random subset of this many training rows")
     validation_rows: PositiveInt | None = knob(None, "use a random subset of this many validation rows")
     labels: dict[str, str] = knob({}, "label in the files: the class it stands for; joins spellings of one class")
     ignore_labels: Many = knob((), "rows with one of these labels are left out, and counted; predict answers them, too")
     skip_bad_rows: bool = knob(False, "leave out rows that cannot be used, and count them")
+
+    @model_validator(mode="after")
+    def _a_fold_is_one_of_them(self) -> Self:
+        if (self.folds is None) != (self.fold is None):
+            raise ValueError("fold: folds and fold go together")
+        if self.folds is not None and self.fold >= self.folds:
+            raise ValueError(f"fold: {self.fold} is none of the {self.folds} folds, which begin with 0")
+        return self
 
 
 class WindowsConfig(Section):

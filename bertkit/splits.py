@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bertkit.config import validate
-from bertkit.data.draws import content, folded, group_keys, group_rows, hold_back, subset, unit_of
+from bertkit.data.draws import content, fold_of, folded, group_keys, group_rows, hold_back, subset, unit_of
 from bertkit.data.labels import check_labels, resolve_labels, spellings
 from bertkit.data.opening import find
 from bertkit.data.sources import GROUP, Rows, read_rows
@@ -47,7 +47,9 @@ def read_splits(
         raise BertkitError("data.train: no training rows are given", hint="add --train FILE, or data.source=HUB_ID")
     idle = {}
     if "validation" in sources:
-        idle = dict.fromkeys(("group_by", "validation_share"), "validation rows are given")
+        idle = dict.fromkeys(("group_by", "validation_share", "folds"), "validation rows are given")
+    elif data.folds is not None:
+        idle = {"validation_share": "data.folds decides it"}
     if rows is None and len(files_of(data)) == len(sources):
         idle["config"] = "all rows are read from files"
     for name, reason in idle.items():
@@ -129,7 +131,16 @@ def part_rows(
     if is_one or by == "none":
         groups, unit = list(range(len(rows))), "row"
     labels = [() if by == "none" else task.labels_of(row) for row in rows]
-    kept, held = hold_back(groups, labels, recipe.data.validation_share, recipe.seed)
+    data = recipe.data
+    if data.folds is None:
+        kept, held = hold_back(groups, labels, data.validation_share, recipe.seed)
+    else:
+        if data.folds > len(set(groups)):
+            message = f"data.folds: {data.folds} folds are more than the {len(set(groups)):,} {unit}s of {name}"
+            raise BertkitError(message, hint="take fewer")
+        folds = fold_of(groups, labels, data.folds, recipe.seed)
+        kept = [row for row, fold in enumerate(folds) if fold != data.fold]
+        held = [row for row, fold in enumerate(folds) if fold == data.fold]
     count, share = len(set(groups)), f"{len(held):,} of {len(rows):,} training rows are held back by {unit}"
     parts = f"{len({groups[row] for row in held}):,} of {count:,}, " if count < len(rows) else ""
     say(f"validation: {share} ({parts}seed {recipe.seed}){caveat}")

@@ -38,6 +38,7 @@ for panel, verbs in PANELS.items():
     for verb in verbs:
         app.command(panel=panel)(verb)
 app.add_typer(inventory.recipe, name="recipe", rich_help_panel="What there is")
+app.add_typer(studies.study, name="study", rich_help_panel="Studies")
 app.add_typer(studies.glue, name="glue", rich_help_panel="Studies")
 
 

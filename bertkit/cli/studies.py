@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,10 +15,15 @@ from bertkit.cli.shared import Json, Quiet, Settings, Verbs, What
 from bertkit.errors import BertkitError
 from bertkit.launch import say, sayer
 
+if TYPE_CHECKING:
+    from bertkit.findings import Finding
+
 glue = Verbs(
     help="Fine-tune on the nine GLUE tasks, score them as GLUE does, submit, and compare studies.",
     no_args_is_help=True,
 )
+study = Verbs(help="Questions that take several runs: how far scores spread, which settings are good.",
+              no_args_is_help=True)  # fmt: skip
 Jobs = Annotated[int, typer.Option(min=1, help="Jobs at a time on each device.")]
 Gpus = Annotated[int | None, typer.Option(min=1, help="GPUs to spread the jobs over; default: all.")]
 Executor = Annotated[Literal["local", "ray"], typer.Option(help="Run the jobs here or on a Ray cluster.")]
@@ -108,6 +113,90 @@ def compare_glue(
     print("\n".join([*aligned(shown), "", shown.caption]))
 
 
+Model = Annotated[str | None, typer.Option("--model", "-m", help="Hub id or folder of the checkpoint.")]
+Train = Annotated[str | None, typer.Option("--train", help="Training rows.")]
+StudyFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder of the study.", show_default=False)]
+Resume = Annotated[bool, typer.Option("--resume", help="Continue; finished runs are not repeated.")]
+
+
+@study.command("folds")
+def run_folds(
+    what: What,
+    settings: Settings = (),
+    model: Model = None,
+    train_file: Train = None,
+    out: StudyFolder = ...,
+    folds: Annotated[int, typer.Option(min=2, help="Parts of the training rows.")] = 5,
+    jobs: Jobs = 1,
+    gpus: Gpus = None,
+    resume: Resume = False,
+    executor: Executor = "local",
+    address: Address = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score a recipe on k folds: bertkit study folds sentiment --train reviews.csv --out runs/folds
+
+    Each row is answered once, by a model that has not seen it: DIR/predictions.jsonl has all answers, and the report
+    the spread of the scores and the rows that are most wrong, among which wrong labels stand.
+    """
+    from bertkit.studies.folds import run
+    from bertkit.studies.runner.room import Room
+
+    recipe = read_recipe(what, settings, {"model.checkpoint": model, "data.train": train_file})
+    room = Room(jobs, gpus, executor, address)
+    _conclude(run(recipe, out, folds=folds, room=room, resume=resume, quiet=quiet), out, as_json, quiet)
+
+
+@study.command("search")
+def run_search(
+    what: What,
+    settings: Settings = (),
+    model: Model = None,
+    train_file: Train = None,
+    validation: Annotated[str | None, typer.Option(help="Validation rows; default: a tenth of train.")] = None,
+    out: StudyFolder = ...,
+    space: Annotated[list[str], typer.Option(
+        metavar="KEY=LOW..HIGH|KEY=A,B", help="A setting and its range or choices; default: learning rate, batch size, "
+        "epochs.")] = (),
+    trials: Annotated[int, typer.Option(min=1, help="Trials in all.")] = 20,
+    keep_all: Annotated[bool, typer.Option("--keep-all", help="Keep the weights of all trials.")] = False,
+    jobs: Jobs = 1,
+    gpus: Gpus = None,
+    resume: Resume = False,
+    executor: Executor = "local",
+    address: Address = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:  # fmt: skip
+    """Search for good settings: bertkit study search sentiment --train reviews.csv --out runs/search
+
+    Each trial is a run of its own. The best settings are in DIR/best.yaml, which `bertkit train` takes. A search goes
+    on with --resume, also with more --trials.
+    """
+    from bertkit.studies.runner.room import Room
+    from bertkit.studies.search import run
+
+    flags = {"model.checkpoint": model, "data.train": train_file, "data.validation": validation}
+    found = run(
+        read_recipe(what, settings, flags), out, space=space, trials=trials, keep_all=keep_all,
+        room=Room(jobs, gpus, executor, address), resume=resume, quiet=quiet,
+    )  # fmt: skip
+    _conclude(found, out, as_json, quiet)
+
+
+def _conclude(results: Mapping[str, object], out: Path, as_json: bool, quiet: bool) -> None:
+    """Print what a study has come to: one JSON object, or its notes and tables."""
+    from bertkit.pages.html import read_findings
+
+    if as_json:
+        print(json.dumps(results))
+        return
+    _print_findings(read_findings(out / "findings.json"))
+    if not quiet:
+        say(f"report: {out / 'report.html'}")
+
+
 def bench(
     what: What = "sentiment",
     settings: Settings = (),
@@ -140,7 +229,7 @@ def bench(
     if as_json:
         print(json.dumps(results))
         return
-    _print_findings(results)
+    _print_results(results)
     if not quiet:
         say(f"report: {folder / 'report.html'}")
 
@@ -173,19 +262,25 @@ def check(
     if as_json:
         print(json.dumps(results))
     else:
-        _print_findings(results)
+        _print_results(results)
     if out is not None and not quiet:
         say(f"report: {out / 'report.html'}")
     if results["refused"]:
         raise BertkitError(**results["refused"][0])
 
 
-def _print_findings(results: Mapping[str, object]) -> None:
+def _print_results(results: Mapping[str, object]) -> None:
+    from bertkit.findings import from_json
+
+    _print_findings(from_json(results["findings"]))
+
+
+def _print_findings(found: Sequence[Finding]) -> None:
     """Notes, tables and short curves; the rest is for the page."""
-    from bertkit.findings import Note, Series, Table, from_json
+    from bertkit.findings import Note, Series, Table
     from bertkit.studies.base import aligned
 
-    for finding in from_json(results["findings"]):
+    for finding in found:
         if isinstance(finding, Note):
             print(f"{finding.title}: {finding.text}\n")
         elif isinstance(finding, Table) or (isinstance(finding, Series) and not finding.shares):

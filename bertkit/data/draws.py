@@ -59,11 +59,7 @@ def hold_back(
     or more; where no row has labels, the draw is regardless of them.
     """
     count = len(groups)
-    members: dict[int, list[int]] = defaultdict(list)
-    for row, group in enumerate(groups):
-        members[group].append(row)
-    parts = list(members.values())
-    strata = rarest([set().union(*(labels[row] for row in part)) for part in parts])
+    parts, strata = _stratified(groups, labels)
     order = spread(strata, np.random.default_rng((seed, 0x5711)))
     last = set({strata[part]: part for part in order}.values())
     order.sort(key=last.__contains__)
@@ -76,6 +72,29 @@ def hold_back(
     held = held[: len(parts) - 1] or [min(order, key=lambda part: len(parts[part]))]
     rows = set(chain.from_iterable(parts[part] for part in held))
     return [row for row in range(count) if row not in rows], sorted(rows)
+
+
+def fold_of(groups: Sequence[int], labels: Sequence[Collection[str]], folds: int, seed: int) -> list[int]:
+    """The number of each row's fold: whole groups, each label spread over the folds, and they of about one size."""
+    parts, strata = _stratified(groups, labels)
+    found, sizes, of_label = [0] * len(groups), [0] * folds, Counter()
+    order = np.random.default_rng((seed, 0xF01D)).permutation(len(parts)).tolist()
+    for part in sorted(order, key=lambda part: str(strata[part])):  # label by label, so that sizes stay alike
+        fold = min(range(folds), key=lambda fold: (of_label[strata[part], fold], sizes[fold]))
+        of_label[strata[part], fold] += len(parts[part])
+        sizes[fold] += len(parts[part])
+        for row in parts[part]:
+            found[row] = fold
+    return found
+
+
+def _stratified(groups: Sequence[int], labels: Sequence[Collection[str]]) -> tuple[list[list[int]], list[str | None]]:
+    """The rows of each group, and of the labels that it has the one that the fewest groups have."""
+    members: dict[int, list[int]] = defaultdict(list)
+    for row, group in enumerate(groups):
+        members[group].append(row)
+    parts = list(members.values())
+    return parts, rarest([set().union(*(labels[row] for row in part)) for part in parts])
 
 
 def subset(labels: Sequence[Collection[str]], wanted: int, seed: int, split: str) -> list[int]:

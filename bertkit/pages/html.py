@@ -9,7 +9,7 @@ from itertools import chain, count, pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, JsonValue
 
 from bertkit.config import read_yaml, validate
 from bertkit.disk import parse, read_whole, write_atomically
@@ -53,6 +53,7 @@ class Study(BaseModel):
     headline: Headline | None = None  # None before the first scores
     facts: dict[str, str] = {}
     runs: list[Part] = []
+    asked: dict[str, JsonValue] = {}  # what the study was asked to do; it goes on only with the same
 
 
 class View(NamedTuple):

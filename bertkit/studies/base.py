@@ -4,7 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bertkit.disk import LOCK, TEMPORARY
+from bertkit.errors import BertkitError
 from bertkit.findings import Finding, Series, Table, to_json
+from bertkit.pages.html import Study as StudyShape
 from bertkit.pages.html import cells
 from bertkit.rundir import RunDir
 
@@ -18,6 +21,30 @@ class Study:
     path: Path
     kind: str  # what sort of study this is, in one word
     title: str
+
+    def refuse(self, asked: Mapping[str, object], resume: bool) -> None:
+        """Refuse a folder that holds something else, or a study that was asked something else.
+
+        Args:
+            asked: what the study is asked to do, as `begin` was given it; plain values.
+        """
+        # a study that was killed as it began left at most these
+        if {entry.name for entry in self.path.iterdir()} <= {LOCK, f"{TEMPORARY}study.json"}:
+            return
+        if not (self.path / "study.json").exists():
+            raise BertkitError(f"{self.path} is not empty and holds no study", hint="give --out a new name")
+        if not resume:
+            raise BertkitError(
+                f"{self.path} holds a study already, which is never overwritten",
+                hint="continue it with --resume, or give --out a new name",
+            )
+        there = RunDir(self.path).read_json("study.json", StudyShape)
+        before, now = {"study": there["study"], **there.get("asked", {})}, {"study": self.kind, **asked}
+        if differing := [f"{key}: {before.get(key)} -> {now[key]}" for key in now if before.get(key) != now[key]]:
+            raise BertkitError(
+                f"{self.path} was asked something else: {'; '.join(differing)}",
+                hint="resume it with the same options, or give --out a new name",
+            )
 
     def begin(self, runs: Sequence[Mapping] = (), **more: object) -> None:
         """Write study.json, by which a folder is known as a study: of each run its name, path within the folder, state

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertkit.data.draws import group_keys, group_rows, hold_back, subset
+from bertkit.data.draws import fold_of, group_keys, group_rows, hold_back, subset
 from bertkit.data.rules import Columns
 
 quick = settings(max_examples=200, deadline=None, derandomize=True)
@@ -124,3 +124,24 @@ def test_a_hundred_thousand_rows_are_grouped_and_parted_in_seconds():
     assert abs(len(validation) - 10_000) <= 1
     assert len(train) + len(validation) == 100_000
     assert time.process_time() - began < 30  # a square of the rows would take hours
+
+
+@quick
+@given(st.lists(st.integers(0, 20), min_size=5, max_size=100), st.data(), st.integers(2, 5), seeds)
+def test_folds_keep_groups_together(groups, data, folds, seed):
+    labels = [(data.draw(st.sampled_from("abc")),) for _ in groups]
+    found = fold_of(groups, labels, folds, seed)
+    assert set(found) <= set(range(folds))
+    assert len({(group, fold) for group, fold in zip(groups, found, strict=True)}) == len(set(groups))
+    assert found == fold_of(groups, labels, folds, seed)
+
+
+@quick
+@given(labelled.filter(lambda labels: len(labels) >= 5), st.integers(2, 5), seeds)
+def test_folds_are_of_one_size_and_each_has_its_share_of_each_label(labels, folds, seed):
+    found = fold_of(alone(len(labels)), labels, folds, seed)
+    for label, count in Counter(labels).items():
+        each = Counter(fold for fold, other in zip(found, labels, strict=True) if other == label)
+        assert all(count // folds <= each[fold] <= -(-count // folds) for fold in range(folds))
+    sizes = [found.count(fold) for fold in range(folds)]
+    assert max(sizes) - min(sizes) <= 1

@@ -1,20 +1,19 @@
 """What a GLUE study is asked to do, checked; and its jobs, which are `bertkit train` and `bertkit predict`."""
 
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
-from bertkit.config import Tree, dump_yaml, override, validate
+from bertkit.config import Tree, override, validate
 from bertkit.data.glue import LAYOUTS, find_tasks
 from bertkit.data.writing import partial_of
-from bertkit.disk import disk_errors, write_atomically
 from bertkit.errors import BertkitError, did_you_mean
 from bertkit.metrics.glue import TASKS, TITLES
 from bertkit.recipe import Recipe, load_recipe
 from bertkit.rundir import RunDir
 from bertkit.splits import path_of
 from bertkit.studies.glue.folder import Asked, GlueConfig, answers_path, rows_path, run_of
+from bertkit.studies.runner.commands import make_job, training_job
 from bertkit.studies.runner.jobs import Job
 
 STARTS_FROM_MNLI = ("mrpc", "stsb", "rte")  # with glue.from_mnli, as published since Liu et al. 2019 (RoBERTa)
@@ -143,19 +142,12 @@ def plan_jobs(folder: Path, asked: Asked, found: Mapping[str, Tree], settings: S
 
 def training(folder: Path, task: str, tree: Tree, sources: Tree, needs: Job | None) -> Job:
     """The job that trains with one recipe, and the recipe's file."""
-    recipe, run = load_recipe(tree), run_of(folder, task, tree["seed"])
-    title = f"{TITLES[task]}, seed {recipe.seed}"
-    path = folder / "recipes" / f"{run.path.name}.yaml"
-    write_atomically(path, f"# {title}\n{dump_yaml(tree)}")
-    rows, steps, passes = sources["splits"]["train"]["rows"], recipe.train.steps, recipe.train.epochs
+    run, recipe, rows = run_of(folder, task, tree["seed"]), load_recipe(tree), sources["splits"]["train"]["rows"]
     share = min(1.0, (recipe.data.train_rows or rows) / rows)
-    if steps is not None:
-        passes = min(passes, steps * recipe.train.batch_size / max(rows * share, 1))
-    return make_job(
-        folder, run.path.name, run, "train", str(path), "--out", str(run.path), "--resume", name=title,
-        result=run["metrics.json"],
-        cost=sources["characters"] * share * passes,  # characters that it reads: its time is in proportion to them
-        length=steps or recipe.train.epochs, by_steps=steps is not None, needs=needs,
+    return training_job(
+        folder, run.path.name, f"{TITLES[task]}, seed {recipe.seed}", tree,
+        cost=sources["characters"] * share,  # characters that it reads: its time is in proportion to them
+        rows=rows * share, needs=needs,
     )  # fmt: skip
 
 
@@ -173,11 +165,3 @@ def answering(
         "--out", str(answers), "--resume", "--quiet", *settings, cost=rows.stat().st_size, result=answers, needs=needs,
         name=f"{LAYOUTS[task].title} ({split}) by {run.path.name}",
     )  # fmt: skip
-
-
-def make_job(folder: Path, log: str, run: RunDir, *command: str, **more: object) -> Job:
-    """A job of `bertkit COMMAND`; the folder of its log is made."""
-    with disk_errors(folder):
-        (folder / "logs").mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "bertkit", *command]
-    return Job(command=command, run=run, log=folder / "logs" / f"{log}.log", **more)

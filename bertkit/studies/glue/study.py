@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bertkit.config import Tree
 from bertkit.data.glue import LAYOUTS, find_tasks, read_glue
-from bertkit.disk import LOCK, TEMPORARY, held, remove
+from bertkit.disk import LOCK, held, remove
 from bertkit.errors import BertkitError
 from bertkit.launch import Say
 from bertkit.metrics.glue import TASKS, TITLES
@@ -21,7 +21,7 @@ from bertkit.rundir import RunDir
 from bertkit.splits import path_of
 from bertkit.studies.base import Study
 from bertkit.studies.glue import plan
-from bertkit.studies.glue.folder import Asked, SourcesShape, diagnostic_labels, open_study
+from bertkit.studies.glue.folder import Asked, SourcesShape, diagnostic_labels
 from bertkit.studies.glue.plan import Settings, answering
 from bertkit.studies.glue.results import DEV, Results, gather
 from bertkit.studies.glue.tables import findings
@@ -77,7 +77,7 @@ def run(
     )  # fmt: skip
     study = Study(Path(out), "glue", "GLUE")
     with held(study.path):
-        refuse(study, asked, resume)
+        study.refuse(asked.model_dump(), resume)
         plan.check_model(model, recipes)
         with room.slots(study.path) as slots:
             jobs = begin(study, asked, settings, source, is_part=bool(tasks), say=say)
@@ -89,27 +89,6 @@ def run(
         write_report(study.path)
         check_done(jobs, "--resume tries the failed ones again, and only those")
         return gather(study.path)
-
-
-def refuse(study: Study, asked: Asked, resume: bool) -> None:
-    """Refuse a folder that holds something else, or a study that was asked something else."""
-    folder = study.path
-    # a study that was killed as it began left at most these
-    if {entry.name for entry in folder.iterdir()} <= {LOCK, f"{TEMPORARY}study.json"}:
-        return
-    if not (folder / "study.json").exists():
-        raise BertkitError(f"{folder} is not empty and holds no study", hint="give --out a new name")
-    if not resume:
-        raise BertkitError(
-            f"{folder} holds a study already, which is never overwritten",
-            hint="continue it with --resume, or give --out a new name",
-        )
-    before, now = open_study(folder).asked.model_dump(), asked.model_dump()
-    if differing := [f"{key}: {before[key]} -> {now[key]}" for key in now if before[key] != now[key]]:
-        raise BertkitError(
-            f"{folder} was asked something else: {'; '.join(differing)}",
-            hint="resume it with the same options, or give --out a new name",
-        )
 
 
 def begin(study: Study, asked: Asked, settings: Settings, source: str | None, is_part: bool, say: Say) -> list[Job]:

@@ -256,29 +256,29 @@ def begun(folder: Path) -> Study:
 
 def test_a_study_is_never_overwritten(tmp_path):
     with pytest.raises(BertkitError) as caught:
-        study.refuse(begun(tmp_path / "a"), ASKED, resume=False)
+        begun(tmp_path / "a").refuse(ASKED.model_dump(), resume=False)
     assert caught.value.hint == "continue it with --resume, or give --out a new name"
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "mine.txt").touch()
     with pytest.raises(BertkitError) as caught:
-        study.refuse(Study(tmp_path / "b", "glue", "GLUE"), ASKED, resume=True)
+        Study(tmp_path / "b", "glue", "GLUE").refuse(ASKED.model_dump(), resume=True)
     assert caught.value.message == f"{tmp_path / 'b'} is not empty and holds no study"
     with pytest.raises(BertkitError, match="is a file, not a folder"):
         study.run("bundled:tiny", tmp_path / "b" / "mine.txt", data="bundled:glue", assignments=[SCRATCH])
-    study.refuse(begun(tmp_path / "a"), ASKED, resume=True)
+    begun(tmp_path / "a").refuse(ASKED.model_dump(), resume=True)
 
 
 @pytest.mark.parametrize("resume", [True, False])
 def test_a_study_that_was_killed_as_it_began_can_begin(tmp_path, resume):
     (tmp_path / ".lock").touch()
     (tmp_path / ".tmp-study.json").touch()
-    study.refuse(Study(tmp_path, "glue", "GLUE"), ASKED, resume)
+    Study(tmp_path, "glue", "GLUE").refuse(ASKED.model_dump(), resume)
 
 
 def test_a_study_goes_on_only_with_what_it_was_asked(tmp_path):
     asked = ASKED.model_copy(update={"seeds": [0], "settings": ["train.epochs=9"]})
     with pytest.raises(BertkitError) as caught:
-        study.refuse(begun(tmp_path / "a"), asked, resume=True)
+        begun(tmp_path / "a").refuse(asked.model_dump(), resume=True)
     assert caught.value.message == (
         f"{tmp_path / 'a'} was asked something else: seeds: [0, 1] -> [0]; settings: [] -> ['train.epochs=9']"
     )
@@ -369,11 +369,11 @@ def test_a_diagnostic_set_without_answers_is_said_on_the_page(tmp_path, diagnost
 
 
 def test_of_two_settings_of_one_key_the_last_counts_and_a_study_keeps_which(tmp_path, monkeypatch):
-    def refuse(given: Study, asked: Asked, resume: bool) -> None:
-        kept.append(asked.settings)
+    def refuse(given: Study, asked: dict, resume: bool) -> None:
+        kept.append(asked["settings"])
         raise BertkitError("enough")
 
-    monkeypatch.setattr(study, "refuse", refuse)
+    monkeypatch.setattr(Study, "refuse", refuse)
     kept: list[list[str]] = []
     for settings in (["train.epochs=2", "seed=1", "train.epochs=1"], ["seed=1", "train.epochs=2", "train.epochs=1"]):
         with pytest.raises(BertkitError, match="enough"):
