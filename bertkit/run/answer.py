@@ -123,5 +123,7 @@ def softmax(logits):
 
 if __name__ == "__main__":
     model = Model()
-    for line in sys.stdin:
+    for stream in (sys.stdin, sys.stdout):
+        stream.reconfigure(encoding="utf-8")  # whatever the terminal says
+    for line in filter(str.strip, sys.stdin):
         print(json.dumps(model.answer(json.loads(line)), ensure_ascii=False), flush=True)

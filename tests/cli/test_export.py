@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -54,13 +55,14 @@ def test_predict_and_evaluate_answer_with_it_as_torch_does(run, bertkit, write):
 
 
 def test_the_script_runs_by_itself(run):
-    """Without bertkit, torch and transformers."""
+    """Without bertkit, torch and transformers, and whatever encoding a terminal has."""
     folder, _ = run
-    text = "I would go again. " * 60
+    text = "I would go again. " * 60 + "我们会再来 🧀 é"
     code = "import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__'); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run(
         [sys.executable, "-c", code, folder / "onnx" / "answer.py"],
-        input=json.dumps({"text": text}) + "\n", capture_output=True, text=True, check=True,
+        input=json.dumps({"text": text}, ensure_ascii=False) + "\n\n", capture_output=True, encoding="utf-8", check=True,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
     )  # fmt: skip
     (wanted,) = public.load(folder, ["hardware.precision=fp32"]).predict([text])
     given = json.loads(done.stdout)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 from bertkit.errors import BertkitError
@@ -54,24 +55,33 @@ def test_what_a_teacher_says_is_the_same_whatever_its_tokenizer_windows_and_resu
 
 
 def test_the_loss_with_a_teacher_is_that_of_a_computation_by_hand(tiny, tmp_path):
-    """The teacher needs several windows of a text where the student needs one; a class weighs more than the other."""
+    """The teacher needs several windows of a text where the student needs one, and has the labels in another order; a
+    class weighs more than the other.
+    """
     texts = ["The soup was cold.", "A lovely place, and the room was warm and quiet, and we came back.", "Never again!"]
     labels = ["negative", "positive", "negative"]
     rows = [{"text": text, "label": label} for text, label in zip(texts, labels, strict=True)]
 
-    def run(name: str, base: Path, length: int, **train: object) -> Path:
+    def run(name: str, base: Path, length: int, names: tuple[str, ...] = (), **train: object) -> Path:
         plan = recipe(base, model={"dropout": 0.0}, **{"steps": 1, **train})
-        plan |= {"data": {}, "windows": {"max_length": length}}
+        plan |= {"task": {"name": "sentiment", "labels": names}, "data": {}, "windows": {"max_length": length}}
         finetune(plan, tmp_path / name, rows={"train": rows, "validation": rows}, quiet=True)
         return tmp_path / name
 
-    teacher = run("teacher", tiny("roberta"), 12, steps=8)
+    teacher = run("teacher", tiny("roberta"), 12, ("positive", "negative"), steps=8)
+    weights = load_file(teacher / "model" / "model.safetensors")
+    weights["classifier.out_proj.weight"] *= 50  # a tiny model says the same of all windows, to four digits
+    save_file(weights, teacher / "model" / "model.safetensors", {"format": "pt"})
     still = run("still", tiny("bert"), 64, learning_rate=1e-30)  # the student as it begins
     options = {"distillation_temperature": 3.0, "distillation_share": 0.25, "class_weights": {"positive": 3}}
     student = run("student", tiny("bert"), 64, teacher=str(teacher), **options)
     # logits but for a constant
     ours, its = (
-        torch.tensor([list(one["probabilities"].values()) for one in load(run).predict(texts)]).log()
+        torch.tensor(
+            [[one["probabilities"][name] for name in ("negative", "positive")] for one in load(run).predict(texts)]
+        )
+        .double()
+        .log()
         for run in (still, teacher)
     )
     hard = functional.cross_entropy(ours, torch.tensor([0, 1, 0]), reduction="none")
