@@ -68,7 +68,8 @@ class Classification(Task):
             here = (
                 f"kind is {self.kind}, positive is {self.positive}, labels are {', '.join(self.labels) or 'not named'}"
             )
-            raise ValueError(f"threshold: kind labels has it, and one number the positive label of two; here {here}")
+            which = "kind labels has one for each label, kind class one for the positive of two labels"
+            raise ValueError(f"threshold: {which}; here {here}")
         for label in names or ():
             if self.labels and label not in self.labels:
                 message = f"task.threshold: there is no label {label!r}"

@@ -168,7 +168,9 @@ def test_a_positive_label_that_is_no_label_is_refused():
 
 
 TWO = {"labels": ["yes", "no"], "positive": "yes"}
-HERE = "task: threshold: kind labels has it, and one number the positive label of two; here kind is "
+HERE = (
+    "task: threshold: kind labels has one for each label, kind class one for the positive of two labels; here kind is "
+)
 
 
 @pytest.mark.parametrize(
