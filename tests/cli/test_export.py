@@ -61,8 +61,8 @@ def test_the_script_runs_by_itself(run):
     code = "import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__'); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run(
         [sys.executable, "-c", code, folder / "onnx" / "answer.py"],
-        input=json.dumps({"text": text}, ensure_ascii=False) + "\n\n", capture_output=True, encoding="utf-8", check=True,
-        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+        input=json.dumps({"text": text}, ensure_ascii=False) + "\n\n", encoding="utf-8", capture_output=True,
+        check=True, env={**os.environ, "PYTHONIOENCODING": "latin-1"},
     )  # fmt: skip
     (wanted,) = public.load(folder, ["hardware.precision=fp32"]).predict([text])
     given = json.loads(done.stdout)
