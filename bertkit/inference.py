@@ -55,7 +55,7 @@ class Predictor:
         """
         if isinstance(rows, str | Mapping):  # its letters, or its keys, would be answered one by one
             raise BertkitError(f"{reprlib.repr(rows)} is one row, not a sequence of rows", hint="put it into a list")
-        for part in self.parts(map(self._as_row, rows), first):
+        for part in self.parts(map(self.as_row, rows), first):
             yield from self._answer(part)
 
     def explain(self, rows: Iterable[Row | str | Sequence[str]], steps: int = 50) -> Iterator[Prediction]:
@@ -66,7 +66,7 @@ class Predictor:
         """
         from bertkit.attribution import attributed
 
-        for part in self.parts(map(self._as_row, rows)):
+        for part in self.parts(map(self.as_row, rows)):
             for row, prediction in zip(part.rows, self._answer(part), strict=True):
                 texts = {name: row[name] for name in (*self.task.reads.text, *self.task.reads.words)}
                 yield {**texts, **prediction, **attributed(self, row, prediction, steps)}
@@ -101,7 +101,7 @@ class Predictor:
         for row, outputs in zip(part.rows, self.outputs(part.store), strict=True):
             yield self.task.decode(row, outputs)
 
-    def _as_row(self, given: Row | str | Sequence[str]) -> Row:
+    def as_row(self, given: Row | str | Sequence[str]) -> Row:
         columns = self.task.reads
         names = (*columns.text, *columns.words)
         if isinstance(given, Mapping):

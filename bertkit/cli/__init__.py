@@ -7,7 +7,7 @@ import warnings
 
 import typer
 
-from bertkit.cli import exports, inventory, runs, studies
+from bertkit.cli import exports, inventory, runs, serving, studies
 from bertkit.cli.shared import Verbs
 from bertkit.errors import BertkitError, Interrupted
 from bertkit.launch import is_rank, leave, say
@@ -29,7 +29,7 @@ app = Verbs(
     pretty_exceptions_enable=False, rich_markup_mode="rich", invoke_without_command=True,
 )  # fmt: skip
 PANELS = {
-    "Learn and answer": (runs.train, runs.evaluate, runs.predict),
+    "Learn and answer": (runs.train, runs.evaluate, runs.predict, serving.serve),
     "Look": (studies.check, runs.watch, runs.report, studies.bench),
     "Share": (exports.export, exports.push, exports.merge),
     "What there is": (inventory.tasks, inventory.doctor),

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, repeat
-from typing import NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
 from bertkit.errors import BertkitError
 from bertkit.findings import Passage, Span
 from bertkit.metrics.shown import counted, percent
 from bertkit.pages.html import fill
+
+if TYPE_CHECKING:
+    from bertkit.data.rules import Columns
 
 COLUMNS = ("text", "second", "premise", "hypothesis")
 # tags that share a colour of the page; others take one by their name, so that it is the same in every sentence
@@ -62,6 +66,29 @@ def show(predictions: Record | Iterable[Record], rows: Iterable[Record | str | S
 def answer_html(prediction: Record) -> str:
     """One prediction as elements for a page that has the style of `style.css`; all its texts are escaped."""
     return fill("answer.html", "answer", answer=answer_of(prediction))
+
+
+def passage_html(passage: Passage) -> str:
+    """One row to read as elements, as `answer_html`."""
+    return fill("answer.html", "answer", answer=Answer(passage))
+
+
+def serve_html(task: str, reads: Columns, runs: Sequence[str], explains: bool) -> str:
+    """The page of `bertkit serve`, which asks for what a task reads.
+
+    Args:
+        runs: what they are called; each has a column for its answers.
+        explains: whether reasons may be asked for.
+    """
+    names = [*reads.text, *reads.words]
+    fields = [(name, name == "context" or len(names) == 1) for name in names]
+    title = f"Ask a run of {task}" if len(runs) == 1 else f"Ask {len(runs)} runs of {task}"
+    return fill("serve.html", "page", title=title, names=list(map(str, runs)), fields=fields, explains=explains)
+
+
+def script() -> bytes:
+    """The script of that page."""
+    return (Path(__file__).parent / "serve.js").read_bytes()
 
 
 def answer_of(prediction: Record, row: Record | str | Sequence[str] = ()) -> Answer:

@@ -1,0 +1,1 @@
+"""Finished runs behind HTTP: answers for programs, and a page for people."""
