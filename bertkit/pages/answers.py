@@ -63,14 +63,18 @@ def show(predictions: Record | Iterable[Record], rows: Iterable[Record | str | S
     return Answers(answer_of(record, row) for record, row in zip(records, texts or repeat(()), strict=False))
 
 
-def answer_html(prediction: Record) -> str:
-    """One prediction as elements for a page that has the style of `style.css`; all its texts are escaped."""
-    return fill("answer.html", "answer", answer=answer_of(prediction))
+def answer_html(prediction: Record, why: Passage | None = None) -> str:
+    """One prediction as elements for a page that has the style of `style.css`; all its texts are escaped.
 
-
-def passage_html(passage: Passage) -> str:
-    """One row to read as elements, as `answer_html`."""
-    return fill("answer.html", "answer", answer=Answer(passage))
+    Args:
+        why: the row with the words marked that the answer stands on; it takes the place of a text without marks.
+    """
+    answer = answer_of(prediction)
+    if why is None:
+        return fill("answer.html", "answer", answer=answer)
+    is_bare = not (answer.tagged or any(answer.passage.spans.values()))
+    answer, why = (answer._replace(passage=why), None) if is_bare else (answer, Answer(why))
+    return "".join(fill("answer.html", "answer", answer=one) for one in (answer, why) if one)
 
 
 def serve_html(task: str, reads: Columns, runs: Sequence[str], explains: bool) -> str:

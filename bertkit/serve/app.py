@@ -26,12 +26,12 @@ from bertkit.errors import BertkitError
 from bertkit.inference import Predictor
 from bertkit.metrics.shown import counted
 from bertkit.outcome.reasons import passage
-from bertkit.pages.answers import answer_html, passage_html, script, serve_html
+from bertkit.pages.answers import answer_html, script, serve_html
 from bertkit.serve.batching import Batcher, Full
 from bertkit.tasks.base import Prediction, Row
 
 # nothing from outside, and no script but ours; bars and marks have their lengths and strengths as styles
-POLICY = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; img-src 'self'"
+POLICY = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; img-src data:"
 HEADERS = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
@@ -217,11 +217,11 @@ class Application:
     def _written(self, run: Served, rows: Sequence[Row], answers: Sequence[Prediction], body: Body) -> str:
         said: dict[str, object] = {"run": run.name, "answers": answers}
         if body.html:
-            drawn = [answer_html({**row, **answer}) for row, answer in zip(rows, answers, strict=True)]
-            if body.explain:
-                task = run.predictor.task
-                drawn = [f"{html}{passage_html(passage(task, one))}" for html, one in zip(drawn, answers, strict=True)]
-            said["html"] = drawn
+            task = run.predictor.task
+            said["html"] = [
+                answer_html({**row, **answer}, passage(task, {**answer, "id": ""}) if body.explain else None)
+                for row, answer in zip(rows, answers, strict=True)
+            ]
         return as_json(said)
 
     async def _read(self, request: Request) -> bytes:
