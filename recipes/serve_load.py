@@ -1,7 +1,7 @@
 """Load on a server of this machine: many clients ask one row after the other, and every answer is counted.
 
-    bertkit serve runs/reviews --port 8000 &
-    python recipes/serve_load.py http://127.0.0.1:8000 --data bundled:reviews.csv --clients 64 --seconds 60
+bertkit serve runs/reviews --port 8000 &
+python recipes/serve_load.py http://127.0.0.1:8000 --data bundled:reviews.csv --clients 64 --seconds 60
 """
 
 import argparse
@@ -18,13 +18,15 @@ from bertkit.data.sources import read_rows
 from bertkit.splits import path_of
 
 
-async def ask(client: httpx.AsyncClient, texts: list[str], until: float, turns: count, seen: list, kinds: Counter) -> None:
-    """Ask until the time is over; an answer must be that of its own text."""
+async def ask(
+    client: httpx.AsyncClient, texts: list[str], until: float, turns: count, seen: list, kinds: Counter
+) -> None:
+    """Ask until the time is over; note how long each answer took, and what came back."""
     while time.perf_counter() < until:
         text = texts[next(turns) % len(texts)]
         began = time.perf_counter()
         try:
-            response = await client.post("/predict", json={"rows": [{"text": text, "id": text}]})
+            response = await client.post("/predict", json={"rows": [text]})
             kinds[str(response.status_code)] += 1
         except httpx.HTTPError as error:
             kinds[type(error).__name__] += 1
@@ -46,12 +48,14 @@ async def main() -> None:
         asking = (ask(client, texts, began + asked.seconds, turns, seen, kinds) for _ in range(asked.clients))
         await asyncio.gather(*asking)
         took = time.perf_counter() - began
-        batches = [line for line in (await client.get("/metrics")).text.splitlines() if line.startswith("bertkit_batch_rows_")]
-    sums = {line.split()[0]: float(line.split()[1]) for line in batches if "{" not in line}
+        lines = (await client.get("/metrics")).text.splitlines()
+    sums = dict(
+        line.split() for line in lines if line.startswith(("bertkit_batch_rows_sum", "bertkit_batch_rows_count"))
+    )
     median, most, worst = (1000 * np.percentile(seen, share) for share in (50, 90, 99))
     print(f"{asked.clients} clients, {took:.0f} s: {sum(kinds.values()):,} requests sent, answered {dict(kinds)}")
     print(f"{len(seen) / took:.1f} requests/s; latency p50 {median:.0f} ms, p90 {most:.0f} ms, p99 {worst:.0f} ms")
-    print(f"{sums['bertkit_batch_rows_sum'] / max(1, sums['bertkit_batch_rows_count']):.1f} rows a batch")
+    print(f"{float(sums['bertkit_batch_rows_sum']) / float(sums['bertkit_batch_rows_count']):.1f} rows a batch")
 
 
 if __name__ == "__main__":
