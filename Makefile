@@ -13,7 +13,7 @@ DEMO := runs/demo
 XLA := .venv-xla
 XLA_PIP := $(XLA)/bin/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-fast test-laws check audit notebooks real glue-smoke faults wheel xla gpu bench-peers clean
+.PHONY: demo test test-fast test-laws check audit notebooks real glue-smoke faults docs wheel xla gpu bench-peers clean
 
 ## fine-tune a pretrained BERT on the bundled reviews and ask it about new ones
 demo: $(VENV)/installed $(MINILM)/config.json
@@ -48,6 +48,10 @@ audit: $(VENV)/installed-audit
 ## run the notebooks offline on bundled rows, and write a page of each into runs/notebooks
 notebooks: $(VENV)/installed-test
 	$(BIN)/python recipes/run_notebooks.py $(ARGS)
+
+## the documentation as a site in build/site
+docs: $(VENV)/installed-test
+	$(BIN)/mkdocs build --strict --quiet -f recipes/docs/mkdocs.yml
 
 ## build the wheel, install it in an environment of its own outside this folder, and use it there
 wheel: $(VENV)/installed-test

@@ -1,5 +1,7 @@
 """What a reader sees of a GLUE study: notes, tables and the figure beside people."""
 
+from collections.abc import Mapping
+
 from bertkit.findings import Dots, Finding, Note, Table, tabulate
 from bertkit.metrics import glue
 from bertkit.metrics.glue import TASKS, TITLES, glue_score, is_complete, task_score
@@ -89,15 +91,32 @@ def tasks_table(results: Results) -> Table:
 
 def dots(results: Results, published: bool) -> Dots:
     """Models along x, a dot a task, people at 1, the average as a curve."""
+    ours = {f"{short_name(results.asked.model)} (dev)": glue.beside_people(results.scores)}
+    caption = (
+        "Task scores relative to people (human = 1). Hollow: published, scored on test; filled: this study, on dev. "
+        "The average is of the tasks that are there, relative to people on the same tasks."
+    )
+    return _beside_people(published_relative() if published else {}, ours, caption)
+
+
+def published_dots() -> Dots:
+    """The same of models that others have scored, alone."""
+    caption = "Task scores on test relative to people (human = 1), as printed; the average is that of the nine."
+    return _beside_people(published_relative(), {}, caption)
+
+
+def published_relative() -> dict[str, dict[str, float | None]]:
+    """Scores relative to people of the models with a whole GLUE score on test, the lowest first."""
     whole = [row for row in glue.PUBLISHED if row.split == "test" and glue_score(row.scores).name == "GLUE"]
-    rows = sorted(whole, key=lambda row: glue_score(row.scores).value) if published else []
-    names = {f"{row.name} (test)": glue.beside_people(row.scores) for row in rows}
-    ours = f"{short_name(results.asked.model)} (dev)"
-    relative = {**names, ours: glue.beside_people(results.scores)}
+    rows = sorted(whole, key=lambda row: glue_score(row.scores).value)
+    return {f"{row.name} (test)": glue.beside_people(row.scores) for row in rows}
+
+
+def _beside_people(published: Mapping, ours: Mapping, caption: str) -> Dots:
+    relative = {**published, **ours}
     return Dots(
         title="Beside people",
-        caption="Task scores relative to people (human = 1). Hollow: published, scored on test; filled: this study, on "
-        "dev. The average is of the tasks that are there, relative to people on the same tasks.",
+        caption=caption,
         y_label="score / human score",
         x=tuple(relative),
         groups={TITLES[task]: tuple(row.get(task) for row in relative.values()) for task in TASKS},
@@ -105,7 +124,7 @@ def dots(results: Results, published: bool) -> Dots:
         curve=tuple(row["average"] for row in relative.values()),
         reference=1.0,
         reference_label="human",
-        published=tuple(names),
+        published=tuple(published),
     )
 
 
