@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bertkit import __version__
+from bertkit.data.blocks import Cut, Frame
+from bertkit.data.corpus import Corpus, tokenised
+from bertkit.data.keyed import uniform
 from bertkit.data.labels import check_labels
 from bertkit.data.plan import Plan
 from bertkit.data.windows import WindowMaker
@@ -25,10 +28,19 @@ from bertkit.models.load import load_config, load_model, load_tokenizer, longest
 from bertkit.models.padding_free import is_padding_free
 from bertkit.models.ready import Ready, make_trainable
 from bertkit.named import class_of
-from bertkit.objectives.base import Objective
+from bertkit.objectives.base import Objective, Reader
 from bertkit.objectives.labelled import check_settings
 from bertkit.outcome import Background, tags_seen
-from bertkit.recipe import ModelConfig, Recipe, check_windows, digest, fingerprint
+from bertkit.recipe import (
+    AnyRecipe,
+    ModelConfig,
+    PretrainRecipe,
+    Recipe,
+    WindowsConfig,
+    check_windows,
+    digest,
+    fingerprint,
+)
 from bertkit.reopen import lessons, seen_by
 from bertkit.rundir import RunDir
 from bertkit.splits import Splits, bind_labels, path_of
@@ -41,6 +53,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 SCORED = ("validation", "test")
+HELD_OUT = 0x4E1D  # stream of random numbers that draws the documents to score
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +66,34 @@ class Material:
     maker: WindowMaker
     splits: Splits
     best_by: str  # the metric that picks the best weights
+
+    @property
+    def head(self) -> str:
+        """What the model puts out."""
+        return self.task.head
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes that it puts out."""
+        return self.task.labels
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """(N,) tokens of each training window."""
+        return self.train.store.lengths
+
+    def predictor(self, model: PreTrainedModel, setup: DeviceSetup) -> Predictor:
+        """Lets the model answer while it trains."""
+        return Predictor(self.task, model, self.maker, self.tokenizer, setup.accelerator, setup.evaluation)
+
+    def marks(self) -> dict[str, object]:
+        """Hashes of what is learned from, and of what it is scored on."""
+        windows = hashlib.sha256()
+        for array in (self.train.store.input_ids, self.train.store.offsets, *self.targets.values()):
+            windows.update(memoryview(array).cast("B"))
+        # another validation set would be compared with the best score on this one
+        scored = {name: _hash_of_rows(self.scored.get(name, ())) for name in SCORED}
+        return {"train_windows": windows.hexdigest()[:16], **scored}
 
     @cached_property
     def train(self) -> Part:
@@ -74,6 +115,80 @@ class Material:
         """What windows and decoding leave to a perfect model, by split."""
         covered = {name: cover(self.task, parts) for name, parts in {"train": [self.train], **self.scored}.items()}
         return Background(covered, tags_seen(self.task, self.splits.train), self.splits.notes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """The running text of a pre-training, and all that does not depend on the device."""
+
+    recipe: PretrainRecipe
+    tokenizer: PreTrainedTokenizerBase
+    train: Cut
+    held_out: Cut  # of the documents that are scored; of none, where there is one document
+    frame: Frame  # special tokens around one text, or two
+    head: str
+    labels: tuple[str, ...] = ()
+    scored: Mapping[str, Sequence[Part]] = field(default_factory=dict)
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """(N,) tokens of each training window, special ones included."""
+        return self.train.sizes + sum(text is None for _, _, text in self.frame)
+
+    def predictor(self, model: PreTrainedModel, setup: DeviceSetup) -> Reader:
+        """Lets the model read while it trains."""
+        return Reader(model, self.tokenizer, setup.accelerator, setup.evaluation)
+
+    def marks(self) -> dict[str, object]:
+        """What is learned from, and scored on; the corpus is named by its content."""
+        return {"text": self.train.hash(), "held_out": self.held_out.hash()}
+
+
+AnyMaterial = Material | Text
+
+
+def read_text(
+    recipe: PretrainRecipe, say: Callable[[str], None], progress: Callable[[str, int], None] = lambda *_: None
+) -> Text:
+    """Tokenise the text, once, and cut it; finds out all that can be wrong before a weight is read."""
+    checkpoint = local(recipe.model)
+    tokenizer, architecture = load_tokenizer(checkpoint), load_config(checkpoint)
+    if tokenizer.mask_token_id is None:
+        raise BertkitError(f"model.checkpoint: the tokenizer of {recipe.model.checkpoint} has no mask token")
+    objective = objective_of(recipe)
+    config, limit = recipe.corpus, longest_input(architecture, tokenizer)
+    if config.max_length > limit:
+        raise BertkitError(
+            f"corpus.max_length: this model reads {limit} tokens at once, not {config.max_length}",
+            hint=f"take {limit} at most",
+        )
+    windows = WindowsConfig(max_length=config.max_length, stride=0)
+    frame = WindowMaker(tokenizer.backend_tokenizer, windows).frames[objective.texts]
+    size = config.max_length - sum(text is None for _, _, text in frame)
+    corpus = tokenised(config.train, tokenizer.backend_tokenizer, "corpus.train", progress)
+    if config.held_out:
+        train = Cut(corpus, size)
+        held_out = Cut(tokenised(config.held_out, tokenizer.backend_tokenizer, "corpus.held_out", progress), size)
+    else:
+        kept, held = held_back(corpus, config.held_out_share, recipe.seed)
+        train, held_out = Cut(corpus, size, kept), Cut(corpus, size, held)
+    say(f"text: {train.sizes.sum():,} tokens in {len(train.sizes):,} windows, {held_out.sizes.sum():,} held back")
+    return Text(recipe=recipe, tokenizer=tokenizer, train=train, held_out=held_out, frame=frame, head=objective.head)
+
+
+def held_back(corpus: Corpus, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the documents to learn from, and of those to score: as near to the share of the tokens as they come,
+    one at least, unless there is one alone.
+    """
+    sizes = np.diff(corpus.documents, prepend=0)
+    order = np.argsort(uniform(seed, HELD_OUT, np.arange(len(sizes))), kind="stable")
+    wanted, held, size = share * sizes.sum(), [], 0
+    for document in order.tolist():
+        if size + sizes[document] / 2 <= wanted:
+            held.append(document)
+            size += sizes[document]
+    held = (held or [int(sizes.argmin())])[: len(sizes) - 1]
+    return np.setdiff1d(np.arange(len(sizes)), held), np.array(sorted(held), np.int64)
 
 
 def read_material(recipe: Recipe, task: Task, splits: Splits, say: Callable[[str], None]) -> Material:
@@ -127,12 +242,12 @@ class Built(NamedTuple):
     summary: str
 
 
-def build(material: Material, recipe: Recipe, setup: DeviceSetup) -> Built:
+def build(material: AnyMaterial, recipe: AnyRecipe, setup: DeviceSetup) -> Built:
     """Load the model of a recipe and make it ready to train.
 
     The recipe is the material's own, or one with other `model`, `train` and `hardware` settings.
     """
-    loaded = load_model(local(recipe.model), material.task.head, material.task.labels, recipe.seed)
+    loaded = load_model(local(recipe.model), material.head, material.labels, recipe.seed)
     ids = objective_of(recipe).ids_of(material)
     device, order = setup.accelerator.device, recipe.train.order
     ready = make_trainable(loaded.model, recipe.model, recipe.hardware, device, setup.precision, ids, order)
@@ -148,7 +263,7 @@ class Prepared:
     setup: DeviceSetup
     built: Built
     scored: Mapping[str, Sequence[Part]]  # rows to score as windows, by split
-    predictor: Predictor
+    predictor: Predictor | Reader
     objective: Objective
     plan: Plan
 
@@ -169,13 +284,12 @@ class Prepared:
         )
 
 
-def assemble(material: Material, recipe: Recipe, setup: DeviceSetup, built: Built) -> Prepared:
+def assemble(material: AnyMaterial, recipe: AnyRecipe, setup: DeviceSetup, built: Built) -> Prepared:
     """Put objective, plan and predictor together around a model, by the recipe that it was built by."""
     if is_padding_free(built.model):
         setup = without_padding(setup, recipe.hardware)
-    task, maker, tokenizer, train = material.task, material.maker, material.tokenizer, recipe.train
-    predictor = Predictor(task, built.model, maker, tokenizer, setup.accelerator, setup.evaluation)
-    plan = Plan(material.train.store.lengths, train.batch_size, train.epochs, train.steps, train.order, recipe.seed)
+    train, predictor = recipe.train, material.predictor(built.model, setup)
+    plan = Plan(material.lengths, train.batch_size, train.epochs, train.steps, train.order, recipe.seed)
     if train.warmup >= max(1, plan.step_count):
         raise BertkitError(
             f"train.warmup: {train.warmup:g} steps of warm-up do not end within the {plan.step_count:,} of the run",
@@ -183,7 +297,7 @@ def assemble(material: Material, recipe: Recipe, setup: DeviceSetup, built: Buil
         )
     objective = objective_of(recipe)(material, recipe, predictor)
     if train.teacher is not None:
-        objective.follow(lessons(train.teacher, task, material.train, recipe.hardware, setup))
+        objective.follow(lessons(train.teacher, material.task, material.train, recipe.hardware, setup))
     return Prepared(
         recipe=recipe,
         setup=setup,
@@ -195,18 +309,17 @@ def assemble(material: Material, recipe: Recipe, setup: DeviceSetup, built: Buil
     )
 
 
-def objective_of(recipe: Recipe) -> type[Objective]:
-    """The class that `train.objective` names."""
+def objective_of(recipe: AnyRecipe) -> type[Objective]:
+    """The class that a recipe names."""
+    if isinstance(recipe, PretrainRecipe):
+        return class_of(str(recipe.objective["name"]), "objective.name", Objective)
     return class_of(recipe.train.objective, "train.objective", Objective)
 
 
-def marks_of(material: Material, prepared: Prepared) -> dict[str, object]:
+def marks_of(material: AnyMaterial, prepared: Prepared) -> dict[str, object]:
     """What a checkpoint must share with the run that resumes it; see `recipe.fingerprint`."""
-    ready, store, windows = prepared.built.ready, material.train.store, hashlib.sha256()
-    teacher = prepared.recipe.train.teacher
+    ready, teacher = prepared.built.ready, prepared.recipe.train.teacher
     taught_by = sorted(RunDir(teacher).model.glob("*.safetensors")) if teacher else ()
-    for array in (store.input_ids, store.offsets, *material.targets.values()):
-        windows.update(memoryview(array).cast("B"))
     return fingerprint(prepared.recipe, {
         "precision": prepared.setup.precision,
         "dropout": ready.dropout,
@@ -214,9 +327,7 @@ def marks_of(material: Material, prepared: Prepared) -> dict[str, object]:
         "teacher": list(map(checksum, taught_by)) or None,
         "frozen": frozen_sum(prepared.built.model),
         "model": prepared.built.model.config.model_type,
-        "train_windows": windows.hexdigest()[:16],
-        # another validation set would be compared with the best score on this one
-        **{name: _hash_of_rows(material.scored.get(name, ())) for name in SCORED},
+        **material.marks(),
         # another version may compute other digits; torch's build for a device is a matter of place
         "versions": {
             "bertkit": __version__, "torch": version("torch").split("+")[0], "transformers": version("transformers"),

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -15,6 +15,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     StrictInt,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -226,7 +227,33 @@ class LogConfig(Section):
     project: str = knob("bertkit", "project name given to the trackers")
 
 
-class Recipe(Section):
+class CorpusConfig(Section):
+    """The running text of a pre-training."""
+
+    train: Many = knob((), "files or folders of text (txt, jsonl, parquet, ..., also .gz .xz .zst), or Hub data sets")
+    held_out: Many = knob((), "text to score on; none: a share of the documents of train is held back")
+    held_out_share: Annotated[Share, Field(gt=0)] = knob(0.005, "share of the documents that is held back")
+    max_length: Annotated[PositiveInt, Field(ge=8)] = knob(128, "tokens of a window, special tokens included")
+
+
+class _Named(Section):
+    """A recipe, whose first section has a name and settings of its own."""
+
+    @field_validator("task", "objective", mode="before", check_fields=False)
+    @classmethod
+    def _named(cls, value: object, info: ValidationInfo) -> object:
+        # `task: qa` and `task=qa` stand for `task: {name: qa}`
+        value = {"name": value} if isinstance(value, str) else value
+        if isinstance(value, dict) and not isinstance(value.get("name"), str):
+            raise ValueError(f"has no name{'; `bertkit tasks` lists the tasks' * (info.field_name == 'task')}")
+        return value
+
+    def tree(self) -> Tree:
+        """The recipe as plain values, every default filled in."""
+        return self.model_dump(mode="json")
+
+
+class Recipe(_Named):
     """The complete description of a run."""
 
     task: dict[str, object] = Field(description="name of the task and its own settings")
@@ -238,21 +265,25 @@ class Recipe(Section):
     log: LogConfig = LogConfig()
     seed: Annotated[NonNegativeInt, Field(lt=2**63)] = knob(0, "the one seed: head, data order, dropout, subsets")
 
-    @field_validator("task", mode="before")
-    @classmethod
-    def _named(cls, value: object) -> object:
-        # `task: qa` and `task=qa` stand for `task: {name: qa}`
-        value = {"name": value} if isinstance(value, str) else value
-        if isinstance(value, dict) and not isinstance(value.get("name"), str):
-            raise ValueError("has no name; `bertkit tasks` lists the tasks")
-        return value
 
-    def tree(self) -> Tree:
-        """The recipe as plain values, every default filled in."""
-        return self.model_dump(mode="json")
+class PretrainRecipe(_Named):
+    """The complete description of a pre-training."""
+
+    objective: dict[str, object] = Field({"name": "mlm"}, description="name of the objective and its own settings")
+    model: ModelConfig = ModelConfig()
+    corpus: CorpusConfig = CorpusConfig()
+    train: TrainConfig = TrainConfig()
+    hardware: HardwareConfig = HardwareConfig()
+    log: LogConfig = LogConfig()
+    seed: Annotated[NonNegativeInt, Field(lt=2**63)] = knob(0, "the one seed: weights, data order, corruption, dropout")
 
 
-def load_recipe(source: str | Path | Mapping[str, object], assignments: Sequence[str] = ()) -> Recipe:
+AnyRecipe = TypeVar("AnyRecipe", Recipe, PretrainRecipe)
+
+
+def load_recipe(
+    source: str | Path | Mapping[str, object], assignments: Sequence[str] = (), kind: type[AnyRecipe] = Recipe
+) -> AnyRecipe:
     """A recipe from a YAML file, or from a tree of plain values, with `key=value` assignments on top.
 
     Raises:
@@ -261,13 +292,14 @@ def load_recipe(source: str | Path | Mapping[str, object], assignments: Sequence
     tree = source if isinstance(source, Mapping) else read_yaml(Path(source))
     for assignment in ("", *assignments):
         tree = override(tree, [assignment] if assignment else [])
-        if isinstance(tree.get("task"), str):
-            tree["task"] = {"name": tree["task"]}
+        for name in ("task", "objective"):
+            if isinstance(tree.get(name), str):
+                tree[name] = {"name": tree[name]}
     # a section whose lines are all commented out reads as null
-    return validate(Recipe, {section: value for section, value in tree.items() if value is not None})
+    return validate(kind, {section: value for section, value in tree.items() if value is not None})
 
 
-def fingerprint(recipe: Recipe, resolved: Mapping[str, object]) -> dict[str, object]:
+def fingerprint(recipe: AnyRecipe, resolved: Mapping[str, object]) -> dict[str, object]:
     """What a checkpoint must share with the run that resumes it: flat keys and values.
 
     `hardware` and `log` change speed and reports, not numbers, and stay out; the precision and attention chosen on
@@ -280,9 +312,11 @@ def fingerprint(recipe: Recipe, resolved: Mapping[str, object]) -> dict[str, obj
         "log": True,
         "model": {"checkpoint", "revision"},
         "train": {"keep", "checkpoint_every", "teacher"},
+        "corpus": {"train", "held_out"},
     }
     tree = recipe.model_dump(mode="json", exclude=left_out)
-    tree["data"] = {key: tree["data"][key] for key in ("train_rows", "validation_rows")}
+    if "data" in tree:
+        tree["data"] = {key: tree["data"][key] for key in ("train_rows", "validation_rows")}
     return flatten({**tree, "resolved": dict(resolved)})
 
 

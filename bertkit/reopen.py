@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from bertkit.config import validate
+from bertkit.config import read_yaml, validate
 from bertkit.errors import BertkitError
 from bertkit.heads import HEADS
 from bertkit.recipe import HardwareConfig, ModelConfig, Recipe, check_windows, load_recipe
@@ -47,6 +47,9 @@ def read_run(run: str | Path, assignments: Sequence[str] = ()) -> tuple[Opened, 
         BertkitError: the folder is no finished run, or a setting would change nothing.
     """
     folder = RunDir(run).open()
+    if not folder["task.json"].exists() and "corpus" in read_yaml(folder["recipe.yaml"]):
+        message = f"{folder.path} is a pre-training, which answers nothing yet"
+        raise BertkitError(message, hint=f"fine-tune it: bertkit train TASK --model {folder.path}")
     recipe = load_recipe(folder["recipe.yaml"], assignments)
     keys = [assignment.partition("=")[0].strip() for assignment in assignments]
     if idle := next((key for key in keys if not f"{key}.".startswith(tuple(f"{free}." for free in FREE))), None):

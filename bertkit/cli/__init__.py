@@ -29,7 +29,7 @@ app = Verbs(
     pretty_exceptions_enable=False, rich_markup_mode="rich", invoke_without_command=True,
 )  # fmt: skip
 PANELS = {
-    "Learn and answer": (runs.train, runs.evaluate, runs.predict, serving.serve),
+    "Learn and answer": (runs.train, runs.evaluate, runs.predict, serving.serve, runs.pretrain),
     "Look": (studies.check, runs.watch, runs.report, studies.bench),
     "Share": (exports.export, exports.push, exports.merge),
     "What there is": (inventory.tasks, inventory.doctor),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from itertools import chain, islice
 from pathlib import Path
@@ -20,6 +20,7 @@ from bertkit.errors import BertkitError
 from bertkit.launch import is_first, process_count, say, sayer
 
 if TYPE_CHECKING:
+    from bertkit.recipe import PretrainRecipe, Recipe
     from bertkit.tasks.base import Task
 
 Engine = Annotated[
@@ -44,26 +45,62 @@ def train(
     launcher: Launcher,
 ) -> None:  # fmt: skip
     """Fine-tune a checkpoint: bertkit train sentiment --train reviews.csv --out runs/reviews"""
-    from bertkit.disk import next_folder
     from bertkit.run import finetune
     from bertkit.tasks.base import make_task
 
     flags = {"model.checkpoint": model, "data.train": train_file, "data.validation": validation, "data.test": test}
     recipe = read_recipe(what, [*settings, *["log.verbose=true"] * verbose], flags)
-    if out is None and (launcher.asked.hosts or 1) > 1:
-        raise BertkitError("--hosts: all hosts must name the same --out", hint="give --out, on a disk that all share")
-    if out is None and resume:
-        raise BertkitError("--resume: which run is to go on?", hint="give --out, the folder of the run")
-    with next_folder(str(recipe.task["name"])) if out is None else nullcontext(out) as folder:
-        # every process gets the name, restarted ones too
-        extra = ["--out", str(folder)] if out is None else []
-        if launcher.runs(quiet, takes_all=recipe.hardware.device in ("auto", "cuda"), extra=extra):
-            return
+
+    def work(folder: Path) -> None:
         print_scores(finetune(recipe, folder, resume=resume, quiet=quiet), as_json)
         if not quiet and not as_json and is_first():
             name = shlex.quote(str(folder))
             texts = " ".join(f'{flag} "..."' for flag in _flags_of(make_task(recipe.task)))
             say(f"next: bertkit predict {name} {texts}\nnext: bertkit report {name}")
+
+    _run_in_folder(str(recipe.task["name"]), recipe, out, resume, quiet, launcher, work)
+
+
+@launchable
+def pretrain(
+    recipe: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="A YAML file; default: no settings.",
+                                                  show_default=False)] = None,
+    settings: Settings = (),
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Hub id or folder of the checkpoint.")] = None,
+    text: Annotated[list[str], typer.Option("--train", help="File or folder of text; may be given again.")] = (),
+    held_out: Annotated[list[str], typer.Option(help="Text to score on; default: a share of the documents.")] = (),
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to write; default: next in runs/.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint in --out.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    *,
+    launcher: Launcher,
+) -> None:  # fmt: skip
+    """Let a model learn from running text: bertkit pretrain --train books.txt.xz --out runs/mlm
+
+    A tenth of the words is hidden and restored; plain text has a paragraph a line and a blank line between documents.
+    model.init=scratch begins with random weights. The run is a checkpoint: bertkit train sentiment --model runs/mlm
+    """
+    from bertkit.config import put, read_yaml
+    from bertkit.recipe import PretrainRecipe, load_recipe
+    from bertkit.run.pretrain import pretrain
+
+    if recipe is not None and "=" in str(recipe):  # no file: this is the first setting
+        recipe, settings = None, [str(recipe), *settings]
+    tree = {} if recipe is None else read_yaml(recipe)
+    for dotted, value in (("model.checkpoint", model), ("corpus.train", [*text]), ("corpus.held_out", [*held_out])):
+        tree = put(tree, dotted, value) if value else tree
+    asked = load_recipe(tree, [*settings, *["log.verbose=true"] * verbose], PretrainRecipe)
+    _run_in_folder(
+        "pretrain",
+        asked,
+        out,
+        resume,
+        quiet,
+        launcher,
+        lambda folder: print_scores(pretrain(asked, folder, resume=resume, quiet=quiet), as_json),
+    )
 
 
 @launchable
@@ -177,6 +214,24 @@ def predict(
         answers.write(found, sayer(quiet))
         if not quiet:
             say(f"predictions: {out}")
+
+
+def _run_in_folder(
+    name: str, recipe: Recipe | PretrainRecipe, out: Path | None, resume: bool, quiet: bool, launcher: Launcher,
+    work: Callable[[Path], None],
+) -> None:  # fmt: skip
+    """Train in `out`, or in the next free folder of this name, in as many processes as are asked for."""
+    from bertkit.disk import next_folder
+
+    if out is None and (launcher.asked.hosts or 1) > 1:
+        raise BertkitError("--hosts: all hosts must name the same --out", hint="give --out, on a disk that all share")
+    if out is None and resume:
+        raise BertkitError("--resume: which run is to go on?", hint="give --out, the folder of the run")
+    with next_folder(name) if out is None else nullcontext(out) as folder:
+        # every process gets the name, restarted ones too
+        extra = ["--out", str(folder)] if out is None else []
+        if not launcher.runs(quiet, takes_all=recipe.hardware.device in ("auto", "cuda"), extra=extra):
+            work(folder)
 
 
 def print_scores(metrics: dict, as_json: bool) -> None:

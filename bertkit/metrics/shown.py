@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-LOWER_IS_BETTER = frozenset({"mse"})
+LOWER_IS_BETTER = frozenset({"mse", "loss", "perplexity"})
 
 
 def mean(values: np.ndarray | Sequence[float | None]) -> float | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,13 +14,31 @@ from bertkit.errors import BertkitError
 from bertkit.tasks.base import Prediction, Scores
 
 if TYPE_CHECKING:
+    from accelerate import Accelerator
     from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
     from transformers.utils import ModelOutput
 
     from bertkit.data.plan import Budget
     from bertkit.inference import Predictor
     from bertkit.prepare import Material
     from bertkit.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A model that reads running text, and is asked for no answers."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    accelerator: Accelerator
+    budget: Budget  # what one forward pass of an evaluation may hold
+
+    @cached_property
+    def inputs(self) -> frozenset[str]:
+        """Names of the tensors that both the tokenizer gives and the model takes."""
+        accepted = inspect.signature(self.model.forward).parameters
+        return frozenset(name for name in self.tokenizer.model_input_names if name in accepted)
 
 
 class Objective:
@@ -27,6 +48,8 @@ class Objective:
     What an objective overrides has the types that stand here.
     """
 
+    head: str  # of those that read running text: what the model puts out
+    texts: int = 1  # of those: how many texts stand in a window
     best_by: str  # the score that picks the best weights
     lower_is_better: bool = False  # whether a low one is
     has_scores: bool = False  # whether there is anything to evaluate on

@@ -145,7 +145,10 @@ def _run(directory: Path) -> View:
     name, split, splits = metrics["headline"], metrics.get("split"), metrics.get("splits", {})
     trained, scores = metrics.get("train", {}), splits.get(split, {})
     seconds, rows = trained.get("seconds"), f", {counted(scores['rows'], 'row')}" if "rows" in scores else ""
-    model = read_yaml(recipe).get("model")
+    tree = read_yaml(recipe)
+    is_pretraining = "corpus" in tree and not run["task.json"].exists()
+    what = "pre-training" if is_pretraining else run.read_json("task.json").get("name", "run")
+    model = tree.get("model")
     checkpoint = str(model.get("checkpoint", "")) if isinstance(model, Mapping) else ""
     facts = {
         "training rows": trained.get("rows"),
@@ -161,7 +164,7 @@ def _run(directory: Path) -> View:
         "Data": about.get("data", {}),
     }
     return View(
-        title=f"{run.read_json('task.json').get('name', 'run')}, {short_name(checkpoint)}",
+        title=f"{what}, {short_name(checkpoint)}",
         headline=(show_score(name, scores.get(name)), f"{name} on {split or 'nothing'}{rows}"),
         facts=_shown(facts),
         findings=[*_scores(splits), *read_findings(run["findings.json"])],

@@ -53,6 +53,7 @@ ROOMS = {  # library -> where it may be imported; inside functions only, where t
         "train",
         "inference",
         "attribution",
+        "objectives",
         "studies",
         "data.collate",
         "cli.inventory*",
