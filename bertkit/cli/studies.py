@@ -157,8 +157,8 @@ def run_search(
     validation: Annotated[str | None, typer.Option(help="Validation rows; default: a tenth of train.")] = None,
     out: StudyFolder = ...,
     space: Annotated[list[str], typer.Option(
-        metavar="KEY=LOW..HIGH|KEY=A,B", help="A setting and its range or choices; default: learning rate, batch size, "
-        "epochs.")] = (),
+        metavar="KEY=LOW..HIGH|KEY=A,B", help="A setting and its range or choices; default: those of learning rate, "
+        "batch size and epochs that are not set.")] = (),
     trials: Annotated[int, typer.Option(min=1, help="Trials in all.")] = 20,
     keep_all: Annotated[bool, typer.Option("--keep-all", help="Keep the weights of all trials.")] = False,
     jobs: Jobs = 1,
@@ -175,8 +175,14 @@ def run_search(
     on with --resume, also with more --trials.
     """
     from bertkit.studies.runner.room import Room
-    from bertkit.studies.search import run
+    from bertkit.studies.search import USUAL, run
 
+    given = {setting.partition("=")[0] for setting in settings}
+    if twice := [entry for entry in space if entry.partition("=")[0] in given]:
+        raise BertkitError(f"--space {twice[0]}: the setting is given a value as well", hint="leave out one of the two")
+    space = space or [entry for entry in USUAL if entry.partition("=")[0] not in given]
+    if not space:
+        raise BertkitError("--space: no setting is left to search", hint="name one, such as train.warmup=0..0.3")
     flags = {"model.checkpoint": model, "data.train": train_file, "data.validation": validation}
     found = run(
         read_recipe(what, settings, flags), out, space=space, trials=trials, keep_all=keep_all,

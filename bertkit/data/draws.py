@@ -79,7 +79,7 @@ def fold_of(groups: Sequence[int], labels: Sequence[Collection[str]], folds: int
     parts, strata = _stratified(groups, labels)
     found, sizes, of_label = [0] * len(groups), [0] * folds, Counter()
     order = np.random.default_rng((seed, 0xF01D)).permutation(len(parts)).tolist()
-    for part in sorted(order, key=lambda part: str(strata[part])):  # label by label, so that sizes stay alike
+    for part in sorted(order, key=lambda part: (str(strata[part]), -len(parts[part]))):  # so that sizes stay alike
         fold = min(range(folds), key=lambda fold: (of_label[strata[part], fold], sizes[fold]))
         of_label[strata[part], fold] += len(parts[part])
         sizes[fold] += len(parts[part])

@@ -28,7 +28,7 @@ class Scored(NamedTuple):
     rows: Sequence[Row]  # with gold answers
     predictions: Sequence[Prediction]  # one a row
     scores: Scores  # what `task.score` says of them
-    window_counts: Sequence[int]  # of each row
+    window_counts: Sequence[int]  # of each row; none where they are not known
     tags_seen: Mapping[str, Set[str]]  # of `Background`
     untuned: Scores | None = None  # what they were before settings were chosen on these rows
 

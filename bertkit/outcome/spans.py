@@ -65,9 +65,11 @@ def findings(scored: Scored) -> list[Finding]:
         table("By length of the gold answer", units, (*LENGTHS[language], NO_ANSWER),
               (group_of(length(texts[0], language), LENGTHS[language]) if texts else NO_ANSWER for texts in golds),
               f"In {units}, of the first gold answer."),
-        table("By windows", "windows", WINDOWS, (group_of(count, WINDOWS) for count in scored.window_counts),
-              "How many windows the document needs beside its question."),
     ]  # fmt: skip
+    if scored.window_counts:
+        groups = (group_of(count, WINDOWS) for count in scored.window_counts)
+        caption = "How many windows the document needs beside its question."
+        found.append(table("By windows", "windows", WINDOWS, groups, caption))
     if unanswerable:
         groups = ("answerable", "unanswerable")
         found.insert(0, table("Answerable or not", "question", groups, (groups[not texts] for texts in golds)))

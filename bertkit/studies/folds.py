@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from bertkit.disk import held
 from bertkit.errors import BertkitError
 from bertkit.findings import Finding, Note, Series, tabulate
 from bertkit.launch import sayer
-from bertkit.metrics.shown import counted, describe_scores, percent, short_name
+from bertkit.metrics.shown import counted, describe_scores, is_share, percent, short_name
 from bertkit.outcome import task_findings
 from bertkit.outcome.scored import Scored
 from bertkit.pages.html import write_report
@@ -95,6 +96,9 @@ def tree_of(recipe: Recipe, folds: int, fold: int) -> Tree:
         section, key = name.split(".")
         if getattr({"data": data, "train": train}[section], key) is not None:
             raise BertkitError(f"{name}: {reason}", hint="leave it out")
+    if recipe.task.get("threshold") == "tuned":
+        message = "task.threshold: tuned, it would be chosen by the rows that are scored"
+        raise BertkitError(message, hint="give a number, or leave it out")
     settings = [f"data.folds={folds}", f"data.fold={fold}", f"train.evaluate_every={NEVER}"]
     return override(recipe.model_dump(mode="json", exclude_unset=True), settings)
 
@@ -108,12 +112,14 @@ def conclude(study: Study, asked: Mapping[str, object], jobs: Sequence[Job], rec
     if not done:
         study.begin(runs, asked=asked)
         return {}
-    scores = {name: dict(run.read_json("metrics.json")["splits"]["validation"]) for name, run in done.items()}
-    records = {name: list(run.read_jsonl(PREDICTIONS)) for name, run in done.items()}
-    task, rows, predictions = pooled(next(iter(done.values())), records)
+    task = task_of(recipe, next(iter(done.values())))
+    answered = {name: answers_of(task, run) for name, run in done.items()}
+    scores = {name: {**task.score(some, rows_of(task, some)), "rows": len(some)} for name, some in answered.items()}
+    predictions = [*chain.from_iterable(answered.values())]
+    rows = rows_of(task, predictions)
     together = task.score(predictions, rows)
     RunDir(study.path).write_jsonl(
-        PREDICTIONS, ({"fold": name, **one} for name, some in records.items() for one in some)
+        PREDICTIONS, ({"fold": name, **one} for name, some in answered.items() for one in some)
     )
     spread = {name: spread_of([one[name] for one in scores.values()]) for name in together}
     mean, deviation = spread[task.headline]
@@ -125,21 +131,29 @@ def conclude(study: Study, asked: Mapping[str, object], jobs: Sequence[Job], rec
     label = f"{task.headline}, mean of {counted(len(done), 'fold')}"
     if deviation is not None:
         label += f" (standard deviation {percent(deviation)})"
-    found = [*notes(task, done, recipe), *tables(scores, spread, together), *curves(done)]
-    found += task_findings(Scored("all folds", task, rows, predictions, together, [1] * len(rows), {}))
+    found = [*notes(recipe), *tables(scores, spread, together), *curves(done)]
+    found += task_findings(Scored("all folds", task, rows, predictions, together, [], {}))
     means, deviations = ({name: both[index] for name, both in spread.items()} for index in (0, 1))
     results = {"folds": scores, "mean": means, "standard_deviation": deviations, "together": together}
     study.conclude(found, results, runs, asked=asked, headline={"label": label, "value": mean}, facts=facts)
     return results
 
 
-def pooled(run: RunDir, records: Mapping[str, Sequence[Mapping]]) -> tuple[Task, list[Row], list[Prediction]]:
-    """The task with its labels, and all rows with their answers."""
-    content = run.read_json("task.json")
-    task = validate(task_class(str(content["name"])), content, where="task.json")
-    every = [dict(record) for some in records.values() for record in some]
-    rows = [{**record, task.gold: record["gold"]} for record in every]
-    return task, rows, every
+def task_of(recipe: Recipe, run: RunDir) -> Task:
+    """The task with the labels of a run, but nothing that the run tuned on the rows that are scored."""
+    asked = make_task(recipe.task).model_dump(mode="json", exclude={"labels"})
+    content = {**run.read_json("task.json"), **asked}
+    return validate(task_class(str(content["name"])), content, where="task.json")
+
+
+def answers_of(task: Task, run: RunDir) -> list[Prediction]:
+    """The rows of a fold with what the task, as it is here, answers."""
+    records = list(run.read_jsonl(PREDICTIONS))
+    return [{**record, **one} for record, one in zip(records, task.settled(records), strict=True)]
+
+
+def rows_of(task: Task, records: Sequence[Mapping]) -> list[Row]:
+    return [{**record, task.gold: record["gold"]} for record in records]
 
 
 def spread_of(values: Sequence[float | None]) -> tuple[float | None, float | None]:
@@ -162,7 +176,11 @@ def tables(scores: Mapping[str, Mapping], spread: Mapping[str, tuple], together:
         "Each fold is answered by a model that was trained on the others. The standard deviation is that of one fold; "
         "folds share most of their training rows, so their mean varies by more than that over the root of their number."
     )
-    return [tabulate("By fold", caption, ("fold", "rows", *names), rows)]
+    return [
+        tabulate(
+            "By fold", caption, ("fold", "rows", *names), rows, plain=[name for name in names if not is_share(name)]
+        )
+    ]
 
 
 def curves(done: Mapping[str, RunDir]) -> Sequence[Finding]:
@@ -175,15 +193,12 @@ def curves(done: Mapping[str, RunDir]) -> Sequence[Finding]:
     return [Series(title="Training loss", x_label="step", y_label="loss", x=tuple(map(float, steps)), lines=lines)]
 
 
-def notes(task: Task, done: Mapping[str, RunDir], recipe: Recipe) -> Sequence[Finding]:
-    """What must not be missed: settings that were tuned on the rows that are scored."""
-    before = make_task(recipe.task).model_dump(mode="json", exclude={"labels"})
-    after = [run.read_json("task.json") for run in done.values()]
-    tuned = [name for name, value in before.items() if any(one.get(name) != value for one in after)]
-    if not tuned:
+def notes(recipe: Recipe) -> Sequence[Finding]:
+    """What must not be missed: a teacher passes on what it has seen."""
+    if recipe.train.teacher is None:
         return []
-    text = f"task.{', task.'.join(tuned)} is chosen on the rows of the fold that is scored, so the scores are too high."
-    return [Note(title="Tuned on the rows that are scored", text=text)]
+    text = "Where train.teacher has learned from these rows, the models of all folds have, and the scores are too high."
+    return [Note(title="The teacher may have seen the rows", text=text)]
 
 
 def describe_job(job: Job) -> str:

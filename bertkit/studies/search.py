@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import combinations, product
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ from bertkit.splits import checksums, read_splits
 from bertkit.studies.base import Study
 from bertkit.studies.runner.board import make_board
 from bertkit.studies.runner.commands import training_job
-from bertkit.studies.runner.jobs import Job, Runner
+from bertkit.studies.runner.jobs import Job, Runner, why_it_died
 from bertkit.studies.runner.room import Room
 from bertkit.tasks.base import make_task
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 DATABASE = "search.db"
 USUAL = ("train.learning_rate=1e-5..2e-4", "train.batch_size=16,32", "train.epochs=2..4")
 RANDOM = 8  # trials before proposals depend on what the others came to
+UNDEFINED = "its score is undefined"
 LOGARITHMIC = 10  # from this ratio of its ends on, a range is one of magnitudes
 
 
@@ -80,11 +82,11 @@ def run(
         study.begin(asked=asked)
         memory = open_memory(optuna, out, recipe)
         with room.slots(out) as slots:
-            jobs = {trial.number: job_of(out, recipe, trial, rows) for trial in memory.trials}
+            jobs = recall(optuna, memory, lambda trial: job_of(out, recipe, trial, rows))
             while open_trials := ask(optuna, memory, found, recipe, trials, len(slots)):
                 new = [jobs.setdefault(trial.number, job_of(out, recipe, trial, rows)) for trial in open_trials]
                 update = partial(conclude, study, asked, memory, jobs, recipe, trials)
-                Runner(new, slots, make_board(describe_job, quiet), update).run()
+                Runner(new, slots, make_board(partial(describe_job, best_by(recipe)), quiet), update).run()
                 for trial, job in zip(open_trials, new, strict=True):
                     tell(optuna, memory, trial.number, job, recipe)
                 if not keep_all:
@@ -93,7 +95,7 @@ def run(
         write_report(out)
     if "best" not in results:
         job = next(iter(jobs.values()))
-        raise BertkitError(f"all {len(jobs)} trials failed: {job.note}", hint=f"see {job.log}")
+        raise BertkitError(f"no trial has a score: {job.note}", hint=f"see {job.log}")
     return results
 
 
@@ -108,20 +110,50 @@ def read_space(optuna: ModuleType, space: Sequence[str], recipe: Recipe) -> dict
             raise BertkitError(f"--space {entry}: no range and no choices", hint="KEY=1e-5..1e-3 or KEY=16,32")
         if key in found:
             raise BertkitError(f"--space: {key} is named twice", hint="name it once")
-        if key.partition(".")[0] not in ("train", "model", "windows", "task"):
+        if key.partition(".")[0] not in ("train", "model", "windows", "task") or key in ("task", "task.name"):
             message = f"--space: {key} is none of the settings that a search is about"
             raise BertkitError(message, hint="search those of train, model, windows or task")
         for end in ends:
-            load_recipe(recipe.tree(), [f"{key}={json.dumps(end)}"])
+            if (other := best_by(with_values(recipe, {key: end}))) != best_by(recipe):
+                message = f"--space {entry}: with {end} trials are ranked by {other}, else by {best_by(recipe)}"
+                raise BertkitError(message, hint="scores of one kind are compared; search other settings")
         if not is_range:
             found[key] = optuna.distributions.CategoricalDistribution(ends)
             continue
         if not ends[0] < ends[1]:
             raise BertkitError(f"--space {entry}: the range is empty", hint="the lower end comes first")
         is_log = ends[0] > 0 and ends[1] >= LOGARITHMIC * ends[0]
-        kind = "Int" if all(isinstance(end, int) for end in ends) else "Float"
-        found[key] = getattr(optuna.distributions, f"{kind}Distribution")(*ends, log=is_log)
+        if takes_fractions(recipe, key, ends):
+            found[key] = optuna.distributions.FloatDistribution(*ends, log=is_log)
+        else:
+            found[key] = optuna.distributions.IntDistribution(*map(int, ends), log=is_log)
+    # settings may exclude each other
+    for one, other in combinations(found, 2):
+        for values in product(ends_of(found[one]), ends_of(found[other])):
+            with_values(recipe, dict(zip((one, other), values, strict=True)))
     return found
+
+
+def with_values(recipe: Recipe, values: Mapping[str, object]) -> Recipe:
+    """The recipe with other values of some settings, checked."""
+    settings = [f"{key}={json.dumps(value)}" for key, value in values.items()]
+    checked = load_recipe(recipe.tree(), settings)
+    make_task(checked.task)
+    return checked
+
+
+def takes_fractions(recipe: Recipe, key: str, ends: Sequence[float]) -> bool:
+    """Whether a setting takes a number between two others that is not whole."""
+    try:
+        with_values(recipe, {key: ends[0] + (ends[1] - ends[0]) / 3.7})
+    except BertkitError:
+        return False
+    return True
+
+
+def ends_of(some: optuna.distributions.BaseDistribution) -> Sequence[object]:
+    """The choices, or the ends of the range."""
+    return some.choices if hasattr(some, "choices") else (some.low, some.high)
 
 
 def open_memory(optuna: ModuleType, out: Path, recipe: Recipe) -> optuna.Study:
@@ -143,21 +175,46 @@ def ask(
 
     The proposals are keyed by the number of the trial, so that a search that goes on proposes what it would have.
     """
-    running = [trial for trial in memory.trials if trial.state == optuna.trial.TrialState.RUNNING]
+
+    def keyed(number: int) -> optuna.samplers.TPESampler:
+        seed = (recipe.seed * 1_000_003 + number) % 2**32
+        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM, constant_liar=count > 1)
+
+    for trial in running_of(optuna, memory):
+        for name in [name for name in space if name not in trial.params]:  # a kill came while they were drawn
+            memory.sampler = keyed(trial.number)
+            optuna.Trial(memory, trial._trial_id)._suggest(name, space[name])
+    running = running_of(optuna, memory)
     while len(running) < count and len(memory.trials) < trials:
         number = len(memory.trials)
-        memory.sampler = optuna.samplers.TPESampler(
-            seed=(recipe.seed * 1_000_003 + number) % 2**32, n_startup_trials=RANDOM, constant_liar=count > 1
-        )
+        memory.sampler = keyed(number)
         memory.ask(fixed_distributions=dict(space))
         running.append(memory.trials[number])
     return running
 
 
+def running_of(optuna: ModuleType, memory: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    return [trial for trial in memory.trials if trial.state == optuna.trial.TrialState.RUNNING]
+
+
+def recall(optuna: ModuleType, memory: optuna.Study, job_of: Callable[[object], Job]) -> dict[int, Job]:
+    """The jobs of the trials that are over, in the state they ended in."""
+    jobs = {trial.number: job_of(trial) for trial in memory.trials if trial.state.is_finished()}
+    for trial in memory.trials:
+        if trial.state == optuna.trial.TrialState.FAIL:
+            job = jobs[trial.number]
+            job.state, job.note = "failed", UNDEFINED if job.result.exists() else why_it_died(job.log, 1)
+        elif trial.number in jobs:
+            jobs[trial.number].state = "done"
+    return jobs
+
+
 def tell(optuna: ModuleType, memory: optuna.Study, number: int, job: Job, recipe: Recipe) -> None:
     """What a trial came to; one that failed is no reason to stop."""
-    value = job.run.read_json("metrics.json")["best"]["value"] if job.state == "done" else None
+    value = score_of(job, best_by(recipe)) if job.state == "done" else None
     if value is None:
+        if job.state == "done":
+            job.state, job.note = "failed", UNDEFINED
         memory.tell(number, state=optuna.trial.TrialState.FAIL)
     else:
         memory.tell(number, value)
@@ -278,7 +335,11 @@ def _shown(value: object) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def describe_job(job: Job) -> str:
+def describe_job(metric: str, job: Job) -> str:
     """What a trial came to, in a few words."""
-    best = job.run.read_json("metrics.json")["best"]
-    return describe_scores({best["metric"]: best["value"]})
+    return describe_scores({metric: score_of(job, metric)})
+
+
+def score_of(job: Job, metric: str) -> float | None:
+    """The score of a trial that is done, with what its run tuned on validation; None where it is undefined."""
+    return job.run.read_json("metrics.json")["splits"]["validation"][metric]

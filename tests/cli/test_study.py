@@ -8,7 +8,9 @@ import pytest
 
 from bertkit.errors import BertkitError
 from bertkit.recipe import load_recipe
-from bertkit.studies import search
+from bertkit.rundir import RunDir
+from bertkit.studies import folds, search
+from bertkit.tasks.base import make_task
 from tests.cli.conftest import SMALL, check
 
 TINY = (*SMALL, "hardware.threads=1", "train.steps=2", "train.batch_size=8")
@@ -44,9 +46,30 @@ def test_folds_answer_every_row_once_and_go_on_without_doing_anything_twice(bert
     check(bertkit(*command, "--folds", 3, "--resume"), "was asked something else: folds: 2 -> 3", "")
 
 
+def test_folds_are_answered_with_nothing_that_was_tuned_on_their_rows(tmp_path):
+    recipe = load_recipe({"task": {"name": "qa", "unanswerable": True}})
+    run, task = RunDir(tmp_path), make_task(recipe.task)
+    run.write_json("task.json", {**task.model_dump(mode="json"), "no_answer_threshold": -1.0})
+    n_best = [{"answer": "red", "start": 0, "end": 3}, {"answer": "", "start": None, "end": None}]
+    tuned = {"id": "a", "gold": [{"text": "red", "start": 0}], "answer": "", "no_answer_score": -0.5, "n_best": n_best}
+    run.write_jsonl("predictions.jsonl", [tuned])
+    task = folds.task_of(recipe, run)
+    (answer,) = answers = folds.answers_of(task, run)
+    assert (answer["answer"], answer["id"]) == ("red", "a")
+    assert task.score(answers, folds.rows_of(task, answers))["exact_match"] == 1
+
+
+def test_scores_that_are_no_shares_are_not_shown_times_100():
+    scores = {"fold 0": {"rows": 2, "pearson": 0.5, "mse": 2.5}}
+    spread = {"pearson": (0.5, None), "mse": (2.5, None)}
+    (table,) = folds.tables(scores, spread, {"pearson": 0.5, "mse": 2.5})
+    assert list(table.plain) == ["mse"]
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
+        (["task=classification", "task.kind=labels", "task.threshold=tuned"], "task.threshold: tuned, it would be"),
         (["--folds", "161"], "161 folds are more than the 160 texts"),
         (["data.validation=bundled:sentiment.csv"], "data.validation: each fold is validated by its own rows"),
         (["train.early_stopping=2"], "train.early_stopping: it would stop by the rows that are scored"),
@@ -78,6 +101,8 @@ def test_a_search_keeps_the_best_and_goes_on_with_more_trials(bertkit, tmp_path)
             wanted["train.batch_size"],
         )
         assert (run / "model").exists() == (trial["trial"] == found["best"]["trial"])
+    study = json.loads((out / "study.json").read_text())
+    assert [run["state"] for run in study["runs"]] == ["done", "done"]
     best = load_recipe(out / "best.yaml").train
     assert best.learning_rate == found["best"]["settings"]["train.learning_rate"]
 
@@ -109,6 +134,44 @@ def test_a_trial_that_was_cut_off_is_run_again_and_not_proposed_anew(tmp_path):
     assert [trial.params for trial in search.ask(optuna, again, space, RECIPE, 3, 1)] == [cut.params]
 
 
+def test_a_trial_whose_settings_were_being_drawn_at_a_kill_gets_the_others(tmp_path):
+    optuna = pytest.importorskip("optuna")
+    space = search.read_space(optuna, search.USUAL, RECIPE)
+    rate = search.open_memory(optuna, tmp_path, RECIPE).ask().suggest_float("train.learning_rate", 1e-5, 2e-4, log=True)
+    again = search.open_memory(optuna, tmp_path, RECIPE)
+    (trial,) = search.ask(optuna, again, space, RECIPE, 3, 1)
+    assert trial.params.keys() == space.keys()
+    assert trial.params["train.learning_rate"] == rate
+
+
+def test_a_trial_without_a_score_has_failed_and_stays_so(tmp_path):
+    optuna = pytest.importorskip("optuna")
+    space = search.read_space(optuna, search.USUAL, RECIPE)
+    memory = search.open_memory(optuna, tmp_path, RECIPE)
+    (trial,) = search.ask(optuna, memory, space, RECIPE, 1, 1)
+    job = search.job_of(tmp_path, RECIPE, trial, 1)
+    job.run.path.mkdir(parents=True)
+    job.run.write_json("metrics.json", {"headline": "accuracy", "splits": {"validation": {"accuracy": None}}})
+    job.state = "done"
+    search.tell(optuna, memory, trial.number, job, RECIPE)
+    recalled = search.recall(optuna, memory, lambda trial: search.job_of(tmp_path, RECIPE, trial, 1))
+    assert [(one.state, one.note) for one in (job, recalled[0])] == [("failed", search.UNDEFINED)] * 2
+
+
+def test_a_setting_that_is_given_is_not_searched(bertkit, tmp_path):
+    command = ("study", "search", "sentiment", "--train", "bundled:sentiment.csv", "--out", tmp_path / "a")
+    settings = ("train.epochs=1", "train.batch_size=8", "train.learning_rate=1e-3")
+    check(bertkit(*command, *settings), "no setting is left to search", "name one")
+    check(bertkit(*command, *settings, "--space", "train.epochs=1,2"), "is given a value as well", "")
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_range_has_fractions_where_the_setting_takes_them():
+    optuna = pytest.importorskip("optuna")
+    space = search.read_space(optuna, ["train.warmup=0..1", "train.epochs=1.0..3.0"], RECIPE)
+    assert [type(one).__name__ for one in space.values()] == ["FloatDistribution", "IntDistribution"]
+
+
 @pytest.mark.parametrize(
     ("space", "message"),
     [
@@ -119,6 +182,9 @@ def test_a_trial_that_was_cut_off_is_run_again_and_not_proposed_anew(tmp_path):
         ("train.epochs=a..b", "no range and no choices"),
         ("data.train=a,b", "none of the settings that a search is about"),
         ("train.schedule=linear,polynomial", "train.schedule"),
+        ("train.best_by=accuracy,f1_macro", "with f1_macro trials are ranked by f1_macro"),
+        ("task.metric=accuracy,matthews", "with matthews trials are ranked by matthews"),
+        ("task.name=sentiment,nli", "none of the settings that a search is about"),
     ],
 )
 def test_a_space_that_no_recipe_takes_is_refused(space, message):
@@ -126,3 +192,9 @@ def test_a_space_that_no_recipe_takes_is_refused(space, message):
     with pytest.raises(BertkitError) as caught:
         search.read_space(optuna, [space], RECIPE)
     assert message in caught.value.message
+
+
+def test_settings_that_exclude_each_other_are_refused_before_a_trial_meets_them():
+    optuna = pytest.importorskip("optuna")
+    with pytest.raises(BertkitError, match="an adapter keeps all but the head"):
+        search.read_space(optuna, ["model.adapter=null,lora", "model.freeze=null,encoder"], RECIPE)

@@ -145,3 +145,10 @@ def test_folds_are_of_one_size_and_each_has_its_share_of_each_label(labels, fold
         assert all(count // folds <= each[fold] <= -(-count // folds) for fold in range(folds))
     sizes = [found.count(fold) for fold in range(folds)]
     assert max(sizes) - min(sizes) <= 1
+
+
+@quick
+@given(seeds)
+def test_a_large_group_is_made_up_for_by_many_small_ones(seed):
+    found = fold_of([0] * 10 + [*range(1, 11)], [("a",)] * 20, 2, seed)
+    assert Counter(found) == {0: 10, 1: 10}
