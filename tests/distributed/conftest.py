@@ -13,6 +13,7 @@ import pytest
 
 from tests.distributed.work import ROWS
 from tests.rows import BUNDLED, TASKS
+from tests.tiny import texts
 
 ROOT = Path(__file__).parents[2]
 ASSETS = ROOT / "bertkit" / "assets"
@@ -52,6 +53,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Path:
             write_rows(task, count, folder / f"{task}-{count}{Path(BUNDLED[task]).suffix}")
     long = [{"text": "very good " * 600, "label": "positive"}, {"text": "bad", "label": "negative"}]
     (folder / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in long))
+    (folder / "text.txt").write_text("\n\n".join(texts()), encoding="utf-8")
     return folder
 
 

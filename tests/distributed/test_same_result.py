@@ -16,7 +16,7 @@ from tests.rows import TASKS
 
 
 @pytest.mark.parametrize("world", ["2", "3"])
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", [*TASKS, "pretrain"])
 def test_several_processes_learn_what_one_learns(worlds: Path, task: str, world: str) -> None:
     one, several = (RunDir(worlds / count / task).read_history() for count in ("1", world))
     steps = [record for record in one if "loss" in record]
@@ -26,14 +26,18 @@ def test_several_processes_learn_what_one_learns(worlds: Path, task: str, world:
         assert ours.keys() == theirs.keys()
         for name, value in ours.items():
             if name == "validation":
-                assert theirs[name] == pytest.approx(value, abs=1e-6)
+                assert theirs[name] == {key: near(score, 1e-6) for key, score in value.items()}
             elif name != "padded":  # tokens with padding are those of the first process
-                tolerance = 1e-6 if name == "loss" else 1e-5
-                assert theirs[name] == pytest.approx(value, abs=tolerance), (ours["step"], name)
+                assert theirs[name] == near(value, 1e-6 if name == "loss" else 1e-5), (ours["step"], name)
+
+
+def near(value: float | None, tolerance: float) -> object:
+    """What differs by no more than this; above 1, by a share of it, for float32 has seven digits."""
+    return value if value is None else pytest.approx(value, abs=tolerance * max(1.0, abs(value)))
 
 
 @pytest.mark.parametrize("world", ["2", "3"])
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", [*TASKS, "pretrain"])
 def test_several_processes_end_with_the_weights_of_one(worlds: Path, task: str, world: str) -> None:
     one, several = (load_file(worlds / count / task / "model/model.safetensors") for count in ("1", world))
     assert one.keys() == several.keys()

@@ -35,10 +35,16 @@ def train_and_ask(out: Path, asked: Path, trained: Path) -> None:
     from bertkit.launch import is_first
     from bertkit.recipe import load_recipe
     from bertkit.run import finetune, load
+    from bertkit.run.pretrain import pretrain
     from bertkit.splits import read_split
 
     for task in TASKS:
         finetune(recipe(task), out / task, quiet=True)
+    sections = {
+        name: section for name, section in recipe("sentiment").items() if name in ("model", "train", "hardware")
+    }
+    text = {"train": [str(asked / "text.txt")], "max_length": 32, "held_out_share": 0.2}
+    pretrain({**sections, "corpus": text}, out / "pretrain", quiet=True)
     # two rows a step for three ranks; and a step whose one long row is dealt as windows to all
     finetune(recipe("sentiment", batch_size=2, steps=6), out / "few", quiet=True)
     long = recipe("sentiment", batch_size=1, steps=4)
