@@ -8,8 +8,8 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple
+from functools import cached_property, partial
+from typing import Annotated, NamedTuple
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse
@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect
 
 from bertkit import __version__
 from bertkit.config import validate
@@ -41,9 +42,10 @@ class Limits(NamedTuple):
 
     rows: int = 64
     characters: int = 200_000  # of all texts of a request
-    seconds: float = 60.0
+    seconds: float = 60.0  # from the head of a request to its answer
     waiting: int = 2048  # rows of all requests
     explained: int = 4  # rows of a request that asks for reasons
+    explained_characters: int = 4000  # of its texts: reasons take 100 times as long, and others wait
     batch: int = 64  # rows that are answered together
 
     @property
@@ -82,8 +84,11 @@ class Body(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    rows: list[str | list[str] | dict[str, object]] = Field(
-        min_length=1, description="texts; lists of two texts, or of words; or objects with the task's columns"
+    # the first mistake is enough: to note a million of them takes a minute and gigabytes
+    rows: list[str | Annotated[list[str], Field(fail_fast=True)] | dict[str, object]] = Field(
+        min_length=1,
+        fail_fast=True,
+        description="texts; lists of two texts, or of words; or objects with the task's columns",
     )
     run: int = Field(0, ge=0, description="which of the served runs is asked")
     explain: bool = Field(False, description="add what each word adds to the answer")
@@ -112,7 +117,7 @@ class Refused(Exception):
 
     def response(self) -> Response:
         said = {"error": self.message} | ({"hint": self.hint} if self.hint else {})
-        headers = {"Retry-After": "1"} if self.status == 503 else {}
+        headers = {503: {"Retry-After": "1"}, 408: {"Connection": "close"}}.get(self.status)
         return Response(as_json(said), self.status, headers, "application/json")
 
 
@@ -194,15 +199,25 @@ class Application:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             # a form of another site cannot send this type
             raise Refused(415, "the body is not said to be JSON", "send the header Content-Type: application/json")
-        body = self._checked(await self._read(request))
+        until = asyncio.get_running_loop().time() + self.limits.seconds
+        try:
+            async with asyncio.timeout_at(until):
+                read = await self._read(request)
+        except TimeoutError:
+            raise Refused(408, f"the body did not come within {self.limits.seconds:g} seconds") from None
+        except ClientDisconnect:
+            raise Refused(400, "the body ended before its end") from None
+        body = self._checked(read)
         run = self.runs[body.run]
         try:
             rows = run.rows(body.rows)
         except BertkitError as error:
             raise Refused(422, error.message, error.hint) from None
         try:
-            future = self.batcher.ask(rows, run.explain if body.explain else run.answer)
-            answers = await asyncio.wait_for(asyncio.wrap_future(future), self.limits.seconds)
+            # reasons are equal to no others: together they would be no faster, and could not be given up one by one
+            future = self.batcher.ask(rows, partial(run.explain) if body.explain else run.answer)
+            async with asyncio.timeout_at(until):
+                answers = await asyncio.wrap_future(future)
         except Full:
             raise Refused(
                 503, f"{counted(self.batcher.waiting, 'row')} wait already", "try again in a moment"
@@ -218,8 +233,12 @@ class Application:
         said: dict[str, object] = {"run": run.name, "answers": answers}
         if body.html:
             task = run.predictor.task
+            read = (*task.reads.text, *task.reads.words)  # a row may have other columns, named as an answer's
             said["html"] = [
-                answer_html({**row, **answer}, passage(task, {**answer, "id": ""}) if body.explain else None)
+                answer_html(
+                    {**{name: row[name] for name in read}, **answer},
+                    passage(task, {**answer, "id": ""}) if body.explain else None,
+                )
                 for row, answer in zip(rows, answers, strict=True)
             ]
         return as_json(said)
@@ -242,18 +261,18 @@ class Application:
             raise Refused(422, error.message, error.hint) from None
         except ValueError as error:
             raise Refused(400, f"the body is no JSON: {error}") from None
-        most = limits.explained if body.explain else limits.rows
-        characters = sum(map(_size, body.rows))
+        most, longest = limits.rows, limits.characters
+        if body.explain:
+            most, longest = min(most, limits.explained), min(longest, limits.explained_characters)
         if body.run >= len(self.runs):
             raise Refused(422, f"run: there is no run {body.run}", f"the last one is {len(self.runs) - 1}")
         if body.explain and not self.explains:
             raise Refused(422, "explain: this server gives no reasons", "start it with `bertkit serve --explain`")
         if len(body.rows) > most:
             raise Refused(422, f"rows: {len(body.rows):,} are more than {most:,}", "send them in several requests")
-        if characters > limits.characters:
-            raise Refused(
-                422, f"rows: {characters:,} characters are more than {limits.characters:,}", "send fewer at once"
-            )
+        if (characters := sum(map(_size, body.rows))) > longest:
+            hint = "send fewer at once" if longest == limits.characters else "ask without reasons"
+            raise Refused(422, f"rows: {characters:,} characters are more than {longest:,}", hint)
         return body
 
     async def described(self) -> Response:
@@ -279,9 +298,9 @@ class Application:
 
 
 def _size(row: object) -> int:
-    """Characters of a row."""
+    """Characters of a row; an empty word is one as well."""
     if isinstance(row, str):
-        return len(row)
+        return max(1, len(row))
     if isinstance(row, Mapping):
         return sum(map(_size, row.values()))
     return sum(map(_size, row)) if isinstance(row, Sequence) else 1

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
-from bertkit.errors import BertkitError
 from bertkit.tasks.base import Prediction, Row
 
 Answering = Callable[[Sequence[Row]], list[Prediction]]
@@ -98,9 +97,8 @@ class Batcher:
         try:
             answers = batch[0].answer(rows)
         except Exception as error:
-            if len(batch) == 1 or not isinstance(error, BertkitError):
-                for asked in batch:
-                    asked.future.set_exception(error)
+            if len(batch) == 1:
+                batch[0].future.set_exception(error)
             else:  # a row of one request is no reason to refuse the others
                 for asked in batch:
                     self._answer([asked])

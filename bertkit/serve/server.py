@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -47,17 +48,24 @@ def serve(
     from bertkit.run import FINELY, load
     from bertkit.serve.app import LOOPBACK, Limits, Served, make_app
 
+    if explain and engine == "onnx":
+        raise BertkitError("an ONNX file gives no reasons", hint="leave out --explain or --engine onnx")
+    if explain:
+        library("captum.attr", "explain", "bertkit serve --explain")
     with listening(host, port) as taken:
         served = []
         for run in runs:
             predictor = load(run, [*assignments, *(FINELY if explain else ())], engine=engine)
             served.append(Served(str(run), predictor, list(islice(examples(Path(run), predictor.task), EXAMPLES))))
         is_local = host in (*LOOPBACK, "::1")
-        app = make_app(served, Limits(**limits or {}), explains=explain, hosts=LOOPBACK if is_local else ["*"])
+        bounds = Limits(**limits or {})
+        app = make_app(served, bounds, explains=explain, hosts=LOOPBACK if is_local else ["*"])
         at = f"http://{f'[{host}]' if ':' in host else host}:{taken.getsockname()[1]}"
         if not is_local:
             say(f"warning: whoever reaches {host} can ask these runs; there is no password")
-        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=30)
+        # what has been taken has its answer by then, or a refusal
+        patience = math.ceil(bounds.seconds) + 1
+        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=patience)
         say(f"serving {', '.join(map(str, runs))} at {at}/ (Ctrl-C ends it)")
         with suppress(KeyboardInterrupt):  # uvicorn gives the signal on when all is answered
             uvicorn.Server(config).run(sockets=[taken])

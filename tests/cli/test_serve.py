@@ -102,6 +102,8 @@ def test_many_clients_get_their_own_answers_and_a_bad_one_spoils_none(server):
         (b'{"rows": ["a"], "rwos": 1}', 422, "rwos"),
         (json.dumps({"rows": ["a"] * 9}).encode(), 422, "rows: 9 are more than 8"),
         (json.dumps({"rows": ["a"] * 5, "explain": True}).encode(), 422, "rows: 5 are more than 4"),
+        (b'{"rows": [' + b"1," * 8_000 + b"1]}", 422, "rows.0: Input should be a valid string"),
+        (json.dumps({"rows": [[""] * 2001]}).encode(), 422, "2,001 characters are more than 2,000"),
         (json.dumps({"rows": ["a" * 2001]}).encode(), 422, "2,001 characters are more than 2,000"),
     ],
 )
@@ -133,6 +135,34 @@ def test_reasons_and_what_is_drawn_come_along_escaped(server):
     assert "&lt;script&gt;" in re.sub("<[^>]*>", "", found["html"][0])
 
 
+def test_columns_that_are_not_read_are_not_drawn(server):
+    row = {"text": "a fine day", "n_best": 1, "tags": 2, "label": 3}
+    found = server.post("/predict", json={"rows": [row], "html": True})
+    assert found.status_code == 200
+    assert "a fine day" in found.json()["html"][0]
+
+
+def test_reasons_of_a_long_text_are_refused(finished):
+    from bertkit.run import load
+    from bertkit.serve.app import Application, Body, Limits, Refused, Served
+
+    run = Served("a run", load(finished("sentiment")))
+    app = Application([run], Limits(), explains=True, hosts=["*"])
+    body = Body(rows=["a" * 4001]).model_dump()
+    assert app._checked(json.dumps(body).encode())
+    with pytest.raises(Refused, match="4,001 characters are more than 4,000"):
+        app._checked(json.dumps({**body, "explain": True}).encode())
+    app.batcher.close()
+
+
+def test_an_onnx_file_is_not_asked_for_reasons(bertkit, finished):
+    check(
+        bertkit("serve", finished("sentiment"), "--explain", "--engine", "onnx"),
+        "gives no reasons",
+        "leave out --explain",
+    )
+
+
 def test_a_second_server_on_the_same_port_and_runs_of_two_tasks_are_refused(bertkit, finished):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -145,7 +175,37 @@ def test_a_second_server_on_the_same_port_and_runs_of_two_tasks_are_refused(bert
     check(bertkit("serve", *runs, "--port", 0), "do not read the same columns", "runs of one task")
 
 
+def test_what_is_not_read_to_its_end_is_refused_and_is_no_fault_of_the_server(finished):
+    with serving(finished("sentiment"), "--seconds", "1") as (client, _):
+        at = client.base_url.host, client.base_url.port
+        head = (
+            b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+        )
+        with socket.create_connection(at, timeout=20) as slow, socket.create_connection(at) as gone:
+            slow.sendall(head)
+            gone.sendall(head)
+            gone.close()
+            said = b"".join(iter(lambda: slow.recv(4096), b""))  # until the server hangs up
+            assert b"the body did not come within 1 seconds" in said
+        assert 'status="500"' not in client.get("/metrics").text
+
+
 # The batcher by itself.
+
+
+def test_a_row_that_breaks_the_model_spoils_no_other_request():
+    go = threading.Event()
+
+    def answer(rows):
+        go.wait(10)
+        return [1 / row for row in rows]
+
+    batcher = Batcher(most_rows=4, most_waiting=9)
+    futures = [batcher.ask([row], answer) for row in (1, 2, 0, 4)]
+    go.set()
+    assert isinstance(futures.pop(2).exception(10), ZeroDivisionError)
+    assert [future.result(10) for future in futures] == [[1], [0.5], [0.25]]
+    batcher.close()
 
 
 def test_what_waits_together_is_answered_together_and_within_its_limits():
