@@ -93,9 +93,7 @@ class Predictor:
 
     @cached_property
     def _inputs(self) -> frozenset[str]:
-        """Names of the tensors that both the tokenizer gives and the model takes."""
-        accepted = inspect.signature(self.model.forward).parameters
-        return frozenset(name for name in self.tokenizer.model_input_names if name in accepted)
+        return inputs_of(self.model, self.tokenizer)
 
     def _answer(self, part: Part) -> Iterator[Prediction]:
         for row, outputs in zip(part.rows, self.outputs(part.store), strict=True):
@@ -194,6 +192,26 @@ class Predictor:
             outputs = self.model(**inputs)
         Device(self.accelerator.device).cut()
         return [getattr(outputs, name).float().cpu().numpy() for name in HEADS[self.task.head].outputs]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A model that reads running text, and is asked for no answers."""
+
+    model: nn.Module
+    tokenizer: PreTrainedTokenizerBase
+    accelerator: Accelerator
+    budget: Budget  # what one forward pass of an evaluation may hold
+
+    @cached_property
+    def inputs(self) -> frozenset[str]:
+        return inputs_of(self.model, self.tokenizer)
+
+
+def inputs_of(model: nn.Module, tokenizer: PreTrainedTokenizerBase) -> frozenset[str]:
+    """Names of the tensors that both the tokenizer gives and the model takes."""
+    accepted = inspect.signature(model.forward).parameters
+    return frozenset(name for name in tokenizer.model_input_names if name in accepted)
 
 
 def _is_text(value: object) -> bool:

@@ -23,12 +23,12 @@ from bertkit.disk import checksum
 from bertkit.encode import Part, cover, cut_parts, cut_rows, stack_targets
 from bertkit.errors import BertkitError
 from bertkit.findings import Note
-from bertkit.inference import Predictor
+from bertkit.inference import Predictor, Reader
 from bertkit.models.load import load_config, load_model, load_tokenizer, longest_input
 from bertkit.models.padding_free import is_padding_free
 from bertkit.models.ready import Ready, make_trainable
 from bertkit.named import class_of
-from bertkit.objectives.base import Objective, Reader
+from bertkit.objectives.base import Objective
 from bertkit.objectives.labelled import check_settings
 from bertkit.outcome import Background, tags_seen
 from bertkit.recipe import (

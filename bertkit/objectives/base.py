@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,31 +11,13 @@ from bertkit.errors import BertkitError
 from bertkit.tasks.base import Prediction, Scores
 
 if TYPE_CHECKING:
-    from accelerate import Accelerator
     from torch import Tensor
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
     from transformers.utils import ModelOutput
 
     from bertkit.data.plan import Budget
     from bertkit.inference import Predictor
     from bertkit.prepare import Material
     from bertkit.recipe import Recipe
-
-
-@dataclass(frozen=True)
-class Reader:
-    """A model that reads running text, and is asked for no answers."""
-
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    accelerator: Accelerator
-    budget: Budget  # what one forward pass of an evaluation may hold
-
-    @cached_property
-    def inputs(self) -> frozenset[str]:
-        """Names of the tensors that both the tokenizer gives and the model takes."""
-        accepted = inspect.signature(self.model.forward).parameters
-        return frozenset(name for name in self.tokenizer.model_input_names if name in accepted)
 
 
 class Objective:
