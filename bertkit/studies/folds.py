@@ -17,7 +17,7 @@ from bertkit.disk import held
 from bertkit.errors import BertkitError
 from bertkit.findings import Finding, Note, Series, tabulate
 from bertkit.launch import sayer
-from bertkit.metrics.shown import counted, describe_scores, is_share, percent, short_name
+from bertkit.metrics.shown import counted, is_share, percent, short_name
 from bertkit.outcome import task_findings
 from bertkit.outcome.scored import Scored
 from bertkit.pages.html import write_report
@@ -26,14 +26,12 @@ from bertkit.rundir import RunDir
 from bertkit.splits import checksums, read_splits
 from bertkit.studies.base import Study
 from bertkit.studies.runner.board import make_board
-from bertkit.studies.runner.commands import training_job
+from bertkit.studies.runner.commands import describe_training, listed, training_job
 from bertkit.studies.runner.jobs import Job, Runner, check_done
 from bertkit.studies.runner.room import Room
 from bertkit.tasks.base import Prediction, Row, Scores, Task, make_task, task_class
 
-NEVER = (
-    10**9
-)  # steps between evaluations: only the last weights are scored, for none may be picked by a fold's own rows
+NEVER = 10**9  # steps between evaluations: no weights may be picked by the rows that they are scored on
 PREDICTIONS = "predictions.jsonl"
 
 
@@ -73,7 +71,7 @@ def run(
             ]
             update = partial(conclude, study, asked, jobs, recipe)
             try:
-                Runner(jobs, slots, make_board(describe_job, quiet), update).run()
+                Runner(jobs, slots, make_board(describe_training, quiet), update).run()
             finally:
                 results = update()
         write_report(out)
@@ -105,9 +103,7 @@ def tree_of(recipe: Recipe, folds: int, fold: int) -> Tree:
 
 def conclude(study: Study, asked: Mapping[str, object], jobs: Sequence[Job], recipe: Recipe) -> dict[str, object]:
     """Bring the files of the study up to date with its jobs."""
-    runs = [
-        {"name": job.name, "path": f"runs/{job.run.path.name}", "state": job.state, "note": job.note} for job in jobs
-    ]
+    runs = listed(jobs)
     done = {job.name: job.run for job in jobs if job.state == "done"}
     if not done:
         study.begin(runs, asked=asked)
@@ -199,9 +195,3 @@ def notes(recipe: Recipe) -> Sequence[Finding]:
         return []
     text = "Where train.teacher has learned from these rows, the models of all folds have, and the scores are too high."
     return [Note(title="The teacher may have seen the rows", text=text)]
-
-
-def describe_job(job: Job) -> str:
-    """What a fold came to, in a few words."""
-    metrics = job.run.read_json("metrics.json")
-    return describe_scores({metrics["headline"]: metrics["splits"]["validation"][metrics["headline"]]})

@@ -26,7 +26,7 @@ from bertkit.recipe import Recipe, digest, load_recipe
 from bertkit.splits import checksums, read_splits
 from bertkit.studies.base import Study
 from bertkit.studies.runner.board import make_board
-from bertkit.studies.runner.commands import training_job
+from bertkit.studies.runner.commands import listed, training_job
 from bertkit.studies.runner.jobs import Job, Runner, why_it_died
 from bertkit.studies.runner.room import Room
 from bertkit.tasks.base import make_task
@@ -136,8 +136,7 @@ def read_space(optuna: ModuleType, space: Sequence[str], recipe: Recipe) -> dict
 
 def with_values(recipe: Recipe, values: Mapping[str, object]) -> Recipe:
     """The recipe with other values of some settings, checked."""
-    settings = [f"{key}={json.dumps(value)}" for key, value in values.items()]
-    checked = load_recipe(recipe.tree(), settings)
+    checked = load_recipe(recipe.tree(), assignments(values))
     make_task(checked.task)
     return checked
 
@@ -227,8 +226,12 @@ def job_of(out: Path, recipe: Recipe, trial: optuna.trial.FrozenTrial, rows: int
 
 def tree_of(recipe: Recipe, params: Mapping[str, object]) -> Tree:
     """The recipe of a trial."""
-    settings = [f"{key}={json.dumps(value)}" for key, value in params.items()]
-    return override(recipe.model_dump(mode="json", exclude_unset=True), settings)
+    return override(recipe.model_dump(mode="json", exclude_unset=True), assignments(params))
+
+
+def assignments(values: Mapping[str, object]) -> list[str]:
+    """`key=value` of some settings."""
+    return [f"{key}={json.dumps(value)}" for key, value in values.items()]
 
 
 def drop_beaten(memory: optuna.Study, jobs: Mapping[int, Job]) -> None:
@@ -250,10 +253,7 @@ def conclude(
     trials: int,
 ) -> dict[str, object]:
     """Bring the files of the study up to date with its trials."""
-    runs = [
-        {"name": job.name, "path": f"runs/{job.run.path.name}", "state": job.state, "note": job.note}
-        for job in jobs.values()
-    ]
+    runs = listed(jobs.values())
     told = [trial for trial in memory.trials if trial.value is not None]
     if not told:
         study.begin(runs, asked=asked)

@@ -15,7 +15,7 @@ from bertkit.disk import LOCK, held, remove
 from bertkit.errors import BertkitError
 from bertkit.launch import Say
 from bertkit.metrics.glue import TASKS, TITLES
-from bertkit.metrics.shown import counted, describe_scores
+from bertkit.metrics.shown import counted
 from bertkit.pages.html import write_report
 from bertkit.rundir import RunDir
 from bertkit.splits import path_of
@@ -26,6 +26,7 @@ from bertkit.studies.glue.plan import Settings, answering
 from bertkit.studies.glue.results import DEV, Results, gather
 from bertkit.studies.glue.tables import findings
 from bertkit.studies.runner.board import make_board
+from bertkit.studies.runner.commands import describe_training, listed
 from bertkit.studies.runner.jobs import Job, Runner, check_done
 from bertkit.studies.runner.room import Room
 
@@ -122,11 +123,7 @@ def begin(study: Study, asked: Asked, settings: Settings, source: str | None, is
 
 def conclude(study: Study, asked: Asked, jobs: Sequence[Job]) -> None:
     """Bring the files of the study up to date with its jobs; of answers it lists only those that are not there."""
-    runs = [
-        {"name": job.name, "path": f"runs/{job.run.path.name}", "state": job.state, "note": job.note}
-        for job in jobs
-        if is_training(job) or job.state != "done"
-    ]
+    runs = listed(job for job in jobs if is_training(job) or job.state != "done")
     study.begin(runs, asked=asked.model_dump())
     results = gather(study.path)
     facts = {
@@ -147,10 +144,7 @@ def is_training(job: Job) -> bool:
 
 def describe_job(job: Job) -> str:
     """What a job that is done came to, in a few words."""
-    if not is_training(job):
-        return job.result.name
-    metrics = job.run.read_json("metrics.json")
-    return describe_scores({metrics["headline"]: metrics["splits"]["validation"][metrics["headline"]]})
+    return describe_training(job) if is_training(job) else job.result.name
 
 
 def prepare(folder: Path, task: str, source: str | None, held_back: float, say: Say) -> Tree:

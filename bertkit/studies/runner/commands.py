@@ -1,10 +1,12 @@
 """Jobs that are commands of bertkit: a training on a recipe of its own, or another verb about a run."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from bertkit.config import Tree, dump_yaml
 from bertkit.disk import disk_errors, write_atomically
+from bertkit.metrics.shown import describe_scores
 from bertkit.recipe import load_recipe
 from bertkit.rundir import RunDir
 from bertkit.studies.runner.jobs import Job
@@ -39,3 +41,16 @@ def training_job(
         result=run["metrics.json"], cost=cost * passes, length=steps or recipe.train.epochs,
         by_steps=steps is not None, needs=needs,
     )  # fmt: skip
+
+
+def listed(jobs: Iterable[Job]) -> list[dict[str, str]]:
+    """The runs of some jobs, as study.json lists them."""
+    return [
+        {"name": job.name, "path": f"runs/{job.run.path.name}", "state": job.state, "note": job.note} for job in jobs
+    ]
+
+
+def describe_training(job: Job) -> str:
+    """What a training that is done came to, in a few words."""
+    metrics = job.run.read_json("metrics.json")
+    return describe_scores({metrics["headline"]: metrics["splits"]["validation"][metrics["headline"]]})
